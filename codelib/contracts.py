@@ -1,0 +1,269 @@
+"""The dental schemas: what stands in every table between two stages.
+
+Every table has a key, a ``status`` (``ok`` | ``rejected``) and a ``reject_reason`` (``stage:code``). A rejected row stands in the table
+of the stage that rejected it; later stages are given the ok rows only.
+
+    records (private) ── text (private) ── deidentified ── bilingual ── annotated ─┬─ split ── conversations
+                     └── images ───────────────────────────────────────────────────┘
+
+``records`` and ``text`` stand before de-identification and never leave the workspace's ``private/`` folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+OK = "ok"
+REJECTED = "rejected"
+
+TEXT_FIELDS: tuple[str, ...] = (
+    "patient_record",
+    "chief_complaint",
+    "present_illness",
+    "past_medical_record",
+    "examination",
+    "radiographs_examination",
+    "diagnosis",
+    "treatment_plan",
+    "treatment_recommendations",
+    "management",
+    "medical_instructions",
+    "remarks",
+)
+"""The text fields of a checkup, in the order of the published table (formats A and B)."""
+
+SIX_CLASSES: tuple[str, ...] = (
+    "Caries",
+    "Gingivitis",
+    "Malocclusion",
+    "Pulpitis",
+    "Tooth Loss",
+    "Tooth Structure Loss",
+)
+"""The classes of COde's classification benchmark (arXiv 2511.04948, section on benchmarks)."""
+
+
+def rejected(reason: str) -> dict[str, str]:
+    """The two columns of a rejected row: ``row |= rejected("images:truncated")``."""
+    stage, _, code = reason.partition(":")
+    assert stage and code, f"a reason reads stage:code, not {reason!r}"
+    return {"status": REJECTED, "reject_reason": reason}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A named Arrow schema with its key columns; ``version`` is raised whenever the meaning of a column changes."""
+
+    name: str
+    version: int
+    key: tuple[str, ...]
+    schema: pa.Schema
+
+
+_STATUS = [pa.field("status", pa.string(), nullable=False), pa.field("reject_reason", pa.string())]
+_TEXT = [pa.field(name, pa.string()) for name in TEXT_FIELDS]  # "" where the clinic wrote nothing
+
+IDENTIFIER = pa.struct([("kind", pa.string()), ("value", pa.string())])
+"""A value of a denied column. kind: name | staff | phone | id_number | address | other."""
+
+SOURCE_FILE = pa.struct([("path", pa.string()), ("kind", pa.string()), ("size_bytes", pa.int64())])
+"""A file of a visit's folder. path: relative to the export; kind: photograph | radiograph | screenshot."""
+
+TOOTH = pa.struct(
+    [
+        ("field", pa.string()),
+        ("fdi", pa.list_(pa.string())),  # FDI numbers ("16", "54"); empty for a region or where status is not ok
+        ("start", pa.int32()),  # span of the mention in the field's text of the same table, in characters
+        ("end", pa.int32()),
+        ("status", pa.string()),  # ok | region | ambiguous | reject
+    ]
+)
+
+REMOVED = pa.struct([("field", pa.string()), ("class", pa.string()), ("count", pa.int32())])
+"""What de-identification took out of a field: class and count, never the value."""
+
+TRANSLATION = pa.struct(
+    [
+        ("field", pa.string()),
+        ("engine", pa.string()),  # openai:<model> | glossary | none | empty
+        ("checks", pa.list_(pa.string())),  # the checks that failed; empty when all held
+    ]
+)
+
+DISEASE = pa.struct(
+    [
+        ("zh", pa.string()),
+        ("en", pa.string()),
+        ("icd10", pa.string()),
+        ("six_class", pa.string()),  # null where the condition belongs to none of the six
+        ("status", pa.string()),  # present | suspected | negated | past | planned
+        ("field", pa.string()),
+        ("start", pa.int32()),  # span in the Chinese text of the field, in characters
+        ("end", pa.int32()),
+        ("evidence", pa.string()),  # the words of that span
+        ("fdi", pa.list_(pa.string())),  # the teeth written beside it
+    ]
+)
+
+RECORDS = Contract(
+    "records",
+    1,
+    ("visit_key",),
+    pa.schema(
+        [
+            pa.field("visit_key", pa.string(), nullable=False),
+            ("batch", pa.string()),
+            ("patient", pa.string()),  # source id; private
+            ("checkup_time", pa.string()),  # YYYY-MM-DD HH:MM, or YYYY-MM-DD
+            ("age", pa.int32()),  # years
+            ("gender", pa.string()),  # male | female | null
+            *_TEXT,
+            ("identifiers", pa.list_(IDENTIFIER)),
+            ("files", pa.list_(SOURCE_FILE)),
+            ("source", pa.string()),  # what the ledger calls it: <batch>/<patient> <time>
+            ("fingerprint", pa.string()),  # of the row and of its files' names, sizes and times: changed = work to do again
+            *_STATUS,
+        ]
+    ),
+)
+
+IMAGES = Contract(
+    "images",
+    1,
+    ("image_key",),
+    pa.schema(
+        [
+            pa.field("image_key", pa.string(), nullable=False),
+            ("visit_key", pa.string()),
+            ("source_digest", pa.string()),  # HMAC-SHA256 of the file's bytes under the workspace key
+            ("kind", pa.string()),  # photograph | radiograph | screenshot
+            ("ordinal", pa.int32()),  # 1.. within the visit, radiographs first, in the order of file names; 0 where rejected
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("phash", pa.string()),  # 64-bit DCT hash, hexadecimal
+            ("pixels", pa.large_binary()),  # JPEG
+            *_STATUS,
+        ]
+    ),
+)
+
+TEXT = Contract(
+    "text",
+    1,
+    ("visit_key",),
+    pa.schema(
+        [
+            pa.field("visit_key", pa.string(), nullable=False),
+            ("patient", pa.string()),
+            ("checkup_time", pa.string()),
+            ("age", pa.int32()),
+            ("gender", pa.string()),
+            *_TEXT,
+            ("identifiers", pa.list_(IDENTIFIER)),
+            ("teeth", pa.list_(TOOTH)),
+            *_STATUS,
+        ]
+    ),
+)
+
+_DEIDENTIFIED = [
+    pa.field("checkup_id", pa.string(), nullable=False),  # <patient code>-<number>, 0013-002
+    ("patient_id", pa.string()),
+    ("visit_key", pa.string()),  # keyed hash, joins the images
+    ("checkup_time", pa.string()),
+    ("age", pa.int32()),  # 90 stands for 90 and over
+    ("gender", pa.string()),
+]
+_TEXT_CN = [pa.field(f"{name}_cn", pa.string()) for name in TEXT_FIELDS]
+
+DEIDENTIFIED = Contract(
+    "deidentified",
+    1,
+    ("checkup_id",),
+    pa.schema([*_DEIDENTIFIED, *_TEXT, ("teeth", pa.list_(TOOTH)), ("removed", pa.list_(REMOVED)), *_STATUS]),
+)
+
+_BILINGUAL = [*_DEIDENTIFIED, *_TEXT, *_TEXT_CN, ("teeth", pa.list_(TOOTH)), ("removed", pa.list_(REMOVED))]
+
+BILINGUAL = Contract(
+    "bilingual",
+    1,
+    ("checkup_id",),
+    # the plain field holds English, its twin with _cn the Chinese as de-identified; teeth spans lie in the Chinese
+    pa.schema([*_BILINGUAL, ("translations", pa.list_(TRANSLATION)), *_STATUS]),
+)
+
+ANNOTATED = Contract(
+    "annotated",
+    1,
+    ("checkup_id",),
+    pa.schema(
+        [
+            *_BILINGUAL,
+            ("translations", pa.list_(TRANSLATION)),
+            ("diseases", pa.list_(DISEASE)),
+            ("six_class", pa.string()),  # set when exactly one of the six classes is present
+            *_STATUS,
+        ]
+    ),
+)
+
+SPLIT = Contract(
+    "split",
+    1,
+    ("checkup_id",),
+    pa.schema(
+        [
+            pa.field("checkup_id", pa.string(), nullable=False),
+            ("patient_id", pa.string()),
+            ("visit_key", pa.string()),
+            ("split", pa.string()),  # train | test | excluded
+            ("why", pa.string()),
+            ("photographs", pa.list_(pa.string())),  # released file names
+            ("radiographs", pa.list_(pa.string())),
+            *_STATUS,
+        ]
+    ),
+)
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+CONVERSATIONS = Contract(
+    "conversations",
+    1,
+    ("sample_id",),
+    pa.schema(
+        [
+            pa.field("sample_id", pa.string(), nullable=False),  # <checkup_id>/<task>
+            ("checkup_id", pa.string()),
+            ("task", pa.string()),  # classification | generation
+            ("split", pa.string()),
+            ("messages", pa.list_(MESSAGE)),
+            ("images", pa.list_(pa.string())),  # paths inside the release, one for each <image>
+            *_STATUS,
+        ]
+    ),
+)
+
+PREDICTIONS = Contract(
+    "predictions",
+    1,
+    ("variant", "sample_id"),
+    pa.schema(
+        [
+            pa.field("variant", pa.string(), nullable=False),
+            pa.field("sample_id", pa.string(), nullable=False),
+            ("benchmark", pa.string()),
+            ("images", pa.list_(pa.string())),
+            ("reference", pa.string()),
+            ("answer", pa.string()),  # the raw text
+            ("parsed", pa.string()),  # null where nothing could be read from it
+            ("prompt_tokens", pa.int32()),
+            ("completion_tokens", pa.int32()),
+            ("latency_s", pa.float64()),
+            *_STATUS,
+        ]
+    ),
+)

@@ -1,0 +1,62 @@
+"""Joining a Ray cluster, or starting one here that touches nobody else's.
+
+`ray job submit` and a launcher set RAY_ADDRESS: then the job joins that cluster. Otherwise a private one starts on this machine, in a
+temporary folder of its own that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def connect(num_cpus: int | None = None) -> Iterator[None]:
+    """Ray for the length of a ``with`` block. num_cpus bounds a cluster started here; with RAY_ADDRESS set it raises ValueError."""
+    # set before Ray is imported: a driver that starts its own cluster needs no dashboard metrics and no usage report
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    import ray
+
+    if ray.is_initialized():  # a test's cluster, or the caller's
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    temp_folder = None
+    if address:
+        if num_cpus is not None:
+            raise ValueError(f"--num-cpus {num_cpus}: the cluster is running already (RAY_ADDRESS is set); leave the option out")
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+    else:
+        # not below the workspace: a socket's path may have 107 characters at most
+        temp_folder = tempfile.mkdtemp(prefix="codelib-ray-")
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _temp_dir=temp_folder,
+        )
+    quiet_ray_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        if temp_folder:
+            shutil.rmtree(temp_folder, ignore_errors=True)
+
+
+def quiet_ray_data() -> None:
+    """Our own progress speaks; Ray Data's bars and plans do not."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

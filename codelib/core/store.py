@@ -1,0 +1,187 @@
+"""Where tables and files lie: a path or an fsspec URI, with a commit that is never seen half done.
+
+On a file system a commit is a temporary file in the same folder, fsync and rename; on an object store one whole-object PUT. Opening a
+file for writing and failing half way would commit the half, so nothing here does that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TEMPORARY = ".tmp-"
+ROW_GROUP = 256  # rows; small enough that one row with pixels is read without the rest
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder that holds files by relative name. Cheap to copy into a worker."""
+
+    root: str
+    mode: int = 0o755
+    _fs: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Store, (self.root, self.mode))
+
+    def _open(self) -> tuple[Any, str]:
+        if not self._fs:
+            self._fs.append(fsspec.core.url_to_fs(self.root))
+        return self._fs[0]
+
+    @property
+    def is_local(self) -> bool:
+        return "://" not in self.root or self.root.startswith("file://")
+
+    def path(self, name: str = "") -> str:
+        """The name as the file system knows it."""
+        _, base = self._open()
+        return f"{base.rstrip('/')}/{name}" if name else base
+
+    def exists(self, name: str) -> bool:
+        return bool(self._open()[0].exists(self.path(name)))
+
+    def read(self, name: str) -> bytes:
+        """Raises FileNotFoundError."""
+        return bytes(self._open()[0].cat_file(self.path(name)))
+
+    def commit(self, name: str, content: bytes) -> None:
+        """Make ``name`` hold ``content``, wholly or not at all."""
+        self.commit_stream(name, (content,))
+
+    def commit_stream(self, name: str, chunks: Iterable[bytes]) -> None:
+        """The same for content that is too large to hold."""
+        fs, _ = self._open()
+        target = self.path(name)
+        if not self.is_local:
+            with tempfile.TemporaryFile() as spool:
+                for chunk in chunks:
+                    spool.write(chunk)
+                spool.seek(0)
+                fs.pipe_file(target, spool.read())
+            return
+        folder, base = os.path.split(target)
+        os.makedirs(folder, mode=self.mode, exist_ok=True)
+        temporary = os.path.join(folder, f"{TEMPORARY}{base}-{uuid.uuid4().hex[:8]}")
+        try:
+            with open(temporary, "wb") as out:
+                for chunk in chunks:
+                    out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+            os.chmod(temporary, self.mode & 0o666)
+            os.replace(temporary, target)
+        except BaseException:
+            with _ignored():
+                os.unlink(temporary)
+            raise
+
+    def commit_json(self, name: str, value: Any) -> None:
+        self.commit(name, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.read(name))
+
+    def delete(self, name: str) -> None:
+        fs, _ = self._open()
+        if fs.exists(self.path(name)):
+            fs.rm(self.path(name), recursive=True)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of all files below a folder, relative to the store, sorted; temporary leftovers are not among them."""
+        fs, _ = self._open()
+        base = self.path()
+        if not fs.exists(self.path(folder)):
+            return []
+        found = (path[len(base) :].lstrip("/") for path in fs.find(self.path(folder)))
+        return sorted(name for name in found if not os.path.basename(name).startswith(TEMPORARY))
+
+    def sweep(self, folder: str) -> None:
+        """Remove what a killed writer left behind in a folder."""
+        fs, _ = self._open()
+        if self.is_local and fs.exists(self.path(folder)):
+            for path in fs.find(self.path(folder)):
+                if os.path.basename(path).startswith(TEMPORARY):
+                    with _ignored():
+                        os.unlink(path)
+
+    # tables
+
+    def commit_table(self, name: str, table: pa.Table) -> None:
+        self.commit(name, parquet_bytes(table))
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.read(name)), columns=list(columns) if columns else None)
+
+    def read_metadata(self, name: str) -> dict[bytes, bytes]:
+        """Key-value metadata of a committed table, without reading its rows."""
+        with self._open()[0].open(self.path(name), "rb") as source:
+            return dict(pq.read_schema(source).metadata or {})
+
+
+def parquet_bytes(table: pa.Table, row_group_rows: int = ROW_GROUP) -> bytes:
+    """The table as Parquet: same table, same bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
+    return sink.getvalue()
+
+
+@contextmanager
+def _ignored() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        pass
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A workspace: the public room, and the locked one (mode 0700) that may lie at a URI of its own."""
+
+    public: Store
+    private: Store
+
+    @staticmethod
+    def at(folder: str, private: str | None = None) -> Workspace:
+        """Raises ValueError where a file stands in the way."""
+        public = Store(folder)
+        locked = Store(private or f"{folder.rstrip('/')}/private", mode=0o700)
+        for store in (public, locked):
+            if store.is_local and os.path.exists(store.path()) and not os.path.isdir(store.path()):
+                raise ValueError(f"--workspace {store.root}: a file stands there; give a folder")
+        return Workspace(public, locked)
+
+    def create(self) -> None:
+        """Make the two rooms, and see that the private one is locked."""
+        for store in (self.public, self.private):
+            if store.is_local:
+                os.makedirs(store.path(), mode=store.mode, exist_ok=True)
+        if self.private.is_local:
+            os.chmod(self.private.path(), 0o700)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One job at a time in a workspace. The lock goes with the process, however it ends (local disks only)."""
+        if not self.private.is_local:
+            yield
+            return
+        with open(self.private.path("lock"), "a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"--workspace {self.public.root}: another job is working there; wait for it or use another workspace"
+                ) from None
+            yield

@@ -1,0 +1,145 @@
+"""One conversation type, and one reader of every ShareGPT spelling.
+
+    release/ or published COde folder or plain ShareGPT json  ->  list[Conversation]  ->  training, evaluation, serving
+
+A conversation's text holds one ``<image>`` placeholder for each image, in order; how a model sees them is decided in one place
+(`codelib.models.prompt`), so that training, local inference and a remote server see the same thing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+IMAGE = "<image>"
+_ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
+_FILES = ("train", "train-cls", "train-diagnostic", "test-cls", "test-diagnostic")
+_PATIENT = re.compile(r"(?:^|/)(\d{4,})-\d{3,}-\d{2,}\.jpe?g$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Message:
+    role: str  # system | user | assistant
+    content: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """``messages`` in order, and the images their placeholders stand for: paths that can be opened."""
+
+    sample_id: str
+    messages: tuple[Message, ...]
+    images: tuple[str, ...]
+
+    @property
+    def prompt(self) -> Conversation:
+        """The same without the final answer: what a model is asked."""
+        assert self.messages[-1].role == "assistant", f"{self.sample_id} has no answer to take off"
+        return Conversation(self.sample_id, self.messages[:-1], self.images)
+
+    @property
+    def answer(self) -> str:
+        assert self.messages[-1].role == "assistant", f"{self.sample_id} has no answer"
+        return self.messages[-1].content
+
+    @property
+    def patient(self) -> str:
+        """Patient code out of the released file name; the sample itself where the name says nothing."""
+        found = _PATIENT.search(self.images[0]) if self.images else None
+        return found.group(1) if found else self.sample_id
+
+
+def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
+    """A message's content as text with placeholders: a string, or a list of typed parts."""
+    if isinstance(content, str):
+        return content, []
+    if not isinstance(content, list):
+        raise ValueError(f"{place}: content is {type(content).__name__}, expected a string or a list of parts")
+    text, images = [], []
+    for part in content:
+        kind = part.get("type")
+        if kind == "text":
+            text.append(part.get("value", part.get("text", "")))
+        elif kind in ("image", "image_url"):
+            images.append(part.get("value") or part.get("image") or part["image_url"]["url"])
+            text.append(IMAGE)
+        else:
+            raise ValueError(f"{place}: a part of type {kind!r}; only text, image and image_url are read")
+    return "".join(text), images
+
+
+def parse(row: dict[str, Any], sample_id: str, folder: Path) -> Conversation:
+    """One ShareGPT row (``messages`` role/content or ``conversations`` from/value) as a Conversation.
+
+    Raises ValueError naming the sample where roles are unknown or placeholders and images do not match.
+    """
+    turns = row.get("messages") or row.get("conversations")
+    if not turns:
+        raise ValueError(f"{sample_id}: neither messages nor conversations")
+    messages, images = [], list(row.get("images") or [])
+    if row.get("system"):
+        messages.append(Message("system", row["system"]))
+    for turn in turns:
+        role = _ROLES.get(turn.get("role") or turn.get("from"))
+        if role is None:
+            raise ValueError(f"{sample_id}: role {turn.get('role') or turn.get('from')!r}; known: {', '.join(_ROLES)}")
+        text, found = _text_and_images(turn.get("content", turn.get("value")), sample_id)
+        images += found
+        messages.append(Message(role, text))
+    placeholders = sum(m.content.count(IMAGE) for m in messages)
+    if placeholders != len(images):
+        raise ValueError(f"{sample_id}: {placeholders} {IMAGE} placeholders but {len(images)} images")
+    paths = tuple(str(folder / name) for name in images)
+    return Conversation(sample_id, tuple(messages), paths)
+
+
+def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]:
+    """All conversations of one ShareGPT file (.json or .jsonl); image paths are taken relative to ``images_root``
+    (default: the file's folder). Raises ValueError naming file and row."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON at line {error.lineno}: {error.msg}") from None
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: expected a list of conversations, found {type(rows).__name__}")
+    root = images_root or path.parent
+    return [parse(row, f"{path.stem.replace('_', '-')}/{row.get('id', index)}", root) for index, row in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A released dataset folder: ours or the published COde, whichever spelling its files have."""
+
+    folder: Path
+    files: dict[str, Path]
+
+    def read(self, name: str) -> list[Conversation]:
+        """name: one of train, train-cls, train-diagnostic, test-cls, test-diagnostic."""
+        if name not in self.files:
+            raise ValueError(f"{self.folder} has no {name}.json; it has: {', '.join(sorted(self.files))}")
+        return read_file(self.files[name], self.folder)
+
+
+def open_dataset(folder: str | Path) -> Dataset:
+    """Find the JSON files of a release. Raises ValueError with the way out where the folder is not one, or is unfinished."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise ValueError(f"--dataset {folder}: no such folder")
+    if not folder.is_dir():
+        raise ValueError(f"--dataset {folder}: a file; give the folder of a released dataset")
+    if (folder / "INCOMPLETE").exists():
+        raise ValueError(f"--dataset {folder}: its build did not finish; run the same jobs.dataset command again")
+    files = {}
+    for name in _FILES:
+        for spelling in (name, name.replace("-", "_")):
+            if (folder / f"{spelling}.json").is_file():
+                files.setdefault(name, folder / f"{spelling}.json")
+    if not files:
+        inner = folder / "release"
+        hint = f"; did you mean {inner}?" if inner.is_dir() else f"; expected {', '.join(f'{n}.json' for n in _FILES)}"
+        raise ValueError(f"--dataset {folder}: not a released dataset{hint}")
+    return Dataset(folder, files)
