@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ def connect(num_cpus: int | None = None) -> Iterator[None]:
     # set before Ray is imported: a driver that starts its own cluster needs no dashboard metrics and no usage report
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this driver; its C++ side writes to stderr
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     import ray
 
@@ -31,18 +33,20 @@ def connect(num_cpus: int | None = None) -> Iterator[None]:
     if address:
         if num_cpus is not None:
             raise ValueError(f"--num-cpus {num_cpus}: the cluster is running already (RAY_ADDRESS is set); leave the option out")
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+        with _quiet():
+            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     else:
         # not below the workspace: a socket's path may have 107 characters at most
         temp_folder = tempfile.mkdtemp(prefix="codelib-ray-")
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _temp_dir=temp_folder,
-        )
+        with _quiet():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _temp_dir=temp_folder,
+            )
     quiet_ray_data()
     try:
         yield
@@ -50,6 +54,24 @@ def connect(num_cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
         if temp_folder:
             shutil.rmtree(temp_folder, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray's C++ side writes to stderr while it starts; show it where starting fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def quiet_ray_data() -> None:

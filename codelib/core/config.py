@@ -1,7 +1,7 @@
 """One validated tree of settings: recipe file, then ``--set a.b=c``.
 
-    jobs/recipes/demo.yaml ──section "dataset"──┐
-    --set split.test_size=600 ──────────────────┴─> DatasetSettings (pydantic, frozen, unknown names refused)
+jobs/recipes/demo.yaml ──section "dataset"──┐
+--set split.test_size=600 ──────────────────┴─> DatasetSettings (pydantic, frozen, unknown names refused)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Progress a person can read: a line that moves on a terminal, a line every few seconds in a log file.
 
-    images       42/120   35 %   310 photographs/s   1 min 10 s left
+images       42/120   35 %   310 photographs/s   1 min 10 s left
 """
 
 from __future__ import annotations

@@ -115,7 +115,9 @@ def manifest_parts(store: Store, stage: str) -> list[Part]:
     """The partitions of a finished stage. Raises ValueError where it has no manifest."""
     name = f"stages/{stage}/manifest.json"
     if not store.exists(name):
-        raise ValueError(f"{store.root}/stages/{stage} has no manifest.json: its stage did not finish; run the same command again")
+        raise ValueError(
+            f"{store.root}/stages/{stage} has no manifest.json: its stage did not finish; run the same command again"
+        )
     return [Part(root=store.root, stage=stage, **{**p, "drop": tuple(p["drop"])}) for p in store.read_json(name)["parts"]]
 
 
@@ -206,7 +208,7 @@ def _compute(stage: Stage, todo: list[tuple[str, Work]], store: Store, private: 
         results = rows.map(job.process, num_cpus=stage.num_cpus, num_gpus=stage.num_gpus)
     else:
         results = rows.map(
-            _Actor,
+            _Actor,  # type: ignore[arg-type]
             fn_constructor_args=(job,),
             num_cpus=stage.num_cpus,
             num_gpus=stage.num_gpus,

@@ -13,7 +13,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +84,7 @@ class Store:
             os.chmod(temporary, self.mode & 0o666)
             os.replace(temporary, target)
         except BaseException:
-            with _ignored():
+            with suppress(OSError):
                 os.unlink(temporary)
             raise
 
@@ -114,7 +114,7 @@ class Store:
         if self.is_local and fs.exists(self.path(folder)):
             for path in fs.find(self.path(folder)):
                 if os.path.basename(path).startswith(TEMPORARY):
-                    with _ignored():
+                    with suppress(OSError):
                         os.unlink(path)
 
     # tables
@@ -136,14 +136,6 @@ def parquet_bytes(table: pa.Table, row_group_rows: int = ROW_GROUP) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
     return sink.getvalue()
-
-
-@contextmanager
-def _ignored() -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        pass
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def open_dataset(folder: str | Path) -> Dataset:
         raise ValueError(f"--dataset {folder}: a file; give the folder of a released dataset")
     if (folder / "INCOMPLETE").exists():
         raise ValueError(f"--dataset {folder}: its build did not finish; run the same jobs.dataset command again")
-    files = {}
+    files: dict[str, Path] = {}
     for name in _FILES:
         for spelling in (name, name.replace("-", "_")):
             if (folder / f"{spelling}.json").is_file():

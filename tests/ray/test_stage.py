@@ -80,7 +80,9 @@ def store(tmp_path):
 def trace(tmp_path, monkeypatch):
     """Counts how often each stage worked on a partition. Workers of the shared cluster do not see a new variable, so it is asked of
     the files' names and times instead."""
-    return lambda store, stage: {n: os.stat(store.path(n)).st_mtime_ns for n in store.names(f"stages/{stage}") if n.endswith(".parquet")}
+    return lambda store, stage: {
+        n: os.stat(store.path(n)).st_mtime_ns for n in store.names(f"stages/{stage}") if n.endswith(".parquet")
+    }
 
 
 def made(store, numbers, stage=SOURCE):

@@ -65,7 +65,11 @@ def test_a_file_in_the_way_is_named(tmp_path):
 def test_one_job_at_a_time(tmp_path):
     workspace = Workspace.at(str(tmp_path / "w"))
     workspace.create()
-    with workspace.locked(), pytest.raises(ValueError, match="another job is working"), Workspace.at(str(tmp_path / "w")).locked():
+    with (
+        workspace.locked(),
+        pytest.raises(ValueError, match="another job is working"),
+        Workspace.at(str(tmp_path / "w")).locked(),
+    ):
         pass
     with workspace.locked():
         pass

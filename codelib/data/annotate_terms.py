@@ -1,0 +1,183 @@
+"""The diagnosis dictionary: terms/diagnoses.csv, folded, and the longest match in a folded text.
+
+    安氏Ⅱ類錯𬌗  ->  folded 安氏II类错合  ->  安氏II类错牙合, K07.2, characters 0 to 6 of the text as written
+
+Folding lets one entry match every spelling: full-width forms, Roman numerals, traditional characters, 牙合 𬌗 合 颌, blanks,
+and tooth numbers between the words of a term.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+DIAGNOSES = Path(__file__).parent / "terms" / "diagnoses.csv"
+
+_ROMAN = {"Ⅰ": "I", "Ⅱ": "II", "Ⅲ": "III", "Ⅳ": "IV", "ⅰ": "I", "ⅱ": "II", "ⅲ": "III", "ⅳ": "IV"}
+_TRADITIONAL = dict(
+    zip(
+        "齲齒齦頜顎腫膿癥殘壞潰瘍斷損擁擠蓋開鎖對類錯無滯發復複週邊緣壓脫鈣變體狀蝕縱隱質過環異難額顳關節亂繫帶經鵝綜乾與後間陽陰線顆齊區診內點遠鄰淺療術見認",
+        "龋齿龈颌颌肿脓症残坏溃疡断损拥挤盖开锁对类错无滞发复复周边缘压脱钙变体状蚀纵隐质过环异难额颞关节乱系带经鹅综干与后间阳阴线颗齐区诊内点远邻浅疗术见认",
+        strict=True,
+    )
+)
+_CHARS = {
+    **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+    **_TRADITIONAL,
+    **_ROMAN,
+    "𬌗": "合",
+    "粘": "黏",
+}
+_BLANKS = frozenset(" \t\u3000\u00a0\u200b")
+
+# Longer than a condition and none: the match is spent on them.
+_NO_CONDITION = [
+    "防龋",
+    "抗龋",
+    "无龋",
+    "龋风险",
+    "龋易感",
+    "龋病风险",
+    "龋活跃",
+    "非龋性",
+    "非龋",
+    "骨缺失",
+    "附着缺失",
+    "骨质缺失",
+    "缺牙区",
+    "缺牙间隙",
+    "缺失区",
+    "缺失牙区",
+    "阻生牙区",
+    "磨损面",
+    "残根钳",
+    "口臭仪",
+    "开合度",
+    "开合口",
+    "张开合",
+    "张口开合",
+    "反合垫",
+    "反合关系正常",
+    "防牙周炎",
+]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A row of the dictionary."""
+
+    zh: str
+    en: str
+    icd10: str | None
+    six_class: str | None
+    synonyms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Match:
+    condition: Condition
+    start: int  # in the text as written
+    end: int
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A folded text; ``starts[i]`` and ``ends[i]`` are the span of folded character i in the text as written."""
+
+    text: str
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    after_tooth: frozenset[int]  # folded positions that directly follow a tooth number
+
+
+def fold(text: str, teeth: Iterable[tuple[int, int]] = ()) -> Folded:
+    """The text for matching, without blanks and without the spans of ``teeth``."""
+    chars: list[str] = []
+    spans: list[tuple[int, int]] = []
+    after: set[int] = set()
+    tooth_at = dict(teeth)
+    at = 0
+    while at < len(text):
+        if at in tooth_at:
+            after.add(len(chars))
+            at = max(tooth_at[at], at + 1)
+            continue
+        for char in _CHARS.get(text[at], text[at]).upper():
+            if char in _BLANKS:
+                continue
+            char = (
+                "合" if char == "颌" else char
+            )  # 错颌 is 错牙合; 颌骨 stays one word, for the dictionary is folded the same way
+            start = at
+            if char == "合" and chars and chars[-1] == "牙":
+                chars.pop()
+                start = spans.pop()[0]
+            chars.append(char)
+            spans.append((start, at + 1))
+        at += 1
+    return Folded("".join(chars), tuple(s for s, _ in spans), tuple(e for _, e in spans), frozenset(after))
+
+
+@cache
+def dictionary() -> tuple[Condition, ...]:
+    with DIAGNOSES.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Condition(
+                zh=row["zh"],
+                en=row["en"],
+                icd10=row["icd10_who"] or None,
+                six_class=row["six_class"] or None,
+                synonyms=tuple(term for term in row["synonyms_zh"].split(";") if term),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+@cache
+def _index() -> dict[str, list[tuple[str, bool, Condition | None]]]:
+    """First folded character -> (term, only after a tooth, condition or None), the longest first."""
+    terms: dict[tuple[str, bool], Condition | None] = {(fold(term).text, False): None for term in _NO_CONDITION}
+    for condition in dictionary():
+        for term in (condition.zh, *condition.synonyms):
+            terms.setdefault((fold(term.lstrip("#")).text, term.startswith("#")), condition)
+    index: dict[str, list[tuple[str, bool, Condition | None]]] = {}
+    for (term, needs_tooth), found in sorted(terms.items(), key=lambda entry: (-len(entry[0][0]), entry[0])):
+        index.setdefault(term[0], []).append((term, needs_tooth, found))
+    return index
+
+
+def find_conditions(text: str, teeth: Iterable[tuple[int, int]] = ()) -> list[Match]:
+    """The conditions named in ``text``, left to right, the longest term at each place; ``teeth``: spans of tooth numbers.
+
+    >>> [m.condition.zh for m in find_conditions("慢性牙髓炎急性发作，牙龈炎")]
+    ['慢性牙髓炎急性发作', '牙龈炎']
+    """
+    folded = fold(text, teeth)
+    index = _index()
+    matches: list[Match] = []
+    at = 0
+    while at < len(folded.text):
+        for term, needs_tooth, condition in index.get(folded.text[at], ()):
+            if (
+                not folded.text.startswith(term, at)
+                or (needs_tooth and at not in folded.after_tooth)
+                or _inside_word(folded.text, at, term)
+            ):
+                continue
+            if condition is not None:
+                matches.append(Match(condition, folded.starts[at], folded.ends[at + len(term) - 1]))
+            at += len(term)
+            break
+        else:
+            at += 1
+    return matches
+
+
+def _inside_word(text: str, at: int, term: str) -> bool:
+    """Whether a Latin abbreviation (TMD) stands inside a longer Latin word, or 安氏I类 before a further I."""
+    before, after = text[at - 1 : at] if at else "", text[at + len(term) : at + len(term) + 1]
+    left = term[0].isascii() and term[0].isalnum() and before.isascii() and before.isalnum()
+    return left or (term[-1].isascii() and term[-1].isalpha() and after.isascii() and after.isalpha())

@@ -1,0 +1,107 @@
+"""The dataset card (README.md of the release, with the front matter that `datasets` reads) and the release's manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from codelib import __version__
+from codelib.contracts import ANNOTATED, CONVERSATIONS, IMAGES, OK, SIX_CLASSES, SPLIT
+from codelib.data.ledger import Totals
+from codelib.data.settings import DatasetSettings
+
+
+def manifest(settings: DatasetSettings, totals: Totals, inputs: str) -> dict[str, Any]:
+    """What a reader can check the release against. Holds no path, host or time: same content, same bytes."""
+    group = settings.fingerprint()
+    return {
+        "code_version": __version__,
+        "contracts": {c.name: c.version for c in (ANNOTATED, CONVERSATIONS, IMAGES, SPLIT)},
+        "counts": {f"{kind}/{reason}": n for (kind, reason), n in sorted(totals.counts.items())},
+        "input": inputs,
+        "settings": {name: group[name] for name in ("seed", "images", "split", "sharegpt", "annotate")}
+        | {"dates": group["deidentify"]["dates"], "translation": settings.translate.engine},
+    }
+
+
+def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str]) -> str:
+    """README.md of the release."""
+    rejects = [(kind, reason, n) for (kind, reason), n in sorted(totals.counts.items()) if reason != OK]
+    lines = [
+        "---",
+        "language:\n- en\n- zh",
+        "task_categories:\n- image-text-to-text",
+        "tags:\n- medical\n- dental",
+        *_configs(shards),
+        "---",
+        "# Oro-dental checkups, de-identified and bilingual",
+        "",
+        f"{totals.of('visit', True)} checkups with {totals.of('image', True)} images (photographs and radiographs, longer side at most "
+        f"{settings.images.longest_px} px), each with its clinical record in English and Chinese.",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        'dataset = load_dataset("path/to/this/folder", "classification")',
+        "```",
+        "",
+        "| file | what it holds |",
+        "|---|---|",
+        "| complete-dataset.csv | one row a checkup, no augmentation |",
+        "| train.json, train-cls.json, train-diagnostic.json | training conversations (ShareGPT) |",
+        "| test-cls.json, test-diagnostic.json | the two benchmarks |",
+        "| Images/ | JPEG files without metadata, `<patient>-<checkup>-<number>.jpg` |",
+        "| parquet/ | the conversations with embedded images |",
+        "| ledger.csv | how many visits and images were released, and rejected for which reason |",
+        "",
+        f"Classification: one of {', '.join(SIX_CLASSES)}. Generation: a report of eight sections.",
+        "",
+        "## How it was made",
+        "",
+        f"- Split by {settings.split.unit}; a test patient's other checkups are in neither split.",
+        "- Tooth numbers are FDI. Ambiguous ones stand as they were written.",
+        f"- Dates: {_DATES[settings.deidentify.dates]}. Age 90 stands for 90 and over.",
+        f"- English: {_translation(settings)}",
+        "- Diagnoses are read from the diagnosis field; suspected, negated and past ones do not count as present.",
+        "",
+        "## What was left out",
+        "",
+        "| | reason | count |",
+        "|---|---|---|",
+        *(f"| {kind} | {reason} | {n} |" for kind, reason, n in rejects),
+        "",
+        "## Limits",
+        "",
+        "Made by software; the labels of this release were not verified by dentists. Not for diagnosis. "
+        "The licence is for the data's owner to state.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_DATES = {
+    "shift": "moved by one secret offset a patient, intervals kept",
+    "keep": "as in the record",
+    "year": "the year only",
+}
+
+
+def _translation(settings: DatasetSettings) -> str:
+    if settings.translate.engine == "openai":
+        return f"machine translation by {settings.translate.model}, checked field by field."
+    if settings.translate.engine == "glossary":
+        return "**a term-by-term glossary stand-in, made offline. It is not a translation; what the glossary lacks is left in Chinese.**"
+    return "none; the English columns repeat the Chinese."
+
+
+def _configs(shards: Sequence[str]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for path in sorted(shards):
+        _, task, name = path.split("/")
+        side = name.split("-")[0]
+        if side not in found.setdefault(task, []):
+            found[task].append(side)
+    lines = ["configs:"] if found else []
+    for task, sides in sorted(found.items()):
+        lines.append(f"- config_name: {task}\n  data_files:")
+        lines += [f'  - split: {side}\n    path: "parquet/{task}/{side}-*.parquet"' for side in sorted(sides, reverse=True)]
+    return lines

@@ -1,0 +1,172 @@
+"""The clinic's raw export as folders: batches, patients, visits, files (formats, part A). Reads names and sizes only.
+
+<export>/<batch>/<…牙科数据_电子病历…>/<…牙科病历.xlsx>
+                /患者<number>-<age>-<男|女>/<visit time>[——<comment>]/照片 · X片 · 病历
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from codelib.core.cli import InputError
+from codelib.core.stage import digest
+from codelib.core.store import Store
+from codelib.data.times import parse_time
+
+SHEET_FOLDER = "牙科数据_电子病历"
+SHEET_NAME = "牙科病历"
+SHEET_SUFFIXES = (".xlsx", ".csv", ".jsonl")
+_KINDS = {"照片": "photograph", "X片": "radiograph", "x片": "radiograph", "病历": "screenshot"}
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".jp2", ".webp", ".dcm")
+_PATIENT = re.compile(r"^患者\s*(?P<number>[^-\s]+)(?P<rest>(?:\s*-\s*[^-]*)*)$")
+
+
+@dataclass(frozen=True)
+class File:
+    path: str  # relative to the export
+    kind: str  # photograph | radiograph | screenshot | other
+    size_bytes: int
+    changed: str  # modification time or etag, as the storage tells it
+
+
+@dataclass
+class VisitFolder:
+    path: str
+    time: str | None  # None where the name is no time
+    files: list[File] = field(default_factory=list)
+
+
+@dataclass
+class PatientFolder:
+    path: str
+    number: str
+    age: int | None
+    gender: str | None
+    visits: dict[str, VisitFolder] = field(default_factory=dict)
+    loose: list[File] = field(default_factory=list)
+
+
+@dataclass
+class Batch:
+    """One batch folder, listed."""
+
+    name: str
+    sheets: list[File] = field(default_factory=list)
+    patients: dict[str, PatientFolder] = field(default_factory=dict)
+    loose: list[File] = field(default_factory=list)  # image files that belong to no patient
+
+    def fingerprint(self) -> str:
+        """Hash of every name, size and time in the batch: the same while nothing in it changed."""
+        return digest([[f.path, f.size_bytes, f.changed] for f in self.all_files()])
+
+    def all_files(self) -> Iterator[File]:
+        yield from self.sheets
+        yield from self.loose
+        for patient in self.patients.values():
+            yield from patient.loose
+            for visit in patient.visits.values():
+                yield from visit.files
+
+
+def patient_number(written: str) -> str:
+    """The key of a patient as sheet and folder may write it: 患者0001, 0001 and 1 are one person.
+
+    >>> patient_number("患者0001") == patient_number("1")
+    True
+    """
+    bare = unicodedata.normalize("NFKC", written).strip().removeprefix("患者").strip()
+    return bare.lstrip("0") or "0" if bare.isdigit() else bare
+
+
+def batch_names(export: Store) -> list[str]:
+    """Names of the batch folders. Raises InputError where the export is missing, a file, empty, or one batch too deep."""
+    fs, root = export._open()
+    if not fs.exists(root):
+        raise InputError(f"--input {export.root}: no such folder")
+    if not fs.isdir(root):
+        raise InputError(f"--input {export.root}: a file; give the folder that holds the batches")
+    entries = fs.ls(root, detail=True)
+    folders = sorted(os.path.basename(e["name"].rstrip("/")) for e in entries if e["type"] == "directory")
+    folders = [name for name in folders if not name.startswith(".")]
+    if any(_PATIENT.match(name) or SHEET_FOLDER in name for name in folders):
+        raise InputError(f"--input {export.root}: this is one batch; give the folder above it")
+    found = [name for name in folders if _is_batch(export, name)]
+    if not found:
+        raise InputError(
+            f"--input {export.root}: no batch in it; a batch is a folder with a sheet in <…{SHEET_FOLDER}…>/ and patient folders 患者<number>-…"
+        )
+    return found
+
+
+def _is_batch(export: Store, name: str) -> bool:
+    fs, _ = export._open()
+    inside = [os.path.basename(e.rstrip("/")) for e in fs.ls(export.path(name), detail=False)]
+    return any(_PATIENT.match(entry) or SHEET_FOLDER in entry for entry in inside)
+
+
+def list_batch(export: Store, name: str) -> Batch:
+    """Walk one batch. Raises InputError where it has no sheet."""
+    fs, _ = export._open()
+    batch = Batch(name)
+    base = export.path(name)
+    for path, info in sorted(fs.find(base, withdirs=True, detail=True).items()):
+        parts = path[len(base) :].strip("/").split("/")
+        relative = f"{name}/{'/'.join(parts)}"
+        if parts == [""]:
+            continue
+        if info["type"] == "directory":
+            _add_folder(batch, parts, relative)
+        else:
+            _add_file(batch, parts, relative, info)
+    if not batch.sheets:
+        raise InputError(
+            f"--input {export.root}: batch {name} has no sheet (<…{SHEET_FOLDER}…>/<…{SHEET_NAME}>{'|'.join(SHEET_SUFFIXES)}); "
+            "put it there, or move the batch out of the export"
+        )
+    return batch
+
+
+def _add_folder(batch: Batch, parts: list[str], relative: str) -> None:
+    patient = _patient_of(batch, parts)
+    if patient is not None and len(parts) >= 2 and parts[1] not in _KINDS:
+        patient.visits.setdefault(parts[1], VisitFolder("/".join(relative.split("/")[:3]), parse_time(parts[1])))
+
+
+def _patient_of(batch: Batch, parts: list[str]) -> PatientFolder | None:
+    found = _PATIENT.match(unicodedata.normalize("NFKC", parts[0]))
+    if not found:
+        return None
+    if parts[0] not in batch.patients:
+        age = gender = None
+        for token in (t.strip() for t in found["rest"].split("-")):
+            if token.rstrip("岁").isdigit():
+                age = int(token.rstrip("岁"))
+            elif token in ("男", "女"):
+                gender = token
+        batch.patients[parts[0]] = PatientFolder(f"{batch.name}/{parts[0]}", patient_number(found["number"]), age, gender)
+    return batch.patients[parts[0]]
+
+
+def _add_file(batch: Batch, parts: list[str], relative: str, info: dict[str, Any]) -> None:
+    changed = str(info.get("mtime") or info.get("ETag") or info.get("etag") or info.get("LastModified") or "")
+    file = File(relative, "other", int(info["size"]), changed)
+    is_image = parts[-1].lower().endswith(_IMAGE_SUFFIXES)
+    if len(parts) >= 2 and SHEET_FOLDER in parts[0]:
+        stem, suffix = os.path.splitext(parts[-1])
+        if suffix.lower() in SHEET_SUFFIXES and stem.endswith(SHEET_NAME) and not parts[-1].startswith("~$"):
+            batch.sheets.append(file)
+        return
+    patient = _patient_of(batch, parts) if len(parts) >= 2 else None
+    if patient is None:
+        if is_image:
+            batch.loose.append(file)
+    elif len(parts) >= 4 and parts[2] in _KINDS:
+        visit = patient.visits[parts[1]]
+        visit.files.append(File(relative, _KINDS[parts[2]], file.size_bytes, changed))
+    elif is_image:
+        (patient.visits[parts[1]].files if len(parts) >= 3 and parts[1] in patient.visits else patient.loose).append(file)

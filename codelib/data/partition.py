@@ -1,0 +1,145 @@
+"""Cutting the records into partitions that stay what they are when the export grows.
+
+    ingest (one table a batch) ──keys on the driver──> plan (which visit lies in which partition) ──> records (one table a partition)
+
+A visit that is new or changed goes into a new partition; the old partitions keep their names, so every later stage finds its work done.
+In a partition with a changed visit the old row is dropped when read. A visit that is gone (withdrawn) must not stay on disk: its
+partition is cut again without it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from codelib.contracts import OK, TEXT_FIELDS, rejected
+from codelib.core.stage import Part, Work, read_part
+from codelib.core.store import Store
+
+_PLAN_FILE = "stages/records/plan.parquet"
+_PLAN = pa.schema([("partition", pa.int64()), ("visit_key", pa.string()), ("fingerprint", pa.string())])
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What the driver knows of a visit."""
+
+    visit_key: str
+    fingerprint: str
+    batch_index: int
+    status: str
+    patient: str
+    checkup_time: str
+    fullness: int  # characters of text
+
+
+def visits_of(parts: Sequence[Part]) -> list[Visit]:
+    """The visits of all ingested batches; keys and counts only."""
+    found = []
+    for index, part in enumerate(parts):
+        columns = ["visit_key", "fingerprint", "status", "patient", "checkup_time", *TEXT_FIELDS]
+        table = read_part(part, columns)
+        lengths = [pc.fill_null(pc.utf8_length(table[name]), 0) for name in TEXT_FIELDS]
+        fullness = lengths[0]
+        for more in lengths[1:]:
+            fullness = pc.add(fullness, more)
+        rows = zip(*(table[c].to_pylist() for c in columns[:5]), fullness.to_pylist(), strict=True)
+        found += [Visit(key, fp, index, status, patient, time, full) for key, fp, status, patient, time, full in rows]
+    return found
+
+
+def across_batches(visits: Sequence[Visit]) -> tuple[list[Visit], dict[tuple[int, str], str]]:
+    """A visit exported in two batches is one visit: the fuller row wins, then the earlier batch.
+
+    Returns the visits that stay, and for the others (batch index, visit key) -> the key their rejected row gets.
+    """
+    by_key: dict[str, list[Visit]] = defaultdict(list)
+    for visit in visits:
+        by_key[visit.visit_key].append(visit)
+    losers = {}
+    kept = []
+    for key, twins in by_key.items():
+        best, *others = sorted(twins, key=lambda v: (v.status != OK, -v.fullness, v.batch_index))
+        kept.append(best)
+        for other in others:
+            losers[other.batch_index, key] = f"{key}~{other.batch_index}"
+    for visit in visits:
+        renamed = losers.get((visit.batch_index, visit.visit_key))
+        if renamed:
+            kept.append(Visit(renamed, visit.fingerprint, visit.batch_index, "rejected", visit.patient, visit.checkup_time, 0))
+    return kept, losers
+
+
+def plan(visits: Sequence[Visit], store: Store, rows: int) -> list[list[Visit]]:
+    """Partitions of at most ``rows`` visits of one batch: the old ones as they were, new ones for what is new."""
+    current = {(v.visit_key, v.fingerprint): v for v in visits}
+    keys = {v.visit_key for v in visits}
+    partitions: list[list[tuple[str, str]]] = []
+    placed: set[tuple[str, str]] = set()
+    for old in _read_plan(store):
+        survivors = [unit for unit in old if unit[0] in keys]
+        valid = [unit for unit in survivors if unit in current]
+        if not valid:
+            continue
+        # someone left: cut again. someone changed: keep the file, the changed row is dropped on reading
+        units = old if len(survivors) == len(old) else valid
+        partitions.append(units)
+        placed.update(valid)
+    fresh: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for unit, visit in sorted(current.items()):
+        if unit not in placed:
+            fresh[visit.batch_index].append(unit)
+    for _, units in sorted(fresh.items()):
+        partitions += [units[i : i + rows] for i in range(0, len(units), rows)]
+    table = [{"partition": i, "visit_key": k, "fingerprint": f} for i, units in enumerate(partitions) for k, f in units]
+    store.commit_table(_PLAN_FILE, pa.Table.from_pylist(table, schema=_PLAN))
+    return [[current.get(unit, _gone(unit)) for unit in units] for units in partitions]
+
+
+def _gone(unit: tuple[str, str]) -> Visit:
+    """A row that lies in an old partition's file and is valid no more."""
+    return Visit(unit[0], unit[1], -1, "changed", "", "", 0)
+
+
+def _read_plan(store: Store) -> list[list[tuple[str, str]]]:
+    if not store.exists(_PLAN_FILE):
+        return []
+    found: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for row in store.read_table(_PLAN_FILE).to_pylist():
+        found[row["partition"]].append((row["visit_key"], row["fingerprint"]))
+    return [units for _, units in sorted(found.items())]
+
+
+def records_work(
+    partitions: Sequence[Sequence[Visit]], ingested: Sequence[Part], losers: dict[tuple[int, str], str]
+) -> list[tuple[Work, tuple[str, ...]]]:
+    """For each partition the work that cuts it, and the keys to drop when it is read."""
+    renamed_to = {new: old for (_, old), new in losers.items()}
+    work = []
+    for units in partitions:
+        alive = [v for v in units if v.batch_index >= 0]
+        batch = ingested[alive[0].batch_index]
+        extra = {"visits": [[renamed_to.get(v.visit_key, v.visit_key), v.visit_key] for v in units]}
+        identity = [[v.visit_key, v.fingerprint] for v in units]
+        work.append((Work((batch,), extra, identity), tuple(v.visit_key for v in units if v.batch_index < 0)))
+    return work
+
+
+def cut(table: pa.Table, extra: dict[str, list[list[str]]]) -> pa.Table:
+    """The rows of one partition out of its batch."""
+    wanted = dict(extra["visits"])
+    index = {key: i for i, key in enumerate(table["visit_key"].to_pylist())}
+    names = [n for n in wanted if n in index]
+    out = table.take(pa.array([index[n] for n in names], pa.int64()))
+    changed = {names[i]: wanted[names[i]] for i in range(len(names)) if wanted[names[i]] != names[i]}
+    if not changed:
+        return out
+    rows = out.to_pylist()
+    for row in rows:
+        if row["visit_key"] in changed:
+            row |= rejected("ingest:duplicate_visit") | {"visit_key": changed[row["visit_key"]]}
+    return pa.Table.from_pylist(rows, schema=table.schema)

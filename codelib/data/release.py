@@ -1,0 +1,231 @@
+"""The released dataset in the published layout (formats, part B), and Parquet shards beside it.
+
+    images + split ──publish──> Images/…/*.jpg            in parallel, from the workers
+    annotated, conversations ──assemble (sorted chunks)──> lines ──> complete-dataset.csv and the five JSON files
+    conversations + Images ──shards──> parquet/<task>/<split>-*.parquet
+
+INCOMPLETE is the first file written and the last one removed, so that a half-built release is never taken for a finished one. A file whose
+content is right already is left alone; one that nothing names is removed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from codelib.contracts import TEXT_FIELDS, Contract
+from codelib.core.stage import Part, Stage, Work, read_part, run
+from codelib.core.store import ROW_GROUP, Store
+
+INCOMPLETE = "INCOMPLETE"
+CHUNK = 1000  # checkups or samples a worker assembles at a time
+FILES = Contract("files", 1, ("path",), pa.schema([("path", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())]))
+LINES = Contract(
+    "lines", 1, ("file", "key"), pa.schema([("file", pa.string()), ("key", pa.string()), ("line", pa.large_string())])
+)
+CSV_COLUMNS = (
+    *("id", "checkup_id", "patient_id", "checkup_time", "age", "gender", "photographs", "radiographs"),
+    *TEXT_FIELDS,
+    *(f"{name}_cn" for name in TEXT_FIELDS),
+    *("anomalies_en", "anomalies_cn", "split"),
+)
+JSON_FILES = {  # file -> which samples it holds
+    "train.json": ("train", ("classification", "generation")),
+    "train-cls.json": ("train", ("classification",)),
+    "train-diagnostic.json": ("train", ("generation",)),
+    "test-cls.json": ("test", ("classification",)),
+    "test-diagnostic.json": ("test", ("generation",)),
+}
+
+
+def publish(images: pa.Table, split: pa.Table, release: Store) -> pa.Table:
+    """Write the JPEG files of one partition's visits; FILES says what was written."""
+    wanted = {}
+    for visit in split.to_pylist():
+        for kind in ("photographs", "radiographs"):
+            for name in visit[kind]:
+                wanted[visit["visit_key"], int(name.rsplit("-", 1)[1][:-4])] = f"Images/{kind.capitalize()}/{name}"
+    rows: list[dict[str, Any]] = []
+    for image in images.select(["visit_key", "ordinal", "pixels"]).to_pylist():
+        path = wanted.get((image["visit_key"], image["ordinal"]))
+        if path:
+            release.commit(path, image["pixels"])
+            rows.append({"path": path, "sha256": hashlib.sha256(image["pixels"]).hexdigest(), "size_bytes": len(image["pixels"])})
+    assert len(rows) == len(wanted), f"{len(wanted) - len(rows)} images of the split have no pixels"
+    return pa.Table.from_pylist(sorted(rows, key=lambda r: r["path"]), schema=FILES.schema)
+
+
+def assemble(*tables: Any) -> pa.Table:
+    """LINES of one chunk of checkups: the CSV rows and the JSON objects. Tables: annotated, split and conversations parts, in that
+    order; the last argument says how many of each, and which checkups."""
+    *parts, extra = tables
+    count = extra["parts"]
+    wanted = pa.array(extra["checkups"])
+    chosen = [t.filter(pc.is_in(t["checkup_id"], wanted)) for t in parts]
+    annotated, split, samples = (pa.concat_tables(chosen[i * count : (i + 1) * count]) for i in range(3))
+    places = {row["checkup_id"]: row for row in split.to_pylist()}
+    rows = []
+    for visit in annotated.to_pylist():
+        if visit["checkup_id"] in places:
+            rows.append(
+                {
+                    "file": "complete-dataset.csv",
+                    "key": visit["checkup_id"],
+                    "line": _csv_line(visit, places[visit["checkup_id"]]),
+                }
+            )
+    for sample in samples.to_pylist():
+        line = json.dumps({"messages": sample["messages"], "images": sample["images"]}, ensure_ascii=False)
+        for name, (side, tasks) in JSON_FILES.items():
+            if sample["split"] == side and sample["task"] in tasks:
+                rows.append({"file": name, "key": sample["sample_id"], "line": line})
+    return pa.Table.from_pylist(sorted(rows, key=lambda r: (r["file"], r["key"])), schema=LINES.schema)
+
+
+def _csv_line(visit: dict[str, Any], place: dict[str, Any]) -> str:
+    present = [d for d in visit["diseases"] if d["status"] == "present"]
+    values = {
+        **visit,
+        "photographs": ",".join(place["photographs"]),
+        "radiographs": ",".join(place["radiographs"]),
+        "anomalies_en": ",".join(dict.fromkeys(title_case(d["en"]) for d in present)),
+        "anomalies_cn": ",".join(dict.fromkeys(d["zh"] for d in present)),
+        "split": place["split"],
+    }
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(["" if values[c] is None else values[c] for c in CSV_COLUMNS[1:]])
+    return out.getvalue()
+
+
+def title_case(text: str) -> str:
+    """Deep caries -> Deep Caries; a comma would read as two conditions."""
+    return " ".join(word[:1].upper() + word[1:] for word in text.replace(",", ";").split(" "))
+
+
+def assemble_work(annotated: Sequence[Part], split: Sequence[Part], samples: Sequence[Part]) -> list[Work]:
+    """Chunks in the order of checkup ids; each reads the partitions that hold its checkups."""
+    where = []
+    for index, part in enumerate(split):
+        table = read_part(part, ["checkup_id", "visit_key", "status"], ok_only=True)
+        where += [(checkup_id, index) for checkup_id in table["checkup_id"].to_pylist()]
+    where.sort()
+    work = []
+    for start in range(0, len(where), CHUNK):
+        chunk = where[start : start + CHUNK]
+        indices = sorted({index for _, index in chunk})
+        parts = [stage[i] for stage in (annotated, split, samples) for i in indices]
+        work.append(Work(tuple(parts), {"parts": len(indices), "checkups": [c for c, _ in chunk]}))
+    return work
+
+
+def write_text_files(parts: Sequence[Part], release: Store) -> None:
+    """The CSV and the JSON files, streamed chunk by chunk; ids count through each file."""
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(CSV_COLUMNS)
+    _stream(
+        release,
+        "complete-dataset.csv",
+        header.getvalue(),
+        "",
+        (f"{i},{line}" for i, line in _lines(parts, "complete-dataset.csv")),
+    )
+    for name in JSON_FILES:
+        _stream(release, name, "[\n", "]\n", (f'{"," if i else ""}{{"id": {i}, {line[1:]}\n' for i, line in _lines(parts, name)))
+
+
+def _lines(parts: Sequence[Part], name: str) -> Iterator[tuple[int, str]]:
+    number = 0
+    for part in parts:
+        table = read_part(part)
+        for line in table.filter(pc.equal(table["file"], name))["line"].to_pylist():
+            yield number, line
+            number += 1
+
+
+def _stream(release: Store, name: str, head: str, tail: str, lines: Iterable[str]) -> None:
+    release.commit_stream(name, (text.encode() for text in chain((head,), lines, (tail,))))
+
+
+def shard(*tables: Any, release: Store) -> pa.Table:
+    """One Parquet shard with embedded JPEG bytes, written into the release. The last argument: its path and its samples."""
+    *parts, extra = tables
+    rows = [row for table in parts for row in table.filter(pc.is_in(table["sample_id"], pa.array(extra["samples"]))).to_pylist()]
+    rows.sort(key=lambda r: r["sample_id"])
+    for row in rows:
+        row["images"] = [{"bytes": release.read(path), "path": path} for path in row["images"]]
+    table = pa.Table.from_pylist(rows, schema=_SHARD)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", row_group_size=min(ROW_GROUP, 20))
+    content = sink.getvalue()
+    release.commit(extra["path"], content)
+    row = {"path": extra["path"], "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    return pa.Table.from_pylist([row], schema=FILES.schema)
+
+
+_FEATURES = {  # so that `datasets` decodes the images without being told
+    "sample_id": {"dtype": "string", "_type": "Value"},
+    "checkup_id": {"dtype": "string", "_type": "Value"},
+    "messages": {
+        "feature": {"role": {"dtype": "string", "_type": "Value"}, "content": {"dtype": "string", "_type": "Value"}},
+        "_type": "List",
+    },
+    "images": {"feature": {"_type": "Image"}, "_type": "List"},
+}
+_SHARD = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("checkup_id", pa.string()),
+        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+
+
+def shard_work(samples: Sequence[Part]) -> list[Work]:
+    where: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for index, part in enumerate(samples):
+        for row in read_part(part, ["sample_id", "task", "split"]).to_pylist():
+            where.setdefault((row["task"], row["split"]), []).append((row["sample_id"], index))
+    work = []
+    for (task, side), found in sorted(where.items()):
+        found.sort()
+        chunks = [found[i : i + CHUNK] for i in range(0, len(found), CHUNK)]
+        for number, chunk in enumerate(chunks):
+            path = f"parquet/{task}/{side}-{number:05d}-of-{len(chunks):05d}.parquet"
+            parts = tuple(samples[i] for i in sorted({index for _, index in chunk}))
+            work.append(Work(parts, {"path": path, "samples": [s for s, _ in chunk]}))
+    return work
+
+
+def run_writing(stage: Stage, work: list[Work], stages: Store, release: Store, private: Store) -> list[dict[str, Any]]:
+    """Run a stage whose workers write into the release; partitions whose files are gone are made again. Returns its FILES rows."""
+    parts = run(stage, work, stages, private)
+    files = [row for part in parts for row in read_part(part).to_pylist()]
+    there = set(release.names(files[0]["path"].split("/")[0])) if files else set()
+    lost = [part for part in parts if not {row["path"] for row in read_part(part, ["path"]).to_pylist()} <= there]
+    if lost:
+        for part in lost:
+            stages.delete(part.name)
+        stages.delete(f"stages/{stage.name}/manifest.json")
+        parts = run(stage, work, stages, private)
+        files = [row for part in parts for row in read_part(part).to_pylist()]
+    for stale in there - {row["path"] for row in files}:
+        release.delete(stale)
+    return files
+
+
+def checksums(files: Iterable[dict[str, Any]], release: Store, names: Iterable[str]) -> str:
+    """SHA256SUMS: the files the workers wrote, and those named, in the order of paths."""
+    sums = {row["path"]: row["sha256"] for row in files}
+    sums |= {name: hashlib.sha256(release.read(name)).hexdigest() for name in names}
+    return "".join(f"{digest}  {path}\n" for path, digest in sorted(sums.items()))

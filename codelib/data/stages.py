@@ -1,0 +1,150 @@
+"""The stages of the dataset, each with its contract, its function and its numbers for Ray.
+
+    ingest ─ records ─┬─ images ────────────────────────────────────────┐
+                      └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
+       private rooms: ingest, records, text
+
+To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from codelib.contracts import ANNOTATED, BILINGUAL, CONVERSATIONS, DEIDENTIFIED, IMAGES, RECORDS, SPLIT, TEXT
+from codelib.core.stage import Stage, digest
+from codelib.core.store import Store, Workspace
+from codelib.data.annotate import annotate
+from codelib.data.deidentify import DeidentifySettings, deidentify
+from codelib.data.images import make_images
+from codelib.data.ingest import ingest
+from codelib.data.partition import cut
+from codelib.data.pixels import PixelSettings
+from codelib.data.release import FILES, LINES, assemble, publish, shard
+from codelib.data.settings import DatasetSettings
+from codelib.data.sharegpt import make_conversations
+from codelib.data.sheets import Mapping
+from codelib.data.split import make_split
+from codelib.data.teeth import normalise_teeth
+from codelib.data.translate import AnswerCache, TranslateSettings, make_translator
+from codelib.data.vault import Secret
+
+_CODES = pa.schema(
+    [("visit_key", pa.string()), ("checkup_id", pa.string()), ("patient_id", pa.string()), ("date_shift_days", pa.int32())]
+)
+
+
+class Stages:
+    """All stages of one run."""
+
+    def __init__(self, workspace: Workspace, export: Store, settings: DatasetSettings, excluded: frozenset[str]):
+        secret = Secret(workspace.private)
+        release = Store(workspace.public.path("release") if workspace.public.is_local else f"{workspace.public.root}/release")
+        cache = workspace.public.path("cache/translations")
+        group = settings.fingerprint()
+        self.release_store = release
+        self.ingest = Stage(
+            "ingest",
+            1,
+            RECORDS,
+            partial(_ingest, export, secret, settings.mapping, excluded),
+            settings={"mapping": group["mapping"], "excluded": digest(sorted(excluded))},
+            unit="visits",
+        )
+        self.records = Stage("records", 1, RECORDS, cut, ok_only=False, unit="visits")
+        self.images = Stage(
+            "images",
+            1,
+            IMAGES,
+            partial(_images, export, secret, settings.images),
+            settings=group["images"],
+            columns=(("visit_key", "files", "status"),),
+            ok_only=False,
+            unit="images",
+        )
+        self.text = Stage("text", 1, TEXT, normalise_teeth, conserve="visit_key", unit="visits")
+        self.deidentified = Stage(
+            "deidentified",
+            1,
+            DEIDENTIFIED,
+            partial(_deidentify, settings.deidentify),
+            settings=group["deidentify"],
+            conserve="visit_key",
+            unit="visits",
+        )
+        asks_a_server = settings.translate.engine == "openai"
+        self.bilingual = Stage(
+            "bilingual",
+            1,
+            BILINGUAL,
+            None if asks_a_server else make_translator(settings.translate),
+            # one actor, so that the bound on requests in flight holds for the whole cluster
+            make=partial(_translator, settings.translate, cache) if asks_a_server else None,
+            settings=group["translate"],
+            conserve="checkup_id",
+            unit="visits",
+        )
+        self.annotated = Stage(
+            "annotated",
+            1,
+            ANNOTATED,
+            partial(annotate, settings=settings.annotate),
+            settings=group["annotate"],
+            conserve="checkup_id",
+            unit="visits",
+        )
+        self.split = Stage(
+            "split",
+            1,
+            SPLIT,
+            make_split,
+            settings={"seed": settings.seed, **group["split"]},
+            columns=(("checkup_id", "patient_id", "visit_key", "status"), ("visit_key", "kind", "ordinal", "status")),
+            conserve="checkup_id",
+            unit="visits",
+        )
+        self.conversations = Stage(
+            "conversations",
+            1,
+            CONVERSATIONS,
+            partial(make_conversations, settings=settings.sharegpt, seed=settings.seed),
+            settings={"seed": settings.seed, **group["sharegpt"]},
+            unit="conversations",
+        )
+        self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
+        self.assemble = Stage("lines", 1, LINES, assemble, unit="lines")
+        self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
+
+    def in_order(self) -> list[tuple[Stage, bool]]:
+        """Every stage, and whether its table is private."""
+        private = (self.ingest, self.records, self.text)
+        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
+        return [
+            *((s, True) for s in private[:2]),
+            (self.images, False),
+            (private[2], True),
+            *((s, False) for s in (*public, self.publish, self.assemble, self.shards)),
+        ]
+
+
+def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
+    return ingest(export, secret.load(), mapping, excluded, extra)
+
+
+def _images(export: Store, secret: Secret, settings: PixelSettings, table: pa.Table) -> pa.Table:
+    return make_images(table, export, secret.load(), settings)
+
+
+def _deidentify(settings: DeidentifySettings, table: pa.Table, extra: list[list[Any]]) -> pa.Table:
+    return deidentify(table, codes_table(extra), settings)
+
+
+def codes_table(rows: list[list[Any]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(_CODES.names, row, strict=True)) for row in rows], schema=_CODES)
+
+
+def _translator(settings: TranslateSettings, cache: str) -> Any:
+    return make_translator(settings, AnswerCache(cache))

@@ -1,0 +1,93 @@
+"""From a clinic's raw export to the released dataset: all stages in order. Read this first.
+
+    python -m jobs.dataset --input EXPORT --workspace DIR [--recipe NAME|FILE] [--set k=v ...] [--dry-run]
+
+Run the same command again after a kill, a full disk or new visits in the export: what is finished is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from codelib.core.cli import run_job
+from codelib.core.cluster import connect
+from codelib.core.config import load
+from codelib.core.stage import Part, Work, run
+from codelib.core.store import Store, Workspace
+from codelib.data import build, partition
+from codelib.data.settings import DatasetSettings
+from codelib.data.stages import Stages
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m jobs.dataset", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--input", required=True, help="the clinic's raw export: a folder (or URI) that holds the batches")
+    parser.add_argument("--workspace", required=True, help="where everything is made; its private/ folder is locked")
+    parser.add_argument("--private", help="a place of its own for the private room (default: WORKSPACE/private)")
+    parser.add_argument("--recipe", help="a name in jobs/recipes or a YAML file; without it everything runs offline")
+    parser.add_argument("--set", action="append", default=[], metavar="k=v", help="one setting, for example split.test_size=600")
+    parser.add_argument("--num-cpus", type=int, help="CPUs of the Ray that is started here (default: all)")
+    parser.add_argument(
+        "--reconfigure", action="store_true", help="take a workspace of other settings over and redo what depends on them"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and touch nothing")
+    args = parser.parse_args(argv)
+
+    settings = load(DatasetSettings, "dataset", args.recipe, args.set)
+    workspace, export = Workspace.at(args.workspace, args.private), Store(args.input)
+    batches = build.list_batches(export)
+    stages = Stages(workspace, export, settings, build.excluded_patients(settings))
+    build.check_configuration(workspace, settings, args.reconfigure, write=not args.dry_run)
+    if args.dry_run:
+        build.print_plan(stages, batches, workspace)
+        return 0
+    with workspace.locked(), connect(args.num_cpus):
+        totals = dataset(stages, batches, workspace, settings)
+    build.print_summary(totals, workspace, stages.release_store)
+    return 0
+
+
+def dataset(stages: Stages, batches: list[build.ListedBatch], workspace: Workspace, settings: DatasetSettings) -> build.Totals:
+    """The flow. Each line is a stage; between them stand the three steps that need all keys at once: the plan of the partitions, the
+    patient codes, the split."""
+    public, private = workspace.public, workspace.private
+
+    # ── ingest: sheets and folders, one table a batch (private)
+    ingested = run(stages.ingest, [Work((), {"batch": b.name}, identity=b.fingerprint) for b in batches], private, private)
+
+    # ── records: the same rows in partitions that stay when the export grows (private)
+    visits, losers = partition.across_batches(partition.visits_of(ingested))
+    planned = partition.records_work(partition.plan(visits, private, settings.partition_visits), ingested, losers)
+    cut = run(stages.records, [work for work, _ in planned], private, private)
+    records = [replace(part, drop=drop) for part, (_, drop) in zip(cut, planned, strict=True)]
+
+    # ── images: 448 px JPEG without metadata        ── text: teeth as FDI numbers (private)
+    images = run(stages.images, each(records), public, private)
+    text = run(stages.text, each(records), private, private)
+
+    # ── from here on no name, number or date of a person
+    codes = build.assign_codes(visits, workspace)
+    deidentified = run(stages.deidentified, build.with_codes(text, codes, workspace), public, private)
+    build.write_review_queue(text, deidentified, codes, settings, workspace)
+    bilingual = run(stages.bilingual, each(deidentified), public, private)
+    annotated = run(stages.annotated, each(bilingual), public, private)
+
+    # ── split by patient; the benchmarks' conversations; the release
+    split = run(stages.split, build.with_decisions(annotated, images, settings, public), public, private)
+    conversations = run(stages.conversations, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
+    deciding = (text, deidentified, bilingual, annotated, split)
+    totals = build.write_ledger(records, images, deciding, batches, workspace)
+    build.release(stages, images, annotated, split, conversations, totals, settings, workspace)
+    return totals
+
+
+def each(parts: Sequence[Part]) -> list[Work]:
+    """One partition in, one partition out."""
+    return [Work((part,), ship_drop=True) for part in parts]
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main))

@@ -1,0 +1,138 @@
+import pytest
+
+from codelib.contracts import OK
+from codelib.core.cli import InputError
+from codelib.core.store import Store
+from codelib.data.export import batch_names, list_batch, patient_number
+from codelib.data.ingest import ingest
+from codelib.data.sheets import Mapping
+from codelib.data.vault import Keyed
+
+KEYED = Keyed(b"k" * 32)
+HEADER = "患者,时间,姓名,主治医生,主诉,检查,诊断\n"
+
+
+def make(root, rows, folders, batch="第一批"):
+    sheet = root / batch / "牙科数据_电子病历_x"
+    sheet.mkdir(parents=True)
+    (sheet / "x牙科病历.csv").write_text(HEADER + "".join(rows), encoding="utf-8")
+    for folder in folders:
+        path = root / batch / folder
+        path.mkdir(parents=True, exist_ok=True)
+        if path.name in ("照片", "X片", "病历"):
+            (path / "1.jpg").write_bytes(b"x")
+    return Store(str(root))
+
+
+def run(store, excluded=frozenset(), batch="第一批"):
+    return ingest(store, KEYED, Mapping(), excluded, {"batch": batch}).to_pylist()
+
+
+def reasons(rows):
+    return sorted(r["reject_reason"] or OK for r in rows)
+
+
+def test_record_and_folder_meet_on_patient_and_minute(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,张伟,王医,痛,36龋,深龋\n"], ["患者1-35-男/2022.3.5 9：30——复诊/照片"])
+    (row,) = run(store)
+    assert (row["status"], row["age"], row["gender"], row["checkup_time"]) == (OK, 35, "male", "2022-03-05 09:30")
+    assert row["identifiers"] == [{"kind": "name", "value": "张伟"}, {"kind": "staff", "value": "王医"}]
+    assert [f["kind"] for f in row["files"]] == ["photograph"]
+
+
+@pytest.mark.parametrize(("sheet_time", "folder_time"), [("2022-03-05", "2022-03-05 09.30"), ("2022-03-05 09:30", "2022-03-05")])
+def test_a_date_alone_meets_the_one_visit_of_that_day(tmp_path, sheet_time, folder_time):
+    store = make(tmp_path, [f"患者0001,{sheet_time},,,痛,x,深龋\n"], [f"患者0001-35-男/{folder_time}/照片"])
+    (row,) = run(store)
+    assert row["status"] == OK
+    assert row["checkup_time"] == "2022-03-05 09:30"  # whichever knows the minute
+
+
+def test_a_date_alone_meets_nobody_where_two_visits_are(tmp_path):
+    folders = ["患者0001-35-男/2022-03-05 09.30/照片", "患者0001-35-男/2022-03-05 15.30/照片"]
+    store = make(tmp_path, ["患者0001,2022-03-05,,,痛,x,深龋\n"], folders)
+    assert reasons(run(store)) == ["ingest:folder_without_record"] * 2 + ["ingest:record_without_folder"]
+
+
+def test_two_minutes_apart_do_not_meet(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男/2022-03-05 09.32/照片"])
+    assert reasons(run(store)) == ["ingest:folder_without_record", "ingest:record_without_folder"]
+
+
+def test_every_mismatch_has_its_reason(tmp_path):
+    rows = [
+        "患者0001,2022-03-05 09:30,,,痛,x,深龋\n",
+        "患者0001,2022-03-05 09:30,,,,,深龋\n",  # emptier twin
+        "患者0002,无效时间,,,痛,x,深龋\n",
+        "患者0003,2022-03-05 09:30,,,痛,,\n",  # neither examination nor diagnosis
+        "患者0004,2022-03-05 09:30,,,痛,x,深龋\n",  # no folder
+        "患者0005,2022-03-05 09:30,,,痛,x,深龋\n",  # folder without a picture
+        ",2022-03-05 09:30,,,痛,x,深龋\n",
+    ]
+    folders = [
+        "患者0001-35-男/2022-03-05 09.30/照片",
+        "患者0003-35-男/2022-03-05 09.30/照片",
+        "患者0005-35-男/2022-03-05 09.30/病历",
+        "患者0006-35-男",
+        "患者0007-男/2022-03-05 09.30/照片",
+        "患者0008-35-男/某天/照片",
+    ]
+    assert reasons(run(make(tmp_path, rows, folders))) == sorted(
+        [
+            OK,
+            "ingest:duplicate_visit",
+            "ingest:invalid_time",
+            "ingest:incomplete_record",
+            "ingest:record_without_folder",
+            "ingest:incomplete_record",
+            "ingest:missing_patient",
+            "ingest:patient_without_visit",
+            "ingest:folder_without_record",
+            "ingest:invalid_time",
+        ]
+    )
+
+
+def test_the_fuller_row_wins(tmp_path):
+    rows = ["患者0001,2022-03-05 09:30,,,,,深龋\n", "患者0001,2022-03-05 09:30,,,很痛,x,深龋\n"]
+    got = {r["status"]: r for r in run(make(tmp_path, rows, ["患者0001-35-男/2022-03-05 09.30/照片"]))}
+    assert got[OK]["chief_complaint"] == "很痛"
+
+
+def test_patients_without_consent_never_enter(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男/2022-03-05 09.30/照片"])
+    assert run(store, excluded=frozenset({patient_number("0001")})) == []
+
+
+def test_images_outside_the_known_folders_are_not_forgotten(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男/2022-03-05 09.30/照片"])
+    for path in ("第一批/loose.jpg", "第一批/患者0001-35-男/loose.png", "第一批/患者0001-35-男/2022-03-05 09.30/loose.jpg"):
+        (tmp_path / path).write_bytes(b"x")
+    rows = run(store)
+    assert sum(len(r["files"]) for r in rows) == 4
+    assert reasons(rows) == ["ingest:files_outside_visit", "ingest:files_outside_visit", OK]
+
+
+def test_bad_exports_are_named(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        batch_names(Store(str(tmp_path / "nothing")))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="a file"):
+        batch_names(Store(str(tmp_path / "file")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no batch in it"):
+        batch_names(Store(str(tmp_path / "empty")))
+    make(tmp_path / "one", [], ["患者0001-35-男"])
+    with pytest.raises(InputError, match="this is one batch"):
+        batch_names(Store(str(tmp_path / "one" / "第一批")))
+    (tmp_path / "two" / "b" / "患者0001-35-男").mkdir(parents=True)
+    with pytest.raises(InputError, match="has no sheet"):
+        list_batch(Store(str(tmp_path / "two")), "b")
+
+
+def test_the_fingerprint_follows_every_change(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男/2022-03-05 09.30/照片"])
+    before = list_batch(store, "第一批").fingerprint()
+    assert list_batch(Store(str(tmp_path)), "第一批").fingerprint() == before
+    (tmp_path / "第一批/患者0001-35-男/2022-03-05 09.30/照片/2.jpg").write_bytes(b"y")
+    assert list_batch(Store(str(tmp_path)), "第一批").fingerprint() != before

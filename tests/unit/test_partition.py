@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codelib.core.store import Store
+from codelib.data.partition import Visit, across_batches, plan
+
+
+def visit(i, fp="a", batch=0, fullness=1):
+    return Visit(f"v{i:04d}", fp, batch, "ok", f"p{i}", "2022-01-01 10:00", fullness)
+
+
+def keys(partitions):
+    return [[(v.visit_key, v.fingerprint, v.batch_index >= 0) for v in part] for part in partitions]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.integers(0, 80)), st.sets(st.integers(0, 80)), st.integers(1, 9))
+def test_a_grown_export_keeps_every_old_partition(tmp_path_factory, first, more, rows):
+    store = Store(str(tmp_path_factory.mktemp("p")))
+    before = keys(plan([visit(i) for i in sorted(first)], store, rows))
+    after = keys(plan([visit(i) for i in sorted(first | more)], store, rows))
+    assert after[: len(before)] == before
+    assert sorted(k for part in after for k, _, _ in part) == sorted(f"v{i:04d}" for i in first | more)
+    assert all(len(part) <= rows for part in after)
+
+
+def test_a_changed_visit_moves_to_a_new_partition_and_the_old_file_stays(tmp_path):
+    store = Store(str(tmp_path))
+    plan([visit(i) for i in range(4)], store, 4)
+    after = keys(plan([visit(0), visit(1, "changed"), visit(2), visit(3)], store, 4))
+    assert after[0][1] == ("v0001", "a", False)  # to be dropped on reading
+    assert after[1] == [("v0001", "changed", True)]
+
+
+def test_a_withdrawn_visit_leaves_its_partition(tmp_path):
+    store = Store(str(tmp_path))
+    plan([visit(i) for i in range(4)], store, 4)
+    after = keys(plan([visit(0), visit(2), visit(3)], store, 4))
+    assert after == [[("v0000", "a", True), ("v0002", "a", True), ("v0003", "a", True)]]
+
+
+def test_a_visit_in_two_batches_is_one_visit():
+    kept, losers = across_batches([visit(1, batch=0, fullness=5), visit(1, "b", batch=1, fullness=9), visit(2)])
+    assert [(v.visit_key, v.batch_index) for v in kept] == [("v0001", 1), ("v0002", 0), ("v0001~0", 0)]
+    assert losers == {(0, "v0001"): "v0001~0"}
+    assert replace(kept[2]).status == "rejected"
