@@ -1,0 +1,92 @@
+"""Scores of the classification benchmark, and what one gets for nothing.
+
+    references (six classes) + parsed answers (class or None)  ->  Classification
+
+Averages are support-weighted, as in the paper's Table 3 (its recall equals its accuracy in every row). An unparsed answer is
+wrong, and stands in a column of its own in the confusion matrix.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+from codelib.contracts import SIX_CLASSES
+
+UNPARSED = "unparsed"
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Scores are shares in 0..1. ``confusion``: rows truth in the order of SIX_CLASSES, columns the same and `unparsed`."""
+
+    n: int
+    num_unparsed: int
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    per_class: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def classification(references: Sequence[str], predictions: Sequence[str | None]) -> Classification:
+    """Score parsed answers. Raises ValueError where there is nothing to score."""
+    if not references:
+        raise ValueError("classification: no answered sample to score")
+    assert set(references) <= set(SIX_CLASSES), "a reference outside the six classes is rejected before scoring"
+    answers = [UNPARSED if prediction is None else prediction for prediction in predictions]
+    labels = list(SIX_CLASSES)
+    weighted = precision_recall_fscore_support(references, answers, labels=labels, average="weighted", zero_division=0)
+    each = precision_recall_fscore_support(references, answers, labels=labels, average=None, zero_division=0)
+    matrix = confusion_matrix(references, answers, labels=[*labels, UNPARSED])[: len(labels)]
+    return Classification(
+        n=len(references),
+        num_unparsed=answers.count(UNPARSED),
+        accuracy=float(accuracy_score(references, answers)),
+        precision=float(weighted[0]),
+        recall=float(weighted[1]),
+        f1=float(weighted[2]),
+        per_class=tuple(
+            ClassScore(name, float(p), float(r), float(f), int(s)) for name, p, r, f, s in zip(labels, *each, strict=True)
+        ),
+        confusion=tuple(tuple(int(count) for count in row) for row in matrix),
+    )
+
+
+@dataclass(frozen=True)
+class Baseline:
+    name: str
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+
+
+def majority(references: Sequence[str]) -> Baseline:
+    """Always the most frequent class of the test set; of equals, the first in the order of the classes."""
+    counts = Counter(references)
+    best = max(SIX_CLASSES, key=lambda name: counts[name])
+    scored = classification(references, [best] * len(references))
+    return Baseline(f"majority (always {best})", scored.accuracy, scored.precision, scored.recall, scored.f1)
+
+
+def chance(references: Sequence[str]) -> Baseline:
+    """A class drawn uniformly: in expectation, precision of a class is its share, recall is 1/6."""
+    shares = np.array([references.count(name) for name in SIX_CLASSES]) / len(references)
+    recall = 1 / len(SIX_CLASSES)
+    f1 = float((shares * 2 * shares * recall / (shares + recall)).sum())
+    return Baseline("chance (uniform)", recall, float((shares**2).sum()), recall, f1)

