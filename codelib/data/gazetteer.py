@@ -41,7 +41,7 @@ def _digits(text: str) -> str:
 
 
 def _pieces(value: str) -> list[str]:
-    """A cell that names several: 王建国、赵敏 (护士), 13812345678/0512-65271234."""
+    """A cell that names several: 何志强、赵敏 (护士), 13911112222/0571-88120000."""
     return [piece.strip() for piece in re.split(r"[,，、;；/|()（）\n\[\]]|\s{2,}", value) if piece.strip()]
 
 
@@ -95,7 +95,7 @@ def _number_variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
     yield _CLASS[kind], rf"(?<!\d)(?:\(?\+?86\)?[\s\-]?)?(?i:{joined})(?!\d)"
     landline = re.fullmatch(r"(?:86)?(0\d{2,3})([2-9]\d{6,7})", digits)
     if kind == "phone" and landline:
-        # 0512-65271234 is also written 65271234
+        # 0571-88120000 is also written 88120000
         yield "PHONE", r"(?<!\d)" + r"[\s\-]?".join(landline[2]) + r"(?!\d)"
         separated = re.split(r"\D+", value.strip())
         if len(separated) == 2 and len(separated[1]) >= 7:
@@ -181,7 +181,7 @@ def _compiled(terms: Terms) -> tuple[tuple[str, re.Pattern[str]], ...]:
     for kind, value in terms:
         for cls, variant in _variants(kind, value):
             by_class.setdefault(cls, set()).add(variant)
-    # longest first: 欧阳娜娜 before 娜娜
+    # longest first: 欧阳静怡 before 静怡
     return tuple(
         (cls, re.compile("|".join(sorted(found, key=lambda v: (-len(v), v))))) for cls, found in sorted(by_class.items())
     )

@@ -3,7 +3,7 @@
     text ── fold (full-width, exotic digits, invisible characters; places kept) ── patterns + names ── Finding(start, end, class)
 
 Digits are bounded by look-arounds: ``\\b`` does not stand between a Chinese character and a digit. Where a pattern has a group
-``v``, that group is the identifier and the rest its label (微信 | zhao_min88). Every quantifier is bounded, so that time grows
+``v``, that group is the identifier and the rest its label (微信 | lin_2008). Every quantifier is bounded, so that time grows
 with the text and not faster.
 """
 

@@ -1,8 +1,8 @@
 """Names of persons in Chinese clinical text, found by structure: a role, a surname, and the end of a name.
 
-    患者张伟，一周前 ── role 患者 + surname 张 + given name 伟 + a comma      ─> a name
+    患者周岩，一周前 ── role 患者 + surname 周 + given name 岩 + a comma      ─> a name
     患者高血压病史   ── 高 is a surname, but 血 is in no given name           ─> not a name
-    患者张伟峰乎乎   ── shaped like a name, its end unknown                   ─> suspect: the visit goes to a person
+    患者周岩峰乎乎   ── shaped like a name, its end unknown                   ─> suspect: the visit goes to a person
 
 No list of full names is used. A name is a surname (terms/surnames.txt) with one or two characters that can stand in a given
 name, held between a role word and something that ends a name; terms/clinical_allow.txt holds the words of records that look
@@ -230,10 +230,10 @@ def _surnamed_at(text: str, start: int, family: int) -> NameSpan | None:
         if len(given) < length or not all(_given(char) for char in given):
             continue
         if length == 2 and allowed_at(text, start + family + 1):
-            continue  # 张伟|发热: the third character begins a word
+            continue  # 周岩|发热: the third character begins a word
         strength = _end_strength(text, start + family + length)
         if strength > (1 if weak else 0):
-            # 张伟因牙痛: a last character that is a function word rather ends the name before it
+            # 周岩因牙痛: a last character that is a function word rather ends the name before it
             function = given[-1] in _FUNCTION and not (length == 2 and strength == 3)
             found.append((1 if function else strength + (length == 2), family + length))
     if found:
@@ -294,7 +294,7 @@ def _inside_word(text: str, start: int, end: int) -> bool:
 
 
 def _before(text: str, end: int, titled: bool) -> NameSpan | None:
-    """The name that ends here, before a title (李医生, 王建国主任) or a verb (李秀英陪同)."""
+    """The name that ends here, before a title (许医生, 何志强主任) or a verb (许秀兰陪同)."""
     found: list[tuple[bool, int]] = []
     suspect = 0
     for length in (1, 2, 3, 4):
@@ -322,7 +322,7 @@ def _before(text: str, end: int, titled: bool) -> NameSpan | None:
 
 
 def _titled(text: str) -> Iterator[NameSpan]:
-    """李医生, 王建国主任, 小张护士, 张女士; 由李秀英陪同."""
+    """许医生, 何志强主任, 小张护士, 张女士; 由许秀兰陪同."""
     for pattern, titled in ((_SUFFIX, True), (_ATTEND, False)):
         for match in pattern.finditer(text):
             end = match.start()
@@ -339,7 +339,7 @@ _CLAUSE = re.compile(rf"(?:^|(?<=[\s,，。;；:：、(（\n]))(?=[{CJK}])")
 
 
 def _at_clause_start(text: str) -> Iterator[NameSpan]:
-    """张伟，男，35岁 · 张伟来诊 · 张伟的母亲: a clause begins with a name that is plainly one."""
+    """周岩，男，35岁 · 周岩来诊 · 周岩的母亲: a clause begins with a name that is plainly one."""
     for clause in _CLAUSE.finditer(text):
         start = clause.start()
         family = surname_length(text, start)
@@ -355,7 +355,7 @@ def _at_clause_start(text: str) -> Iterator[NameSpan]:
 
 
 def _latin(text: str) -> Iterator[NameSpan]:
-    """Zhang Wei, ZHANG WEI, Wei Zhang is left to the gazetteer: a surname in pinyin, then a given name in pinyin."""
+    """Zhou Yan, ZHOU YAN, Yan Zhou is left to the gazetteer: a surname in pinyin, then a given name in pinyin."""
     for match in _LATIN_PAIR.finditer(text):
         family, given = (match[1], match[2]) if match[1] else (match[3], match[4])
         if family.title() in _LATIN_ALLOW or len(family) + len(given) < 5:
@@ -377,8 +377,8 @@ def _dotted(text: str) -> Iterator[NameSpan]:
 def find_names(text: str) -> list[NameSpan]:
     """Every name that a role, a title or its own form gives away; ``certain`` ones can be replaced, the others are doubts.
 
-    >>> [text[s.start:s.end] for text in ["患者张伟，一周前"] for s in find_names(text)]
-    ['张伟']
+    >>> [text[s.start:s.end] for text in ["患者周岩，一周前"] for s in find_names(text)]
+    ['周岩']
     """
     spans: set[NameSpan] = set()
     for finder in (_introduced, _titled, _at_clause_start, _latin, _dotted):

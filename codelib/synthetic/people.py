@@ -24,7 +24,7 @@ class Person:
     """A patient (or a member of staff, of whom only the names are used)."""
 
     name: str
-    pinyin: str  # Zhang Wei
+    pinyin: str  # Zhou Yan
     phone: str
     landline: str
     id_number: str

@@ -250,7 +250,7 @@ _CLASS = {"doctor": "staff", "father": "relative"}
 
 def _identifier(rng: np.random.Generator, name: str, visitor: Visitor) -> str:
     if name == "doctor":
-        return draw(rng, visitor.doctors)[0] + "医生"  # staff have one-character surnames: 李医生
+        return draw(rng, visitor.doctors)[0] + "医生"  # staff have one-character surnames: 许医生
     if name in ("relative", "father"):
         return draw_name(rng, visitor.pool, "男" if name == "father" else "女")[0]
     if name == "phone" and rng.random() < 0.1:

@@ -109,7 +109,7 @@ def _add_mess(root: Path, folder: Path, first: Path, rng: np.random.Generator, m
         _truncated(root, photographs / "broken.jpg", rng, files)
     for kind, name, content in (
         ("thumbs", "Thumbs.db", bytes.fromhex("d0cf11e0a1b11ae1") + rng.bytes(1016)),
-        ("backup", f"{first.name}.bak", b"\xff\xd8\xff\xe0" + rng.bytes(508)),
+        ("backup", f"{first.name}.bak", b"backup\0" + rng.bytes(505)),
         ("note", "说明.txt", "照片已整理".encode()),
     ):
         if kind in mess:
