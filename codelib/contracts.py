@@ -66,7 +66,7 @@ _STATUS = [pa.field("status", pa.string(), nullable=False), pa.field("reject_rea
 _TEXT = [pa.field(name, pa.string()) for name in TEXT_FIELDS]  # "" where the clinic wrote nothing
 
 IDENTIFIER = pa.struct([("kind", pa.string()), ("value", pa.string())])
-"""A value of a denied column. kind: name | staff | phone | id_number | address | other."""
+"""A value of a denied column. kind: name | staff | phone | id_number | address | other; or patient_id, the source number of the patient."""
 
 SOURCE_FILE = pa.struct([("path", pa.string()), ("kind", pa.string()), ("size_bytes", pa.int64())])
 """A file of a visit's folder. path: relative to the export; kind: photograph | radiograph | screenshot."""

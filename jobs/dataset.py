@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load(DatasetSettings, "dataset", args.recipe, args.set)
     workspace, export = Workspace.at(args.workspace, args.private), Store(args.input)
     batches = build.list_batches(export)
-    stages = Stages(workspace, export, settings, build.excluded_patients(settings))
+    excluded = build.excluded_patients(settings)
+    build.warn_of_unknown(excluded, batches)
+    stages = Stages(workspace, export, settings, excluded)
     build.check_configuration(workspace, settings, args.reconfigure, write=not args.dry_run)
     if args.dry_run:
         build.print_plan(stages, batches, workspace)
@@ -60,12 +62,12 @@ def dataset(stages: Stages, batches: list[build.ListedBatch], workspace: Workspa
 
     # ── records: the same rows in partitions that stay when the export grows (private)
     visits, losers = partition.across_batches(partition.visits_of(ingested))
-    planned = partition.records_work(partition.plan(visits, private, settings.partition_visits), ingested, losers)
+    planned = partition.records_work(visits, partition.plan(visits, private, settings.partition_visits), ingested, losers)
     cut = run(stages.records, [work for work, _ in planned], private, private)
     records = [replace(part, drop=drop) for part, (_, drop) in zip(cut, planned, strict=True)]
 
-    # ── images: 448 px JPEG without metadata        ── text: teeth as FDI numbers (private)
-    images = run(stages.images, each(records), public, private)
+    # ── images: 448 px JPEG without metadata (private until they are released)   ── text: teeth as FDI numbers (private)
+    images = run(stages.images, each(records), private, private)
     text = run(stages.text, each(records), private, private)
 
     # ── from here on no name, number or date of a person

@@ -45,7 +45,7 @@ def connect(num_cpus: int | None = None) -> Iterator[None]:
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
-                _temp_dir=temp_folder,
+                _temp_dir=f"{temp_folder}/ray",  # Ray opens its own folder to all; the one above stays ours
             )
     quiet_ray_data()
     try:

@@ -57,15 +57,34 @@ def excluded_patients(settings: DatasetSettings) -> frozenset[str]:
     fs, path = store._open()
     if not fs.isfile(path):
         raise ValueError(f"exclude={settings.exclude}: no such file; it lists source patient ids, one a line")
-    lines = bytes(fs.cat_file(path)).decode("utf-8-sig").splitlines()
-    return frozenset(patient_number(line) for line in lines if line.strip() and not line.startswith("#"))
+    found = set()
+    for number, line in enumerate(bytes(fs.cat_file(path)).decode("utf-8-sig").splitlines(), 1):
+        written = line.strip().removesuffix("号")
+        if not written or written.startswith("#"):
+            continue
+        if len(written.split()) > 1 or any(mark in written for mark in ",，、;；"):
+            raise ValueError(
+                f"exclude={settings.exclude}: line {number} is not one patient id; write one id a line, as in the sheet"
+            )
+        found.add(patient_number(written))
+    return frozenset(found)
+
+
+def warn_of_unknown(excluded: frozenset[str], batches: Sequence[ListedBatch]) -> None:
+    """Say how many ids of the exclusion list name nobody here: a misspelt one would let its patient in."""
+    there = {patient for batch in batches for patient in batch.files_of}
+    unknown = len(excluded - there)
+    if unknown:
+        print(
+            f"note: {unknown} of {len(excluded)} ids of the exclusion list match no patient folder of this export; check their spelling"
+        )
 
 
 def check_configuration(workspace: Workspace, settings: DatasetSettings, reconfigure: bool, write: bool) -> None:
     """A workspace belongs to one configuration. Raises ValueError naming what differs."""
     mine = {k: v for k, v in settings.fingerprint().items() if k != "exclude"}
-    if workspace.public.exists(_CONFIGURATION):
-        changed = differences(workspace.public.read_json(_CONFIGURATION), mine)
+    if workspace.private.exists(_CONFIGURATION):
+        changed = differences(workspace.private.read_json(_CONFIGURATION), mine)
         if changed and not reconfigure:
             raise ValueError(
                 f"--workspace {workspace.public.root} was made with other settings ({'; '.join(changed[:4])}); use another workspace, "
@@ -74,7 +93,7 @@ def check_configuration(workspace: Workspace, settings: DatasetSettings, reconfi
     if write:
         workspace.create()
         Secret(workspace.private).create()
-        workspace.public.commit_json(_CONFIGURATION, mine)
+        workspace.private.commit_json(_CONFIGURATION, mine)  # private: a mapping and a server's address tell of the clinic
 
 
 def print_plan(stages: Stages, batches: Sequence[ListedBatch], workspace: Workspace) -> None:

@@ -158,15 +158,23 @@ def _add_file(batch: Batch, parts: list[str], relative: str, info: dict[str, Any
     is_image = parts[-1].lower().endswith(_IMAGE_SUFFIXES)
     if len(parts) >= 2 and SHEET_FOLDER in parts[0]:
         stem, suffix = os.path.splitext(parts[-1])
-        if suffix.lower() in SHEET_SUFFIXES and stem.endswith(SHEET_NAME) and not parts[-1].startswith("~$"):
+        if parts[-1].startswith(("~$", ".")):  # a lock file of an office program, or hidden
+            return
+        if suffix.lower() in SHEET_SUFFIXES and stem.endswith(SHEET_NAME):
             batch.sheets.append(file)
+        elif suffix.lower() in (*SHEET_SUFFIXES, ".xls", ".ods", ".tsv", ".txt", ".json"):
+            raise InputError(
+                f"--input: {relative} lies among the sheets and is none that would be read (<…{SHEET_NAME}>{'|'.join(SHEET_SUFFIXES)}); "
+                "rename it, save it in one of these forms, or move it out of that folder"
+            )
         return
     patient = _patient_of(batch, parts) if len(parts) >= 2 else None
     if patient is None:
         if is_image:
             batch.loose.append(file)
     elif len(parts) >= 4 and parts[2] in _KINDS:
-        visit = patient.visits[parts[1]]
-        visit.files.append(File(relative, _KINDS[parts[2]], file.size_bytes, changed))
+        # a folder of screenshots stays one wherever it was moved
+        kind = "screenshot" if any("病历" in part for part in parts[2:-1]) else _KINDS[parts[2]]
+        patient.visits[parts[1]].files.append(File(relative, kind, file.size_bytes, changed))
     elif is_image:
         (patient.visits[parts[1]].files if len(parts) >= 3 and parts[1] in patient.visits else patient.loose).append(file)

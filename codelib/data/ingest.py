@@ -36,7 +36,11 @@ def ingest(export: Store, keyed: Keyed, mapping: Mapping, excluded: frozenset[st
     rows: list[SheetRow] = []
     for sheet in batch.sheets:
         suffix = os.path.splitext(sheet.path)[1].lower()
-        rows += read_sheet(export.read(sheet.path), suffix, mapping, sheet.path)
+        found = read_sheet(export.read(sheet.path), suffix, mapping, sheet.path)
+        if len(batch.sheets) > 1:
+            for row in found:
+                row.place = f"{os.path.basename(sheet.path)}, {row.place}"
+        rows += found
     records = _Matcher(batch, rows, keyed).records()
     kept = [r for r in records if patient_number(r["patient"] or "") not in excluded]
     return pa.Table.from_pylist(kept, schema=RECORDS.schema)
@@ -49,6 +53,7 @@ class _Matcher:
         self.batch, self.rows, self.keyed = batch, rows, keyed
         self.out: list[dict[str, Any]] = []
         self.staff = self._staff()
+        self.own = self._own()
         self.folders: dict[tuple[str, str], list[tuple[PatientFolder, VisitFolder]]] = defaultdict(list)
         for patient in batch.patients.values():
             for visit in patient.visits.values():
@@ -59,6 +64,16 @@ class _Matcher:
         """Staff named anywhere in the batch: a colleague is mentioned in visits that are not theirs."""
         names = {v for row in self.rows for header, v in row.denied if identifier_kind(header) == "staff"}
         return [{"kind": "staff", "value": name} for name in sorted(names)[:_STAFF_LIMIT]]
+
+    def _own(self) -> dict[str, list[dict[str, str]]]:
+        """Patient -> the identifiers of all their rows, rejected ones too: a name missing in one row stands in another."""
+        found: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+        for row in self.rows:
+            if row.patient:
+                number = patient_number(row.patient)
+                found[number]["patient_id", unicodedata.normalize("NFKC", row.patient).strip()] = None
+                found[number].update({(identifier_kind(header), value): None for header, value in row.denied})
+        return {number: [{"kind": kind, "value": value} for kind, value in values] for number, values in found.items()}
 
     def records(self) -> list[dict[str, Any]]:
         by_visit: dict[tuple[str, str], list[SheetRow]] = defaultdict(list)
@@ -95,7 +110,9 @@ class _Matcher:
         # one visit in two folders: the one with more files is the visit
         (patient, visit), *doubles = sorted(found, key=lambda pv: (-len(pv[1].files), pv[1].path))
         record = self._record(row, time, patient, visit)
-        if (not record["examination"] and not record["diagnosis"]) or not any(f.kind in ("photograph", "radiograph") for f in visit.files):
+        if (not record["examination"] and not record["diagnosis"]) or not any(
+            f.kind in ("photograph", "radiograph") for f in visit.files
+        ):
             record |= rejected("ingest:incomplete_record")
         self.out.append(record)
         for other_patient, other in doubles:
@@ -121,7 +138,7 @@ class _Matcher:
 
     def _record(self, row: SheetRow, time: str, patient: PatientFolder | None, visit: VisitFolder | None) -> dict[str, Any]:
         number = patient_number(row.patient)
-        own = [{"kind": identifier_kind(header), "value": value} for header, value in row.denied]
+        own = self.own.get(number) or [{"kind": identifier_kind(header), "value": value} for header, value in row.denied]
         staff = [s for s in self.staff if s not in own]
         record: dict[str, Any] = {
             "visit_key": self.keyed.text("visit", f"{number}|{time}"),

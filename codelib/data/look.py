@@ -20,7 +20,7 @@ from codelib.core.config import nearest
 from codelib.core.stage import Part, manifest_parts, read_part
 from codelib.core.store import Store, Workspace
 
-_PRIVATE = ("ingest", "records", "text")
+_PRIVATE = ("ingest", "records", "images", "text")
 
 
 def parts_of(workspace: Workspace, stage: str) -> list[Part]:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from codelib.contracts import OK, TEXT_FIELDS, rejected
-from codelib.core.stage import Part, Work, read_part
+from codelib.core.stage import Part, Work, digest, read_part
 from codelib.core.store import Store
+from codelib.data.export import patient_number
 
 _PLAN_FILE = "stages/records/plan.parquet"
 _PLAN = pa.schema([("partition", pa.int64()), ("visit_key", pa.string()), ("fingerprint", pa.string())])
@@ -35,21 +37,41 @@ class Visit:
     patient: str
     checkup_time: str
     fullness: int  # characters of text
+    known: frozenset[str] = frozenset()  # digests of what this batch knows of the patient: names, numbers
 
 
 def visits_of(parts: Sequence[Part]) -> list[Visit]:
     """The visits of all ingested batches; keys and counts only."""
     found = []
     for index, part in enumerate(parts):
-        columns = ["visit_key", "fingerprint", "status", "patient", "checkup_time", *TEXT_FIELDS]
+        columns = ["visit_key", "fingerprint", "status", "patient", "checkup_time", "identifiers", *TEXT_FIELDS]
         table = read_part(part, columns)
         lengths = [pc.fill_null(pc.utf8_length(table[name]), 0) for name in TEXT_FIELDS]
         fullness = lengths[0]
         for more in lengths[1:]:
             fullness = pc.add(fullness, more)
-        rows = zip(*(table[c].to_pylist() for c in columns[:5]), fullness.to_pylist(), strict=True)
-        found += [Visit(key, fp, index, status, patient, time, full) for key, fp, status, patient, time, full in rows]
-    return found
+        known = [frozenset(digest(i) for i in _personal(values)) for values in table["identifiers"].to_pylist()]
+        rows = zip(*(table[c].to_pylist() for c in columns[:5]), fullness.to_pylist(), known, strict=True)
+        found += [Visit(key, fp, index, *rest) for key, fp, *rest in rows]
+    return _told_by_others(found)
+
+
+def _personal(identifiers: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return [i for i in identifiers if i["kind"] != "staff"]
+
+
+def _told_by_others(visits: Sequence[Visit]) -> list[Visit]:
+    """A patient's name may stand in one batch's columns and in another's text: what any batch knows counts for all. A visit for
+    which another batch knows more is a changed visit."""
+    known: dict[str, frozenset[str]] = {}
+    for visit in visits:
+        number = patient_number(visit.patient or "")
+        known[number] = known.get(number, frozenset()) | visit.known
+    told = []
+    for visit in visits:
+        more = known[patient_number(visit.patient or "")] - visit.known if visit.patient else frozenset()
+        told.append(replace(visit, fingerprint=digest([visit.fingerprint, sorted(more)])) if more else visit)
+    return told
 
 
 def across_batches(visits: Sequence[Visit]) -> tuple[list[Visit], dict[tuple[int, str], str]]:
@@ -115,31 +137,37 @@ def _read_plan(store: Store) -> list[list[tuple[str, str]]]:
 
 
 def records_work(
-    partitions: Sequence[Sequence[Visit]], ingested: Sequence[Part], losers: dict[tuple[int, str], str]
+    visits: Sequence[Visit], partitions: Sequence[Sequence[Visit]], ingested: Sequence[Part], losers: dict[tuple[int, str], str]
 ) -> list[tuple[Work, tuple[str, ...]]]:
     """For each partition the work that cuts it, and the keys to drop when it is read."""
     renamed_to = {new: old for (_, old), new in losers.items()}
+    batches_of: dict[str, set[int]] = defaultdict(set)
+    for visit in visits:
+        batches_of[visit.patient].add(visit.batch_index)
     work = []
     for units in partitions:
         alive = [v for v in units if v.batch_index >= 0]
-        batch = ingested[alive[0].batch_index]
+        own = alive[0].batch_index
+        others = sorted({i for v in alive for i in batches_of[v.patient]} - {own, -1})
         extra = {"visits": [[renamed_to.get(v.visit_key, v.visit_key), v.visit_key] for v in units]}
         identity = [[v.visit_key, v.fingerprint] for v in units]
-        work.append((Work((batch,), extra, identity), tuple(v.visit_key for v in units if v.batch_index < 0)))
+        inputs = tuple(ingested[i] for i in (own, *others))
+        work.append((Work(inputs, extra, identity), tuple(v.visit_key for v in units if v.batch_index < 0)))
     return work
 
 
-def cut(table: pa.Table, extra: dict[str, list[list[str]]]) -> pa.Table:
-    """The rows of one partition out of its batch."""
+def cut(table: pa.Table, *rest: Any) -> pa.Table:
+    """The rows of one partition out of its batch, with what other batches know of its patients. The last argument: which rows."""
+    *others, extra = rest
     wanted = dict(extra["visits"])
-    index = {key: i for i, key in enumerate(table["visit_key"].to_pylist())}
-    names = [n for n in wanted if n in index]
-    out = table.take(pa.array([index[n] for n in names], pa.int64()))
-    changed = {names[i]: wanted[names[i]] for i in range(len(names)) if wanted[names[i]] != names[i]}
-    if not changed:
-        return out
-    rows = out.to_pylist()
+    rows = [row for row in table.to_pylist() if row["visit_key"] in wanted]
+    known: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for other in others:
+        for patient, identifiers in zip(other["patient"].to_pylist(), other["identifiers"].to_pylist(), strict=True):
+            known[patient_number(patient or "")] += _personal(identifiers)
     for row in rows:
-        if row["visit_key"] in changed:
-            row |= rejected("ingest:duplicate_visit") | {"visit_key": changed[row["visit_key"]]}
+        more = known[patient_number(row["patient"])] if row["patient"] else []
+        row["identifiers"] += [i for n, i in enumerate(more) if i not in row["identifiers"] and i not in more[:n]]
+        if wanted[row["visit_key"]] != row["visit_key"]:
+            row |= rejected("ingest:duplicate_visit") | {"visit_key": wanted[row["visit_key"]]}
     return pa.Table.from_pylist(rows, schema=table.schema)

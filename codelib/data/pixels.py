@@ -156,6 +156,8 @@ def _dicom(content: bytes) -> Image.Image:
             dataset = pydicom.dcmread(io.BytesIO(content))
             if "PixelData" not in dataset:
                 raise ImageRejected("dicom_without_pixels")
+            if str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES":
+                raise ImageRejected("burned_in_text")
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise ImageRejected("multi_frame")
             if int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) > MAX_PIXELS:

@@ -98,7 +98,9 @@ def _fields(visit: dict[str, Any], task: str) -> str:
 
 def _plain(text: str) -> str:
     # a placeholder typed in a record would unbalance the images
-    return text.replace(IMAGE, "").strip() or _NOT_RECORDED
+    while IMAGE in text:  # <ima<image>ge> leaves another behind
+        text = text.replace(IMAGE, "")
+    return text.strip() or _NOT_RECORDED
 
 
 def _report(visit: dict[str, Any]) -> str:

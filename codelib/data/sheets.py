@@ -11,6 +11,7 @@ import io
 import json
 import re
 import unicodedata
+import warnings
 import zipfile
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,18 +59,47 @@ class SheetRow:
 
 
 _KINDS = (  # header keyword -> kind of identifier; the first that fits
-    ("staff", ("医生", "医师", "大夫", "护士", "接诊", "经办", "操作", "技师", "助手", "录入")),
-    ("id_number", ("身份证", "证件", "护照", "医保", "社保", "病历号", "编号", "门诊号", "住院号", "卡号", "片号")),
-    ("phone", ("电话", "手机", "联系方式", "微信", "qq", "邮箱", "email")),
-    ("address", ("地址", "住址", "单位", "籍贯", "户籍")),
-    ("name", ("姓名", "名字", "家属", "监护人", "联系人", "患者名")),
+    (
+        "staff",
+        (
+            "医生",
+            "医师",
+            "大夫",
+            "护士",
+            "接诊",
+            "经办",
+            "操作",
+            "技师",
+            "助手",
+            "录入",
+            "主治",
+            "术者",
+            "主刀",
+            "doctor",
+            "nurse",
+        ),
+    ),
+    ("id_number", ("身份", "证件", "护照", "医保", "社保", "号", "编码", "条码")),
+    ("phone", ("电话", "手机", "联系方式", "微信", "wechat", "qq", "邮箱", "邮件", "mail", "tel", "phone", "mobile")),
+    ("address", ("地址", "住址", "单位", "籍贯", "户籍", "address")),
+    ("name", ("姓", "名", "称呼", "家属", "家长", "监护人", "联系人", "客户", "顾客", "name", "patient")),
 )
+_PHONE_NUMBERS = ("手机号", "电话号", "微信号", "qq号")  # a number, but not one of a person's papers
+# what the words above look like in traditional characters
+_TRADITIONAL = str.maketrans("電話醫師護號證聯絡機郵單籍戶屬長稱諱編碼條", "电话医师护号证联络机邮单籍户属长称讳编码条")
 
 
 def identifier_kind(header: str) -> str:
     """name | staff | phone | id_number | address | other, from the words of a header."""
-    lowered = header.lower()
+    lowered = re.sub(r"\s", "", unicodedata.normalize("NFKC", header)).lower().translate(_TRADITIONAL)
+    if any(word in lowered for word in _PHONE_NUMBERS):
+        return "phone"
+    if lowered == "id":
+        return "id_number"
     return next((kind for kind, words in _KINDS if any(word in lowered for word in words)), "other")
+
+
+_SPREADSHEET_NUMBER = re.compile(r"\d{5,15}\.0|\d\.\d{4,15}[eE]\+?\d{1,2}")
 
 
 def cell_text(value: Any) -> str:
@@ -82,7 +112,11 @@ def cell_text(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).replace("\r\n", "\n").replace("_x000D_", "").strip()
+    text = str(value).replace("\r\n", "\n").replace("_x000D_", "").strip()
+    # a number that a spreadsheet wrote its own way: 1.3812345678e10, 13812345678.0
+    if _SPREADSHEET_NUMBER.fullmatch(text) and float(text).is_integer():
+        return str(int(float(text)))
+    return text
 
 
 def is_empty(name: str, value: str) -> bool:
@@ -105,9 +139,11 @@ def read_sheet(content: bytes, suffix: str, mapping: Mapping, place: str) -> lis
 
 def _xlsx(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     try:
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        grid = [[cell_text(v) for v in row] for row in book.worksheets[0].iter_rows(values_only=True)]
-    except (zipfile.BadZipFile, KeyError, OSError, IndexError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl quotes cells in its warnings, and a worker's stderr is a log
+            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+            grid = [[cell_text(v) for v in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+    except (zipfile.BadZipFile, KeyError, OSError, IndexError, SyntaxError, ValueError, TypeError, EOFError) as error:
         raise InputError(f"{place}: not a readable xlsx ({type(error).__name__}); save it again as .xlsx or .csv") from None
     return _headed(grid, place)
 
@@ -178,7 +214,9 @@ def _row(place: str, header: list[str], cells: list[str], columns: dict[str, lis
 
     row = SheetRow(place, of("patient"), of("checkup_time"), of("age"), of("gender"), {n: of(n) for n in TEXT_FIELDS})
     mapped = {i for indices in columns.values() for i in indices}
-    row.denied = [(header[i], c) for i, c in enumerate(cells) if i not in mapped and i < len(header) and not is_empty("", c)]
+    # a cell beyond the header or below an empty one is denied like any other
+    named = [*header, *[""] * (len(cells) - len(header))]
+    row.denied = [(named[i], c) for i, c in enumerate(cells) if i not in mapped and not is_empty("", c)]
     row.text = split_note(row.text)
     return row
 

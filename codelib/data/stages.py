@@ -2,7 +2,7 @@
 
     ingest ─ records ─┬─ images ────────────────────────────────────────┐
                       └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
-       private rooms: ingest, records, text
+       private rooms: ingest, records, images, text
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -83,7 +83,8 @@ class Stages:
             None if asks_a_server else make_translator(settings.translate),
             # one actor, so that the bound on requests in flight holds for the whole cluster
             make=partial(_translator, settings.translate, cache) if asks_a_server else None,
-            settings=group["translate"],
+            # where the server stands and how patient we are changes no answer
+            settings={"engine": settings.translate.engine, "model": settings.translate.model if asks_a_server else None},
             conserve="checkup_id",
             unit="visits",
         )
@@ -120,14 +121,10 @@ class Stages:
 
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
-        private = (self.ingest, self.records, self.text)
+        private = (self.ingest, self.records, self.images, self.text)
         public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
-        return [
-            *((s, True) for s in private[:2]),
-            (self.images, False),
-            (private[2], True),
-            *((s, False) for s in (*public, self.publish, self.assemble, self.shards)),
-        ]
+        release = (self.publish, self.assemble, self.shards)
+        return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
 
 
 def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:

@@ -36,7 +36,11 @@ def test_record_and_folder_meet_on_patient_and_minute(tmp_path):
     store = make(tmp_path, ["患者0001,2022-03-05 09:30,张伟,王医,痛,36龋,深龋\n"], ["患者1-35-男/2022.3.5 9：30——复诊/照片"])
     (row,) = run(store)
     assert (row["status"], row["age"], row["gender"], row["checkup_time"]) == (OK, 35, "male", "2022-03-05 09:30")
-    assert row["identifiers"] == [{"kind": "name", "value": "张伟"}, {"kind": "staff", "value": "王医"}]
+    assert row["identifiers"] == [
+        {"kind": "patient_id", "value": "患者0001"},
+        {"kind": "name", "value": "张伟"},
+        {"kind": "staff", "value": "王医"},
+    ]
     assert [f["kind"] for f in row["files"]] == ["photograph"]
 
 
@@ -136,3 +140,38 @@ def test_the_fingerprint_follows_every_change(tmp_path):
     assert list_batch(Store(str(tmp_path)), "第一批").fingerprint() == before
     (tmp_path / "第一批/患者0001-35-男/2022-03-05 09.30/照片/2.jpg").write_bytes(b"y")
     assert list_batch(Store(str(tmp_path)), "第一批").fingerprint() != before
+
+
+def test_a_name_missing_in_one_row_stands_in_another(tmp_path):
+    rows = [
+        "患者0001,2022-03-05 09:30,,,嘱钱宁复诊,x,深龋\n",
+        "患者1,2022-03-05 09:30,钱宁,,,,深龋\n",  # the twin that loses knows the name
+    ]
+    got = {r["status"]: r for r in run(make(tmp_path, rows, ["患者0001-35-男/2022-03-05 09.30/照片"]))}
+    assert {"kind": "name", "value": "钱宁"} in got[OK]["identifiers"]
+
+
+def test_screenshots_stay_screenshots_wherever_they_lie(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男/2022-03-05 09.30/照片"])
+    moved = tmp_path / "第一批/患者0001-35-男/2022-03-05 09.30/照片/病历"
+    moved.mkdir()
+    (moved / "x.jpg").write_bytes(b"x")
+    (row,) = run(store)
+    assert sorted(f["kind"] for f in row["files"]) == ["photograph", "screenshot"]
+
+
+def test_a_sheet_that_would_be_overlooked_is_named(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], [])
+    (tmp_path / "第一批/牙科数据_电子病历_x/b牙科病历(1).csv").write_text(HEADER)
+    with pytest.raises(InputError, match=r"b牙科病历\(1\).csv lies among the sheets"):
+        list_batch(store, "第一批")
+
+
+def test_two_sheets_with_the_same_row_do_not_clash(tmp_path):
+    store = make(tmp_path, ["患者0009,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男"])
+    other = tmp_path / "第一批/牙科数据_电子病历_x/y牙科病历.csv"
+    other.write_text(HEADER + "患者0009,2022-03-05 09:31,,,痛,x,深龋\n患者0008,无,,,,,\n", encoding="utf-8")
+    first = (tmp_path / "第一批/牙科数据_电子病历_x/x牙科病历.csv").read_text(encoding="utf-8")
+    (tmp_path / "第一批/牙科数据_电子病历_x/z牙科病历.csv").write_text(first, encoding="utf-8")
+    rows = run(store)
+    assert len({r["visit_key"] for r in rows}) == len(rows) == 5

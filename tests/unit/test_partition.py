@@ -46,3 +46,15 @@ def test_a_visit_in_two_batches_is_one_visit():
     assert [(v.visit_key, v.batch_index) for v in kept] == [("v0001", 1), ("v0002", 0), ("v0001~0", 0)]
     assert losers == {(0, "v0001"): "v0001~0"}
     assert replace(kept[2]).status == "rejected"
+
+
+def test_what_another_batch_knows_of_a_patient_makes_a_changed_visit():
+    from codelib.data.partition import _told_by_others
+
+    old = replace(visit(1), patient="患者0001", known=frozenset({"a"}))
+    same = replace(visit(2, batch=1), patient="1", known=frozenset({"a"}))
+    more = replace(visit(2, batch=1), patient="1", known=frozenset({"a", "b"}))
+    assert _told_by_others([old, same]) == [old, same]
+    told = _told_by_others([old, more])
+    assert told[0].fingerprint != old.fingerprint
+    assert told[1] == more

@@ -42,7 +42,7 @@ def test_answers():
 
 
 def test_one_placeholder_an_image_even_where_a_record_holds_one():
-    for row in conversations(chief_complaint=f"pain {IMAGE}", examination=IMAGE).values():
+    for row in conversations(chief_complaint=f"pain {IMAGE} <ima<image>ge>", examination=IMAGE).values():
         assert sum(m["content"].count(IMAGE) for m in row["messages"]) == len(row["images"]) == 3
 
 

@@ -98,6 +98,13 @@ def test_one_heading_is_not_a_note():
         ("身份证号", "id_number"),
         ("家庭住址", "address"),
         ("费用", "other"),
+        ("姓  名", "name"),
+        ("患者 名", "name"),
+        ("英文名", "name"),
+        ("電話", "phone"),
+        ("E-mail", "phone"),
+        ("主治醫師", "staff"),
+        ("病案号", "id_number"),
     ],
 )
 def test_kinds_of_identifier(header, kind):
@@ -107,3 +114,28 @@ def test_kinds_of_identifier(header, kind):
 @given(st.text(alphabet="/无 \t\n-—。", max_size=6))
 def test_signs_alone_say_nothing(value):
     assert is_empty("diagnosis", value) or "无" in value
+
+
+def test_cells_beyond_the_header_are_denied_too():
+    (row,) = read_sheet("患者,时间,诊断\n1,2022-03-05,深龋,诸葛琳\n".encode(), ".csv", Mapping(), "s")
+    assert row.denied == [("", "诸葛琳")]
+
+
+def test_numbers_as_a_spreadsheet_writes_them():
+    content = "患者,时间,电话,诊断,x\n1,2022-03-05,1.3812345678e10,深龋,13812345678.0\n".encode()
+    (row,) = read_sheet(content, ".csv", Mapping(), "s")
+    assert [value for _, value in row.denied] == ["13812345678", "13812345678"]
+
+
+def test_a_cell_quoted_in_a_warning_reaches_nobody(recwarn, capfd):
+    from openpyxl.styles import numbers
+
+    book = openpyxl.Workbook()
+    book.active.append(HEADER)
+    book.active.append([*ROW])
+    book.active["C2"].value = 13999998888
+    book.active["C2"].number_format = numbers.FORMAT_DATE_DATETIME
+    out = io.BytesIO()
+    book.save(out)
+    read_sheet(out.getvalue(), ".xlsx", Mapping(), "s")
+    assert "13999998888" not in "".join(str(w.message) for w in recwarn) + "".join(capfd.readouterr())

@@ -1,0 +1,173 @@
+"""One training run from a released dataset to an adapter, on the driver.
+
+dataset ── plan (check, measure, split by patient) ── print ── [dry run ends here] ── fit on Ray ── adapter/, curves.csv, run.json
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codelib import __version__
+from codelib.core.progress import Progress
+from codelib.models.conversation import Dataset
+from codelib.models.encoding import Encoder
+from codelib.models.loading import load_processor
+from codelib.models.tiny import ensure_tiny
+from codelib.models.tiny_tokenizer import build_processor
+from codelib.train.loop import Job
+from codelib.train.run_folder import RunFolder
+from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, read
+from codelib.train.settings import TrainSettings
+
+TINY = "tiny"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for: settings, data and where the results go."""
+
+    settings: TrainSettings
+    dataset: Dataset
+    workspace: Path
+    name: str
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.workspace / "train" / self.name)
+
+    @property
+    def tiny(self) -> Path:
+        return self.workspace / "models" / TINY
+
+    def identity(self) -> dict[str, Any]:
+        """What makes a run this run and no other."""
+        return {
+            "settings": self.settings.fingerprint(),
+            "data_sha256": fingerprint(self.dataset, self.settings.tasks),
+        }
+
+
+def _processor(order: Order, *, dry_run: bool) -> tuple[Any, bool]:
+    """The processor to count tokens with, and whether it is the model's own. A dry run does without the model's files."""
+    if order.settings.model == TINY:
+        return build_processor(), True
+    try:
+        return load_processor(order.settings.model), True
+    except ValueError:
+        if not dry_run:
+            raise
+        return build_processor(), False
+
+
+def make(order: Order, *, dry_run: bool) -> tuple[Plan, bool]:
+    """Measure and split. The second value says whether text tokens are exact (else the shipped small vocabulary's, an upper bound)."""
+    settings = order.settings
+    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)  # "longer than the maximum": we check that
+    processor, exact = _processor(order, dry_run=dry_run)
+    conversations = read(order.dataset, settings.tasks)
+    with Progress("check", len(conversations), "samples") as progress:
+        measured = measure_all(
+            conversations,
+            Encoder(processor, settings.pixels),
+            settings.cut_off,
+            decode=not dry_run,
+            step=lambda: progress.step(1, 1),
+        )
+    return make_plan(measured, settings), exact
+
+
+def job_of(order: Order, plan: Plan) -> Job:
+    tiny = order.settings.model == TINY
+    return Job(
+        settings=order.settings,
+        dataset=str(order.dataset.folder.resolve()),
+        model=str(order.tiny.resolve()) if tiny else order.settings.model,
+        base_name=order.settings.model,
+        training=tuple(one.conversation.sample_id for one in plan.training),
+        validation=tuple(one.conversation.sample_id for one in plan.validation),
+    )
+
+
+def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
+    """The plan, as lines for a person."""
+    settings, job = order.settings, job_of(order, plan)
+    fit = [*plan.training, *plan.validation]
+    visual, longest = sum(one.visual_tokens for one in fit), max(fit, key=lambda one: one.tokens)
+    text = sum(one.text_tokens for one in fit)
+    patients = (
+        len({one.conversation.patient for one in plan.training}),
+        len({one.conversation.patient for one in plan.validation}),
+    )
+    about = "" if exact else " at most (the model's tokenizer is not on this machine)"
+    lora = settings.lora
+    where = "language blocks, vision tower and merger" if lora.vision else "language blocks, vision frozen"
+    lines = [
+        f"run         {order.folder.path}",
+        f"model       {settings.model}, {settings.precision}; LoRA rank {lora.rank}, alpha {lora.alpha}, on all linear layers of the {where}",
+        f"samples     {len(plan.training)} training ({patients[0]} patients), {len(plan.validation)} validation ({patients[1]} patients), "
+        f"{len(plan.rejected)} rejected",
+        f"tokens      {visual:,} visual, {text:,} text{about}; longest sample {longest.tokens:,} of {settings.cut_off:,} "
+        f"({longest.conversation.sample_id})",
+        f"steps       {job.total_steps:,}: {settings.epochs} epochs of {job.sampler.steps_per_epoch}, each step {settings.global_batch} samples "
+        f"= {settings.workers} workers x batch {settings.batch_size} x accumulation {settings.gradient_accumulation}",
+        f"schedule    peak learning rate {settings.learning_rate:g}, warm-up {settings.warmup_ratio:.0%}, cosine; {settings.strategy}; "
+        f"checkpoint every {settings.checkpoint_every} steps",
+    ]
+    for reason, count in plan.rejected_counts().items():
+        named = [one for one in plan.rejected if one.reason == reason]
+        shown = ", ".join(f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}" for one in named[:3])
+        lines.append(f"rejected    {count} {reason}: {shown}{', …' if count > 3 else ''}")
+    if not plan.validation:
+        lines.append("note        no patient can be held back: the best checkpoint is chosen by training loss")
+    return lines
+
+
+def already_done(order: Order) -> dict[str, Any] | None:
+    """run.json of this very run, if it is finished. Raises ValueError where the folder is another run's."""
+    order.folder.check_identity(order.identity())
+    return order.folder.finished()
+
+
+def execute(order: Order, plan: Plan) -> dict[str, Any]:
+    """Train on the connected cluster and write the results. Returns what run.json says."""
+    import torch
+
+    from codelib.train.checkpoints import TrainProgress, read_adapter
+    from codelib.train.on_ray import fit
+
+    settings, folder = order.settings, order.folder
+    folder.claim(order.identity())
+    folder.write_rejected(plan.rejected)
+    if settings.model == TINY:
+        if not order.tiny.exists():
+            print("building the tiny toy model (about half a minute, once)", flush=True)
+        ensure_tiny(order.tiny)
+    job = job_of(order, plan)
+    checkpoint = fit(job, folder.path / "ray")
+    progress = TrainProgress.read(checkpoint)
+    assert progress.step == job.total_steps, f"stopped at step {progress.step} of {job.total_steps}"
+    judged = [line.validation_loss for line in progress.curve if line.validation_loss is not None]
+    summary = {
+        **order.identity(),
+        "name": order.name,
+        "model": settings.model,
+        "toy": settings.model == TINY,
+        "code_version": __version__,
+        "torch": torch.__version__,
+        "train_samples": len(plan.training),
+        "validation_samples": len(plan.validation),
+        "rejected": plan.rejected_counts(),
+        "trainable_parameters": sum(tensor.numel() for tensor in read_adapter(checkpoint / "best").values()),
+        "steps": progress.step,
+        "best_step": progress.best_step,
+        "best_loss": progress.best_loss,
+        "best_by": "validation loss" if judged else "training loss",
+        "first_loss": progress.curve[0].loss,
+        "last_loss": progress.curve[-1].loss,
+        "last_validation_loss": judged[-1] if judged else None,
+    }
+    folder.finish(checkpoint, progress, summary)
+    return summary

@@ -1,0 +1,92 @@
+"""The folder of one training run, ``WORKSPACE/train/<name>``: whose run it is, whether it is finished, and its results.
+
+settings.json   written first: settings and data of the run that the folder belongs to
+rejected.csv    sample ids left out, with the reason
+ray/            Ray Train's checkpoints: the best and the last
+adapter/        the adapter of the best checkpoint (stock PEFT)          curves.csv   a line for every step
+run.json        written last: a folder without it is not finished
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from codelib.core.config import differences
+from codelib.core.store import Store
+from codelib.train.checkpoints import Curve, TrainProgress
+from codelib.train.samples import Measured
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def store(self) -> Store:
+        return Store(str(self.path))
+
+    def finished(self) -> dict[str, Any] | None:
+        """run.json, where the run is finished."""
+        return self.store.read_json("run.json") if self.store.exists("run.json") else None
+
+    def check_identity(self, identity: dict[str, Any]) -> None:
+        """Raises ValueError where the folder belongs to a run of other settings or data."""
+        if not self.store.exists("settings.json"):
+            return
+        changed = differences(self.store.read_json("settings.json"), json.loads(json.dumps(identity)))
+        if changed:
+            shown = "; ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+            raise ValueError(
+                f"{self.path} holds a run of another kind ({shown}); give this one a name of its own with --name, or remove the folder"
+            )
+
+    def claim(self, identity: dict[str, Any]) -> None:
+        if not self.store.exists("settings.json"):
+            self.store.commit_json("settings.json", identity)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One job at a time in a run's folder; the lock goes with the process, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"{self.path}: another job trains there; wait for it, or give this one a name with --name"
+                ) from None
+            yield
+
+    def write_rejected(self, rejected: Sequence[Measured]) -> None:
+        lines = [[one.conversation.sample_id, one.reason or "", one.detail] for one in rejected]
+        self.store.commit("rejected.csv", _csv(["sample_id", "reason", "detail"], lines))
+
+    def finish(self, checkpoint: Path, progress: TrainProgress, summary: dict[str, Any]) -> None:
+        """Take the best adapter and the curves out of the last checkpoint; run.json comes last."""
+        temporary = self.path / ".tmp-adapter"
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(checkpoint / "best", temporary)
+        shutil.rmtree(self.path / "adapter", ignore_errors=True)
+        os.rename(temporary, self.path / "adapter")
+        names = [field.name for field in fields(Curve)]
+        rows = [["" if value is None else value for value in asdict(line).values()] for line in progress.curve]
+        self.store.commit("curves.csv", _csv(names, rows))
+        self.store.commit_json("run.json", summary)
+
+
+def _csv(header: list[str], rows: list[list[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,82 @@
+"""The reader of every ShareGPT spelling, and what it says of files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codelib.models.conversation import open_dataset, parse, read_file
+from tests.fixtures import make_release, sample
+
+
+def test_both_spellings_of_roles_are_one_conversation(tmp_path: Path) -> None:
+    row = sample(1, ["Images/Photographs/0013-002-01.jpg"], "Red")
+    other = {
+        "conversations": [
+            {"from": {"user": "human", "assistant": "gpt"}[turn["role"]], "value": turn["content"]} for turn in row["messages"]
+        ],
+        "images": row["images"],
+    }
+    assert parse(row, "s/1", tmp_path) == parse(other, "s/1", tmp_path)
+
+
+def test_prompt_answer_and_patient(tmp_path: Path) -> None:
+    one = parse(sample(1, ["Images/Photographs/0013-002-01.jpg"], "Red"), "s/1", tmp_path)
+    assert (one.answer, one.patient, len(one.prompt.messages)) == ("Red", "0013", 1)
+
+
+def test_published_spelling_of_file_names(tmp_path: Path) -> None:
+    folder = make_release(tmp_path / "release", visits=4)
+    (folder / "test-cls.json").rename(folder / "test_cls.json")
+    assert len(open_dataset(folder).read("test-cls")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": []}, "1 <image> placeholders but 0 images"),
+        ({"messages": []}, "neither messages nor conversations"),
+        ({"messages": [{"role": "wizard", "content": "<image>"}]}, "role 'wizard'"),
+        ({"messages": [{"role": "user", "content": 3}]}, "content is int"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        parse({**sample(1, ["a.jpg"], "Red"), **change}, "train/7", tmp_path)
+    assert "train/7" in str(error.value)
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text("[{,]")
+    with pytest.raises(ValueError, match=r"train\.json: not JSON at line 1"):
+        read_file(path)
+    path.write_text(json.dumps({"a": 1}))
+    with pytest.raises(ValueError, match="expected a list"):
+        read_file(path)
+
+
+def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such folder"):
+        open_dataset(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="not a released dataset"):
+        open_dataset(tmp_path)
+    (tmp_path / "release").mkdir()
+    with pytest.raises(ValueError, match="did you mean"):
+        open_dataset(tmp_path)
+    folder = make_release(tmp_path / "unfinished", visits=4)
+    (folder / "INCOMPLETE").touch()
+    with pytest.raises(ValueError, match="did not finish"):
+        open_dataset(folder)
+
+
+def test_another_projects_files_read_as_they_are(real_data: Path) -> None:
+    # dataset_info.json is the index of the others, not a set of conversations
+    files = [path for path in sorted((real_data / "sharegpt-peer").rglob("*.json*")) if path.stem != "dataset_info"]
+    assert files
+    for path in files:
+        conversations = read_file(path)
+        assert conversations, path
+        assert all(one.messages for one in conversations)
