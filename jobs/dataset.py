@@ -17,7 +17,7 @@ from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.stage import Part, Work, run
 from codelib.core.store import Store, Workspace
-from codelib.data import build, partition
+from codelib.data import build, partition, start
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m jobs.dataset", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--input", required=True, help="the clinic's raw export: a folder (or URI) that holds the batches")
     parser.add_argument("--workspace", required=True, help="where everything is made; its private/ folder is locked")
-    parser.add_argument("--private", help="a place of its own for the private room (default: WORKSPACE/private)")
+    parser.add_argument("--private-room", help="a place of its own for the private room (default: WORKSPACE/private)")
     parser.add_argument("--recipe", help="a name in jobs/recipes or a YAML file; without it everything runs offline")
     parser.add_argument("--set", action="append", default=[], metavar="k=v", help="one setting, for example split.test_size=600")
     parser.add_argument("--num-cpus", type=int, help="CPUs of the Ray that is started here (default: all)")
@@ -37,28 +37,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     settings = load(DatasetSettings, "dataset", args.recipe, args.set)
-    workspace, export = Workspace.at(args.workspace, args.private), Store(args.input)
-    batches = build.list_batches(export)
-    excluded = build.excluded_patients(settings)
-    build.warn_of_unknown(excluded, batches)
+    workspace, export = Workspace.at(args.workspace, args.private_room), Store(args.input)
+    excluded = start.excluded(settings)
+    batches = start.list_batches(export, excluded)
+    start.warn_of_unknown(excluded, batches)
     stages = Stages(workspace, export, settings, excluded)
-    build.check_configuration(workspace, settings, args.reconfigure, write=not args.dry_run)
     if args.dry_run:
-        build.print_plan(stages, batches, workspace)
+        start.check_owner(workspace, settings, args.reconfigure)
+        start.print_plan(stages, batches, workspace)
         return 0
-    with workspace.locked(), connect(args.num_cpus):
-        totals = dataset(stages, batches, workspace, settings)
+    workspace.create()
+    with workspace.locked():
+        start.check_owner(workspace, settings, args.reconfigure)
+        with connect(args.num_cpus):
+            start.take(workspace, stages.release_store)
+            totals = dataset(stages, batches, workspace, settings)
+        start.sign(workspace, settings)
     build.print_summary(totals, workspace, stages.release_store)
     return 0
 
 
-def dataset(stages: Stages, batches: list[build.ListedBatch], workspace: Workspace, settings: DatasetSettings) -> build.Totals:
+def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspace, settings: DatasetSettings) -> build.Totals:
     """The flow. Each line is a stage; between them stand the three steps that need all keys at once: the plan of the partitions, the
     patient codes, the split."""
     public, private = workspace.public, workspace.private
 
     # ── ingest: sheets and folders, one table a batch (private)
-    ingested = run(stages.ingest, [Work((), {"batch": b.name}, identity=b.fingerprint) for b in batches], private, private)
+    ingested = run(stages.ingest, [batch.work for batch in batches], private, private)
 
     # ── records: the same rows in partitions that stay when the export grows (private)
     visits, losers = partition.across_batches(partition.visits_of(ingested))
@@ -81,7 +86,7 @@ def dataset(stages: Stages, batches: list[build.ListedBatch], workspace: Workspa
     split = run(stages.split, build.with_decisions(annotated, images, settings, public), public, private)
     conversations = run(stages.conversations, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
     deciding = (text, deidentified, bilingual, annotated, split)
-    totals = build.write_ledger(records, images, deciding, batches, workspace)
+    totals = build.write_ledger(records, images, deciding, batches, len(visits), workspace)
     build.release(stages, images, annotated, split, conversations, totals, settings, workspace)
     return totals
 

@@ -60,16 +60,20 @@ def _say(number: int, what: str) -> None:
 
 
 def _make_clinic(export: Path, visits: int, seed: int) -> None:
-    """Make the export, or keep the one that is there. The marker is written last: an export without it is made anew."""
-    marker = export.with_name("clinic.done.json")
+    """Make the export, or keep the one that is there. One that was begun and not finished is made anew; a folder that is not
+    ours is left alone."""
+    marker, begun = export.with_name("clinic.done.json"), export.with_name("clinic.begun")
     wanted = {"visits": visits, "seed": seed}
     if marker.is_file():
         if json.loads(marker.read_text()) != wanted:
             raise ValueError(f"{export} was made with {marker.read_text().strip()}; use another --workspace, or remove this one")
         print("  already there, kept")
         return
-    shutil.rmtree(export, ignore_errors=True)
+    if export.exists() and not begun.exists():
+        raise ValueError(f"{export} is there and not the demo's; use another --workspace")
     export.parent.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+    shutil.rmtree(export, ignore_errors=True)
     generate(export, visits=visits, seed=seed)
     marker.write_text(json.dumps(wanted) + "\n")
     print(f"  {export} (its truth: {export}.truth.json)")

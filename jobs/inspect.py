@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--workspace", required=True)
+    parser.add_argument("--private-room", help="where the private room lies (default: WORKSPACE/private)")
     what = parser.add_subparsers(dest="what", required=True)
     visit = what.add_parser("visit", help="one checkup, field by field")
     visit.add_argument("checkup_id")
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rejections.add_argument("--private", action="store_true", help="name the sources")
     args = parser.parse_args(argv)
 
-    workspace = Workspace.at(args.workspace)
+    workspace = Workspace.at(args.workspace, args.private_room)
     if args.what == "visit":
         print(look.visit(workspace, args.checkup_id, args.private))
     elif args.what == "image":

@@ -16,13 +16,12 @@ ROOT = Path(__file__).parents[1]
 KEY = b"the tests' own key: 32 bytes.. "
 
 
-def environment(tmp: Path, **more: str) -> dict[str, str]:
-    """Ray's temporary folder below the test's own, so that what lies there can be looked at."""
-    # a socket's path may have 107 characters: pytest's own folders are too long for Ray
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what it knows of a Ray."""
     return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)} | more
 
 
-def start(job: str, *args: str | Path, tmp: Path, **more: str) -> subprocess.Popen[str]:
+def start(job: str, *args: str | Path, **more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", f"jobs.{job}", *map(str, args)]
     return subprocess.Popen(
         command,
@@ -30,14 +29,14 @@ def start(job: str, *args: str | Path, tmp: Path, **more: str) -> subprocess.Pop
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=environment(tmp, **more),
+        env=environment(**more),
         start_new_session=True,
     )
 
 
-def run(job: str, *args: str | Path, tmp: Path, code: int = 0, timeout_s: float = 400, **more: str) -> str:
+def run(job: str, *args: str | Path, code: int = 0, timeout_s: float = 400, **more: str) -> str:
     """Run a job to its end; its stdout and stderr together. Asserts the exit code."""
-    process = start(job, *args, tmp=tmp, **more)
+    process = start(job, *args, **more)
     out, err = process.communicate(timeout=timeout_s)
     assert process.returncode == code, f"exit code {process.returncode}, expected {code}\n{out}\n{err}"
     assert "Traceback" not in err, err

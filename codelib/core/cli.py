@@ -36,10 +36,10 @@ def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
     except JobFailed as error:
         return _say(f"failed: {error}", 1)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _say("failed: no space left on device; free some and run the same command again, it continues", 1)
         if error.errno in (errno.EACCES, errno.EROFS):
-            return _say(f"error: {error.strerror}: {error.filename}; choose a folder you can write", 2)
+            return _say(f"error: {error.strerror}: {error.filename}; this user may not read or write there", 2)
         raise
     except KeyboardInterrupt:
         return _say("interrupted: what is finished is kept; run the same command again to continue", 130)

@@ -6,13 +6,28 @@ temporary folder of its own that is removed at the end.
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_PREFIX = "codelib-ray-"  # then the driver's process id
+
+
+def _sweep() -> None:
+    """Remove the temporary folders of drivers that were killed; Ray's own processes end with their driver."""
+    if not os.path.isdir("/proc/self"):  # no way to tell here who is alive
+        return
+    for folder in glob.glob(os.path.join(tempfile.gettempdir(), f"{_PREFIX}[0-9]*-*")):
+        pid = int(os.path.basename(folder).split("-")[2])
+        if os.stat(folder).st_uid == os.geteuid() and not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -25,11 +40,14 @@ def connect(num_cpus: int | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     import ray
 
+    if num_cpus is not None and num_cpus < 1:
+        raise ValueError(f"--num-cpus {num_cpus}: at least 1")
     if ray.is_initialized():  # a test's cluster, or the caller's
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
     temp_folder = None
+    terminate = signal.getsignal(signal.SIGTERM)
     if address:
         if num_cpus is not None:
             raise ValueError(f"--num-cpus {num_cpus}: the cluster is running already (RAY_ADDRESS is set); leave the option out")
@@ -37,7 +55,8 @@ def connect(num_cpus: int | None = None) -> Iterator[None]:
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     else:
         # not below the workspace: a socket's path may have 107 characters at most
-        temp_folder = tempfile.mkdtemp(prefix="codelib-ray-")
+        _sweep()
+        temp_folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
         with _quiet():
             ray.init(
                 address="local",
@@ -47,6 +66,8 @@ def connect(num_cpus: int | None = None) -> Iterator[None]:
                 log_to_driver=False,
                 _temp_dir=f"{temp_folder}/ray",  # Ray opens its own folder to all; the one above stays ours
             )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray puts its own in its place, which ends a job without a word
     quiet_ray_data()
     try:
         yield

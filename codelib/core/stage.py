@@ -18,6 +18,7 @@ import traceback
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -151,6 +152,7 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
     folder = f"stages/{stage.name}"
     if is_finished(stage, work, store) and _committed(stage, store) >= set(keys):
         known = {part.key: part for part in manifest_parts(store, stage.name)}
+        _tidy(stage, store, keys, keep)  # a kill after the manifest may have left what it no longer names
         print(f"  {stage.name:<14} nothing new, {len(keys)} partitions kept", flush=True)
         return [_with_drop(known[key], w) for key, w in zip(keys, work, strict=True)]
 
@@ -179,9 +181,7 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
             "parts": [{k: v for k, v in asdict(p).items() if k not in ("root", "stage")} for p in parts],
         },
     )
-    if not keep:
-        for stale in sorted(_committed(stage, store) - set(keys)):
-            store.delete(f"{folder}/{stale}.parquet")
+    _tidy(stage, store, keys, keep)
     kept = len(keys) - len(todo)
     rejects = sum(n for reason, n in totals.items() if reason != OK)
     print(
@@ -190,6 +190,13 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
         flush=True,
     )
     return parts
+
+
+def _tidy(stage: Stage, store: Store, keys: Sequence[str], keep: bool) -> None:
+    """Remove the partitions that the manifest no longer names: a withdrawn patient's rows must not stay on disk."""
+    if not keep:
+        for stale in sorted(_committed(stage, store) - set(keys)):
+            store.delete(f"stages/{stage.name}/{stale}.parquet")
 
 
 def _with_drop(part: Part, work: Work) -> Part:
@@ -229,7 +236,7 @@ def _compute(stage: Stage, todo: list[tuple[str, Work]], store: Store, private: 
 
 
 def _sentence(stage: Stage, result: dict[str, Any], store: Store, private: Store | None) -> str:
-    if result["errno"] == errno.ENOSPC:
+    if result["errno"] in (errno.ENOSPC, errno.EDQUOT):
         return f"{stage.name}: no space left on device under {store.root}; free some and run the same command again, it continues"
     where = f"; the whole text is in {private.root}/{result['log']}" if private else ""
     return (
@@ -266,8 +273,9 @@ class _Job:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             log = f"errors/{self.stage.name}-{item['key'][:12]}.txt"
             code = getattr(error, "errno", None)
-            if self.private and code != errno.ENOSPC:
-                self.private.commit(log, "".join(traceback.format_exception(error)).encode())
+            if self.private:
+                with suppress(OSError):  # a full disk: the class and the place must do
+                    self.private.commit(log, "".join(traceback.format_exception(error)).encode())
             where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
             result = {"key": item["key"], "error": type(error).__name__, "where": where, "errno": code, "log": log}
         return {"item": json.dumps(result)}

@@ -7,6 +7,7 @@ file for writing and failing half way would commit the half, so nothing here doe
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -57,27 +58,30 @@ class Store:
         """Raises FileNotFoundError."""
         return bytes(self._open()[0].cat_file(self.path(name)))
 
-    def commit(self, name: str, content: bytes) -> None:
-        """Make ``name`` hold ``content``, wholly or not at all."""
-        self.commit_stream(name, (content,))
+    def commit(self, name: str, content: bytes) -> str:
+        """Make ``name`` hold ``content``, wholly or not at all. Returns its sha256."""
+        return self.commit_stream(name, (content,))
 
-    def commit_stream(self, name: str, chunks: Iterable[bytes]) -> None:
+    def commit_stream(self, name: str, chunks: Iterable[bytes]) -> str:
         """The same for content that is too large to hold."""
+        sha256 = hashlib.sha256()
         fs, _ = self._open()
         target = self.path(name)
         if not self.is_local:
-            with tempfile.TemporaryFile() as spool:
+            with tempfile.NamedTemporaryFile() as spool:
                 for chunk in chunks:
+                    sha256.update(chunk)
                     spool.write(chunk)
-                spool.seek(0)
-                fs.pipe_file(target, spool.read())
-            return
+                spool.flush()
+                fs.put_file(spool.name, target)
+            return sha256.hexdigest()
         folder, base = os.path.split(target)
         os.makedirs(folder, mode=self.mode, exist_ok=True)
         temporary = os.path.join(folder, f"{TEMPORARY}{base}-{uuid.uuid4().hex[:8]}")
         try:
             with open(temporary, "wb") as out:
                 for chunk in chunks:
+                    sha256.update(chunk)
                     out.write(chunk)
                 out.flush()
                 os.fsync(out.fileno())
@@ -87,9 +91,10 @@ class Store:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
+        return sha256.hexdigest()
 
-    def commit_json(self, name: str, value: Any) -> None:
-        self.commit(name, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
+    def commit_json(self, name: str, value: Any) -> str:
+        return self.commit(name, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.read(name))
@@ -108,8 +113,8 @@ class Store:
         found = (path[len(base) :].lstrip("/") for path in fs.find(self.path(folder)))
         return sorted(name for name in found if not os.path.basename(name).startswith(TEMPORARY))
 
-    def sweep(self, folder: str) -> None:
-        """Remove what a killed writer left behind in a folder."""
+    def sweep(self, folder: str = "") -> None:
+        """Remove what a killed writer left behind in a folder, at any depth."""
         fs, _ = self._open()
         if self.is_local and fs.exists(self.path(folder)):
             for path in fs.find(self.path(folder)):
@@ -123,7 +128,8 @@ class Store:
         self.commit(name, parquet_bytes(table))
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        return pq.read_table(io.BytesIO(self.read(name)), columns=list(columns) if columns else None)
+        # in this thread: partitions are small, Ray brings the parallelism, and pyarrow's pool of readers can abort a process at its exit
+        return pq.ParquetFile(io.BytesIO(self.read(name))).read(columns=list(columns) if columns else None, use_threads=False)
 
     def read_metadata(self, name: str) -> dict[bytes, bytes]:
         """Key-value metadata of a committed table, without reading its rows."""
@@ -153,6 +159,8 @@ class Workspace:
         for store in (public, locked):
             if store.is_local and os.path.exists(store.path()) and not os.path.isdir(store.path()):
                 raise ValueError(f"--workspace {store.root}: a file stands there; give a folder")
+        if os.path.normpath(public.path()) == os.path.normpath(locked.path()):
+            raise ValueError(f"--private-room {locked.root}: the same as the workspace; it needs a folder of its own")
         return Workspace(public, locked)
 
     def create(self) -> None:

@@ -1,125 +1,26 @@
-"""What `jobs.dataset` does between the stages: listing, the plan, codes, decisions, the ledger, the release."""
+"""What `jobs.dataset` does between the stages: codes, decisions, the queue, the ledger, the release."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from codelib import __version__
 from codelib.contracts import OK
-from codelib.core.config import differences
-from codelib.core.stage import Part, Work, digest, pending, read_part, run
+from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import card, ledger
 from codelib.data import release as layout
 from codelib.data.deidentify import review_queue
-from codelib.data.export import batch_names, list_batch, patient_number
+from codelib.data.export import patient_number
 from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
 from codelib.data.settings import DatasetSettings
 from codelib.data.split import Candidate, Decision, decide
 from codelib.data.stages import Stages, codes_table
+from codelib.data.start import ListedBatch
 from codelib.data.vault import Code, Secret, assign, read_codes, write_codes
-
-_CONFIGURATION = "workspace.json"
-
-
-@dataclass(frozen=True)
-class ListedBatch:
-    name: str
-    fingerprint: str
-    num_visits: int
-    files_of: dict[str, int]  # patient number ("" for none) -> image files
-
-
-def list_batches(export: Store) -> list[ListedBatch]:
-    """Names, sizes and times of everything in the export; nothing is opened."""
-    with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(lambda name: _listed(export, name), batch_names(export)))
-
-
-def _listed(export: Store, name: str) -> ListedBatch:
-    batch = list_batch(export, name)
-    files = {"": len(batch.loose)}
-    for patient in batch.patients.values():
-        count = len(patient.loose) * bool(patient.visits) + sum(len(v.files) for v in patient.visits.values())
-        files[patient.number] = files.get(patient.number, 0) + count
-    return ListedBatch(name, batch.fingerprint(), sum(len(p.visits) for p in batch.patients.values()), files)
-
-
-def excluded_patients(settings: DatasetSettings) -> frozenset[str]:
-    """Patients without consent. Raises ValueError where the list is named and not there."""
-    if settings.exclude is None:
-        return frozenset()
-    store = Store(settings.exclude)
-    fs, path = store._open()
-    if not fs.isfile(path):
-        raise ValueError(f"exclude={settings.exclude}: no such file; it lists source patient ids, one a line")
-    found = set()
-    for number, line in enumerate(bytes(fs.cat_file(path)).decode("utf-8-sig").splitlines(), 1):
-        written = line.strip().removesuffix("号")
-        if not written or written.startswith("#"):
-            continue
-        if len(written.split()) > 1 or any(mark in written for mark in ",，、;；"):
-            raise ValueError(
-                f"exclude={settings.exclude}: line {number} is not one patient id; write one id a line, as in the sheet"
-            )
-        found.add(patient_number(written))
-    return frozenset(found)
-
-
-def warn_of_unknown(excluded: frozenset[str], batches: Sequence[ListedBatch]) -> None:
-    """Say how many ids of the exclusion list name nobody here: a misspelt one would let its patient in."""
-    there = {patient for batch in batches for patient in batch.files_of}
-    unknown = len(excluded - there)
-    if unknown:
-        print(
-            f"note: {unknown} of {len(excluded)} ids of the exclusion list match no patient folder of this export; check their spelling"
-        )
-
-
-def check_configuration(workspace: Workspace, settings: DatasetSettings, reconfigure: bool, write: bool) -> None:
-    """A workspace belongs to one configuration. Raises ValueError naming what differs."""
-    mine = {k: v for k, v in settings.fingerprint().items() if k != "exclude"}
-    if workspace.private.exists(_CONFIGURATION):
-        changed = differences(workspace.private.read_json(_CONFIGURATION), mine)
-        if changed and not reconfigure:
-            raise ValueError(
-                f"--workspace {workspace.public.root} was made with other settings ({'; '.join(changed[:4])}); use another workspace, "
-                "the same settings, or --reconfigure to redo what depends on them here"
-            )
-    if write:
-        workspace.create()
-        Secret(workspace.private).create()
-        workspace.private.commit_json(_CONFIGURATION, mine)  # private: a mapping and a server's address tell of the clinic
-
-
-def print_plan(stages: Stages, batches: Sequence[ListedBatch], workspace: Workspace) -> None:
-    """What a run would do, stage by stage."""
-    files = sum(sum(b.files_of.values()) for b in batches)
-    print(f"input      {len(batches)} batches, {sum(b.num_visits for b in batches)} visit folders, {files} image files")
-    print(f"workspace  {workspace.public.root}")
-    work = [Work((), {"batch": b.name}, identity=b.fingerprint) for b in batches]
-    new = pending(stages.ingest, work, workspace.private)
-    print(f"\n{'stage':<15}{'where':<9}{'CPUs':>5}{'GPUs':>5}  what would be done")
-    changed = new > 0
-    for stage, is_private in stages.in_order():
-        store = workspace.private if is_private else workspace.public
-        name = f"stages/{stage.name}/manifest.json"
-        known = store.read_json(name) if store.exists(name) else None
-        if stage is stages.ingest:
-            todo = f"{new} of {len(batches)} batches" if new else f"nothing new, {len(batches)} batches kept"
-        elif known is None:
-            todo = "everything"
-        elif known["settings"] != stage.settings or known["version"] != stage.version:
-            todo, changed = "everything: its settings changed", True
-        else:
-            todo = "what depends on the change" if changed else f"nothing new, {len(known['parts'])} partitions kept"
-        print(f"{stage.name:<15}{'private' if is_private else 'public':<9}{stage.num_cpus:>5g}{stage.num_gpus:>5g}  {todo}")
-    print("\nNothing was touched.")
-
 
 # codes
 
@@ -191,13 +92,13 @@ def _previous(settings: DatasetSettings, public: Store) -> dict[str, Decision]:
     name = "stages/split/manifest.json"
     if not public.exists(name) or public.read_json(name)["settings"] != {"seed": settings.seed, **settings.split.fingerprint()}:
         return {}
-    from codelib.core.stage import manifest_parts
-
     rows = [r for p in manifest_parts(public, "split") for r in read_part(p, ["checkup_id", "split", "why"]).to_pylist()]
     return {r["checkup_id"]: Decision(r["split"], r["why"]) for r in rows if r["split"]}
 
 
 # ledger and release
+
+_RELEASED = "released.json"  # what the release was made of: not in it, since it tells of the export's files and times
 
 
 def write_ledger(
@@ -205,13 +106,12 @@ def write_ledger(
     images: Sequence[Part],
     deciding: Sequence[Sequence[Part]],
     batches: Sequence[ListedBatch],
+    num_visits: int,
     workspace: Workspace,
 ) -> Totals:
-    # patients without consent are in no table; their files are not in the ledger either
-    there = {p for part in records for p in read_part(part, ["patient"])["patient"].to_pylist()}
-    numbers = {patient_number(p or "") if p else "" for p in there} | {""}
-    num_files = sum(n for b in batches for patient, n in b.files_of.items() if patient in numbers)
-    return ledger.write(Tables(records, images, deciding), Secret(workspace.private).load(), workspace.private, num_files)
+    keyed = Secret(workspace.private).load()
+    num_files = sum(batch.num_files for batch in batches)
+    return ledger.write(Tables(records, images, deciding), keyed, workspace.private, num_visits, num_files)
 
 
 def release(
@@ -226,32 +126,32 @@ def release(
 ) -> None:
     """Build release/, or leave it where nothing in it would change."""
     store, public, private = stages.release_store, workspace.public, workspace.private
-    inputs = digest([[p.key, p.drop] for stage in (images, annotated, split, conversations) for p in stage])
-    manifest = card.manifest(settings, totals, inputs)
-    if _is_released(store, manifest):
+    made_of = digest(
+        [card.release_settings(settings), [[p.key, p.drop] for s in (images, annotated, split, conversations) for p in s]]
+    )
+    if _is_released(store, private, made_of):
         print("  release        nothing new")
         return
     store.commit(layout.INCOMPLETE, b"This release is being built. Run the same jobs.dataset command again if it stopped.\n")
     pairs = [Work((i, s)) for i, s in zip(images, split, strict=True)]
-    files = layout.run_writing(stages.publish, pairs, public, store, private)
+    sums = layout.run_writing(stages.publish, pairs, "Images", public, store, private)
     lines = run(stages.assemble, layout.assemble_work(annotated, split, conversations), public, private)
-    layout.write_text_files(lines, store)
-    files += layout.run_writing(stages.shards, layout.shard_work(conversations), public, store, private)
-    shards = [row["path"] for row in files if row["path"].startswith("parquet/")]
-    store.commit("README.md", card.dataset_card(settings, totals, shards).encode())
-    store.commit("ledger.csv", totals.public_csv().encode())
-    store.commit_json("manifest.json", manifest)
-    named = [*layout.JSON_FILES, "complete-dataset.csv", "README.md", "ledger.csv", "manifest.json"]
-    store.commit("SHA256SUMS", layout.checksums(files, store, named).encode())
+    sums |= layout.write_text_files(lines, store)
+    shards = layout.run_writing(stages.shards, layout.shard_work(conversations), "parquet", public, store, private)
+    sums |= shards
+    sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
+    sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
+    sums["manifest.json"] = store.commit_json("manifest.json", card.manifest(settings, totals, digest(sums)))
+    store.commit("SHA256SUMS", layout.checksums(sums).encode())
+    private.commit_json(_RELEASED, {"made_of": made_of})
     store.delete(layout.INCOMPLETE)
 
 
-def _is_released(store: Store, manifest: dict[str, Any]) -> bool:
-    if store.exists(layout.INCOMPLETE) or not store.exists("manifest.json") or not store.exists("SHA256SUMS"):
+def _is_released(store: Store, private: Store, made_of: str) -> bool:
+    if store.exists(layout.INCOMPLETE) or not store.exists("SHA256SUMS") or not private.exists(_RELEASED):
         return False
-    there = set(store.names(""))
     named = {line.split("  ", 1)[1] for line in store.read("SHA256SUMS").decode().splitlines()}
-    return bool(store.read_json("manifest.json") == manifest and named | {"SHA256SUMS"} == there)
+    return bool(private.read_json(_RELEASED)["made_of"] == made_of and named <= set(store.names("")))
 
 
 def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:

@@ -11,16 +11,22 @@ from codelib.data.ledger import Totals
 from codelib.data.settings import DatasetSettings
 
 
-def manifest(settings: DatasetSettings, totals: Totals, inputs: str) -> dict[str, Any]:
-    """What a reader can check the release against. Holds no path, host or time: same content, same bytes."""
+def release_settings(settings: DatasetSettings) -> dict[str, Any]:
+    """The settings that a reader of the release may know."""
     group = settings.fingerprint()
+    known = {name: group[name] for name in ("seed", "images", "split", "sharegpt", "annotate")}
+    return known | {"dates": group["deidentify"]["dates"], "translation": settings.translate.engine}
+
+
+def manifest(settings: DatasetSettings, totals: Totals, content: str) -> dict[str, Any]:
+    """What a reader can check the release against. content: digest of all other files' sums. Holds no path, host or time: same
+    content, same bytes."""
     return {
         "code_version": __version__,
         "contracts": {c.name: c.version for c in (ANNOTATED, CONVERSATIONS, IMAGES, SPLIT)},
         "counts": {f"{kind}/{reason}": n for (kind, reason), n in sorted(totals.counts.items())},
-        "input": inputs,
-        "settings": {name: group[name] for name in ("seed", "images", "split", "sharegpt", "annotate")}
-        | {"dates": group["deidentify"]["dates"], "translation": settings.translate.engine},
+        "content": content,
+        "settings": release_settings(settings),
     }
 
 

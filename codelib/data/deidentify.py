@@ -22,14 +22,16 @@ import pyarrow as pa
 
 from codelib.contracts import DEIDENTIFIED, OK, TEXT_FIELDS, rejected
 from codelib.core.config import Settings
-from codelib.data.dates_in_text import Mode, find_dates, shift_time
+from codelib.data.dates_in_text import Mode, find_dates, find_unread_dates, shift_time
 from codelib.data.gazetteer import Gazetteer
 from codelib.data.identifiers import (
+    BARRIER,
     Finding,
     find_long_runs,
     find_old_ages,
     find_patterns,
     find_person_names,
+    find_split_mobiles,
     mask_placeholders,
     merge,
 )
@@ -73,23 +75,27 @@ def clean(text: str, gazetteer: Gazetteer, mode: Mode, visit: dt.date, shift_day
         if not any(extra[0] < end and extra[1] > start for start, end, _, _ in edits):
             edits.append(extra)
     removed: Counter[str] = Counter()
-    pieces, places, at = [], [], 0
+    pieces, masked, places, at = [], [], [], 0
     for start, end, replacement, cls in sorted(edits):
         pieces += [text[at:start], replacement]
+        masked += [text[at:start], BARRIER * len(replacement)]
         places.append((start, end, len(replacement)))
         removed[cls] += 1
         at = end
     cleaned = "".join([*pieces, text[at:]])
-    return Cleaned(cleaned, removed, tuple(places), _residual(cleaned, gazetteer))
+    found_again = _residual("".join([*masked, text[at:]]), gazetteer) + find_unread_dates(
+        "".join([*masked, text[at:]]), mode, visit
+    )
+    return Cleaned(cleaned, removed, tuple(places), tuple(merge(found_again)))
 
 
-def _residual(text: str, gazetteer: Gazetteer) -> tuple[Finding, ...]:
-    """What still looks like an identifier in a text that was cleaned. Placeholders count as nothing."""
+def _residual(text: str, gazetteer: Gazetteer) -> list[Finding]:
+    """What still looks like an identifier in a text whose replaced stretches are barriers. Placeholders count as nothing too."""
     masked = mask_placeholders(text)
     found = [f for f in find_patterns(masked) if f.cls != "DATE"]
     found += find_person_names(masked) + find_person_names(masked, certain=False)
-    found += find_long_runs(masked) + gazetteer.find(masked) + gazetteer.hidden(masked)
-    return tuple(merge(found))
+    found += find_long_runs(masked) + find_split_mobiles(masked)
+    return found + gazetteer.find(masked) + gazetteer.hidden(masked)
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,11 @@ class _Visit:
     code: dict[str, Any]
     checkup_time: str
     fields: dict[str, Cleaned]
+    name_unclear: bool
 
     @property
     def residual(self) -> bool:
-        return any(cleaned.residual for cleaned in self.fields.values())
+        return self.name_unclear or any(cleaned.residual for cleaned in self.fields.values())
 
 
 def _codes_by_visit(table: pa.Table, codes: pa.Table) -> dict[str, dict[str, Any]]:
@@ -129,7 +136,7 @@ def _visits(table: pa.Table, codes: pa.Table, settings: DeidentifySettings) -> I
         gazetteer = _gazetteer(row)
         checkup_time, day = shift_time(row["checkup_time"], settings.dates, code["date_shift_days"])
         fields = {name: clean(row[name] or "", gazetteer, settings.dates, day, code["date_shift_days"]) for name in TEXT_FIELDS}
-        yield _Visit(row, code, checkup_time, fields)
+        yield _Visit(row, code, checkup_time, fields, gazetteer.unclear)
 
 
 def _teeth(visit: _Visit) -> list[dict[str, Any]]:
@@ -174,13 +181,15 @@ def review_queue(table: pa.Table, codes: pa.Table, settings: DeidentifySettings)
     """Why each visit was held back, for a person. PRIVATE: places and excerpt are of the text after replacement."""
     queue = []
     for visit in _visits(table, codes, settings):
+        keys = {"visit_key": visit.row["visit_key"], "checkup_id": visit.code["checkup_id"]}
+        if visit.name_unclear:
+            queue.append(keys | {"field": "", "class": "NAME_COLUMN", "start": 0, "end": 0, "excerpt": ""})
         for name, cleaned in visit.fields.items():
             for finding in cleaned.residual:
                 left, right = max(0, finding.start - _EXCERPT_CHARS), finding.end + _EXCERPT_CHARS
                 queue.append(
-                    {
-                        "visit_key": visit.row["visit_key"],
-                        "checkup_id": visit.code["checkup_id"],
+                    keys
+                    | {
                         "field": name,
                         "class": finding.cls,
                         "start": finding.start,

@@ -90,12 +90,18 @@ def batch_names(export: Store) -> list[str]:
         raise InputError(f"--input {export.root}: no such folder")
     if not fs.isdir(root):
         raise InputError(f"--input {export.root}: a file; give the folder that holds the batches")
-    entries = fs.ls(root, detail=True)
-    folders = sorted(os.path.basename(e["name"].rstrip("/")) for e in entries if e["type"] == "directory")
-    folders = [name for name in folders if not name.startswith(".")]
+    entries = {os.path.basename(e["name"].rstrip("/")): e for e in fs.ls(root, detail=True)}
+    folders = sorted(n for n, e in entries.items() if not n.startswith(".") and (e["type"] == "directory" or fs.isdir(e["name"])))
     if any(_PATIENT.match(name) or SHEET_FOLDER in name for name in folders):
         raise InputError(f"--input {export.root}: this is one batch; give the folder above it")
     found = [name for name in folders if _is_batch(export, name)]
+    outside = [name for name in folders if name not in found and _holds_images(export, name)]
+    outside += sorted(n for n in entries if n not in folders and n.lower().endswith(_IMAGE_SUFFIXES))
+    if found and outside:
+        raise InputError(
+            f"--input {export.root}: {', '.join(outside[:5])} {'lies' if len(outside) == 1 else 'lie'} beside the batches, "
+            "with images that would be left out; put them into a batch, or move them out of the export"
+        )
     if not found:
         raise InputError(
             f"--input {export.root}: no batch in it; a batch is a folder with a sheet in <…{SHEET_FOLDER}…>/ and patient folders 患者<number>-…"
@@ -109,12 +115,28 @@ def _is_batch(export: Store, name: str) -> bool:
     return any(_PATIENT.match(entry) or SHEET_FOLDER in entry for entry in inside)
 
 
+def _holds_images(export: Store, name: str) -> bool:
+    fs, _ = export._open()
+    return any(path.lower().endswith(_IMAGE_SUFFIXES) for path in fs.find(export.path(name)))
+
+
+def _walk(export: Store, base: str) -> dict[str, Any]:
+    """Everything below a folder. A folder that cannot be read is an error: leaving it out would lose its visits in silence."""
+    fs, _ = export._open()
+    options = {"on_error": "raise"} if export.is_local else {}
+    try:
+        return dict(fs.find(base, withdirs=True, detail=True, **options))
+    except OSError as error:
+        raise InputError(
+            f"--input {export.root}: {error.strerror or type(error).__name__} while listing it; mend that and run again"
+        ) from None
+
+
 def list_batch(export: Store, name: str) -> Batch:
     """Walk one batch. Raises InputError where it has no sheet."""
-    fs, _ = export._open()
     batch = Batch(name)
     base = export.path(name)
-    for path, info in sorted(fs.find(base, withdirs=True, detail=True).items()):
+    for path, info in sorted(_walk(export, base).items()):
         parts = path[len(base) :].strip("/").split("/")
         relative = f"{name}/{'/'.join(parts)}"
         if parts == [""]:
@@ -158,6 +180,9 @@ def _add_file(batch: Batch, parts: list[str], relative: str, info: dict[str, Any
     is_image = parts[-1].lower().endswith(_IMAGE_SUFFIXES)
     if len(parts) >= 2 and SHEET_FOLDER in parts[0]:
         stem, suffix = os.path.splitext(parts[-1])
+        if is_image:
+            batch.loose.append(file)
+            return
         if parts[-1].startswith(("~$", ".")):  # a lock file of an office program, or hidden
             return
         if suffix.lower() in SHEET_SUFFIXES and stem.endswith(SHEET_NAME):
@@ -172,7 +197,7 @@ def _add_file(batch: Batch, parts: list[str], relative: str, info: dict[str, Any
     if patient is None:
         if is_image:
             batch.loose.append(file)
-    elif len(parts) >= 4 and parts[2] in _KINDS:
+    elif len(parts) >= 4 and parts[2] in _KINDS and parts[1] in patient.visits:
         # a folder of screenshots stays one wherever it was moved
         kind = "screenshot" if any("病历" in part for part in parts[2:-1]) else _KINDS[parts[2]]
         patient.visits[parts[1]].files.append(File(relative, kind, file.size_bytes, changed))

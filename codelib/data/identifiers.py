@@ -21,7 +21,7 @@ PLACEHOLDER = re.compile(r"\[(?:" + "|".join(CLASSES) + r")\]")
 BARRIER = "\ue000"
 """Stands for each character of a placeholder while a text is scanned again: neither letter, digit nor blank."""
 
-_INVISIBLE = frozenset("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u180e")
+_INVISIBLE = frozenset("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u180e" + "".join(map(chr, range(0x300, 0x370))))
 _DASHES = frozenset("‐‑‒–—―−－")
 
 
@@ -51,6 +51,8 @@ def _plain(char: str) -> str:
         return "-"
     if char in "\u3000\u00a0\t":
         return " "
+    if 0xC0 <= code <= 0x24F:
+        return unicodedata.normalize("NFD", char)[0]  # Zhāng -> Zhang
     if code > 127 and unicodedata.decimal(char, None) is not None:
         return str(unicodedata.decimal(char))
     return char
@@ -78,9 +80,9 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         r"(?<![A-Za-z0-9@.-])[A-Za-z0-9-]{2,40}\.(?:com|cn|net|org|edu|gov|top|xyz|vip|cc|io)(?![A-Za-z0-9])(?:/[!-~]{0,200})?",
     ),
     # ID cards, checksum valid or not: 18 places, 15 places, in groups
-    ("ID", r"(?<![\dA-Za-z.])\d{17}[\dXx](?![\dA-Za-z])"),
+    ("ID", r"(?<![\dA-Za-z])\d{17}[\dXx](?![\dA-Za-z])"),
     ("ID", r"(?<!\d)[1-9]\d{5}[ \-]?(?:18|19|20)\d{2}[ \-]?[01]\d[0-3]\d[ \-]?\d{3}[\dXx](?![\dA-Za-z])"),
-    ("ID", r"(?<![\d.])[1-9]\d{14}(?!\d)"),
+    ("ID", r"(?<!\d)[1-9]\d{14}(?!\d)"),
     (
         "ID",
         r"(?:身份证|证件|护照|军官证|通行证|社保|医保|居民健康|驾驶证|台胞证|军人证|学生证)(?:号码?|卡号?|编号|账号|卡号码)?"
@@ -89,13 +91,14 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("ID", r"尾号" + _COLON + r"(?P<v>\d{3,6}[Xx]?)(?!\d)"),
     ("ID", r"(?<![A-Za-z0-9])(?:[EGDSPHCM]\d{8,10}|E[A-Z]\d{7})(?![A-Za-z0-9])"),
     # phones: mobile in any grouping whose first group has three digits, or each digit apart; landlines; service numbers
-    ("PHONE", rf"(?<![\d.])(?:\(?\+?(?:00)?86\)?[ \-]?)?1[3-9]\d(?:{_SEP}?\d){{8}}(?!\d)"),
+    ("PHONE", rf"(?<!\d)(?:\(?\+?(?:00)?86\)?[ \-]?)?1[3-9]\d(?:{_SEP}?\d){{8}}(?!\d)"),
+    ("PHONE", r"(?<!\d)1[3-9]\d(?P<s>[^0-9A-Za-z" + CJK + r"\n]{1,3})\d{4}(?P=s)\d{4}(?!\d)"),
     ("PHONE", r"(?<!\d)1(?P<s>[ .\-]{1,2})[3-9](?:(?P=s)\d){9}(?!\d)"),
     (
         "PHONE",
-        r"(?<![\d.])[(（]?0[1-9]\d{1,2}[)）]?[ \-]{0,2}[2-9]\d{2,3}[ \-]?\d{4}(?!\d)(?:(?:-|转|转分机|分机|ext\.?)\s?\d{1,6})?",
+        r"(?<!\d)[(（]?0[1-9]\d{1,2}[)）]?[ \-]{0,2}[2-9]\d{2,3}[ \-]?\d{4}(?!\d)(?:(?:-|转|转分机|分机|ext\.?)\s?\d{1,6})?",
     ),
-    ("PHONE", r"(?<![\d.])[48]00[ \-]?\d{3,4}[ \-]?\d{3,4}(?!\d)"),
+    ("PHONE", r"(?<!\d)[48]00[ \-]?\d{3,4}[ \-]?\d{3,4}(?!\d)"),
     (
         "PHONE",
         r"(?:电话|手机|座机|联系方式|联系电话|致电|拨打|[Tt][Ee][Ll]|[Pp]hone|小灵通|热线|传真)(?:号码?)?[^\d，。,;；\n]{0,8}"
@@ -104,13 +107,13 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("PHONE", rf"(?<![{_CN_DIGIT}])[{_CN_DIGIT}]{{7,13}}(?![{_CN_DIGIT}年月])"),
     (
         "ACCOUNT",
-        r"(?<![\d.])(?:\d{16}|\d{17}|\d{19}|\d{4} \d{4} \d{4} \d{4}(?: \d{1,3})?|[3-9]\d{3}(?:-\d{4}){3}(?:-\d{1,3})?)"
+        r"(?<!\d)(?:\d{16}|\d{17}|\d{19}|\d{4} \d{4} \d{4} \d{4}(?: \d{1,3})?|[3-9]\d{3}(?:-\d{4}){3}(?:-\d{1,3})?)"
         r"(?![\dA-Za-z])",
     ),
     (
         "ACCOUNT",
         r"(?:微信|薇信|威信|[Ww]ei[Xx]in|[Ww]e[Cc]hat|(?<![A-Za-z])(?:[Vv][Xx]|[Ww][Xx])|加[Vv]|[Vv]信|抖音|微博|支付宝|小红书|钉钉|快手|淘宝)"
-        r"(?:同?号码?|ID|id|账号|帐号|名|同名)?(?:[\s:：为是加@()（]|叫){0,4}(?P<v>(?!评分)[A-Za-z0-9][\w\-]{4,31})(?<!\d mm)",
+        r"(?:同?号码?|ID|id|账号|帐号|名|同名)?(?:[\s:：为是加@()（]|叫){0,4}(?P<v>(?=[A-Za-z]|\d{5})[A-Za-z0-9][A-Za-z0-9_\-]{4,31})",
     ),
     ("ACCOUNT", r"(?:微信|QQ)(?:昵称|名|名字)[\s:：为是]{0,3}(?P<v>[^\s，。,;；:：]{1,16})"),
     ("ACCOUNT", r"(?:(?<![A-Za-z])[Qq][Qq]|扣扣|企鹅)(?:号码?|群|邮箱)?[\s:：为是]{0,4}(?P<v>[1-9]\d{4,11})(?!\d)"),
@@ -128,13 +131,22 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         r"(?P<v>[A-Za-z]{0,6}\-?\d[\dA-Za-z\-]{3,24})",
     ),
     (
+        "RECORD_NO",  # 患者0003; not 患者120/80mmHg, 患者2021年
+        r"(?:患者|病人|病例)[\s:：#]{0,2}(?P<v>(?!(?:19|20)\d{2}[01]\d[0-3]\d(?!\d))\d{3,})"
+        r"(?!\d|\s?[./\-:：~、]\s?\d|\s?(?:[年月天日岁周元次余多个颗小%°]|mm|cm|ml|mg|kg|g))",
+    ),
+    (
         "PLATE",
         rf"[{_PROVINCE}][A-HJ-NP-Z][·•\s\-]?(?=[A-Z0-9]{{0,5}}\d)[A-HJ-NP-Z0-9]{{4,5}}[A-HJ-NP-Z0-9挂学警港澳](?![A-Za-z0-9])",
     ),
     (
         "DATE",
         r"(?:出生(?:日期|年月日?|时间|于)?|生日|生于|[Dd][Oo][Bb]|Date of birth)[\s:：为是]{0,3}"
-        r"(?P<v>(?:19|20)?\d{2}\s?[-./年]\s?\d{1,2}\s?(?:[-./月]\s?\d{1,2}\s?[日号]?|月)?|(?:19|20)\d{6}|\d{1,2}月\d{1,2}[日号])(?!\d)",
+        r"(?P<v>(?:19|20)?\d{2}\s?[-./年]\s?\d{1,2}\s?(?:[-./月]\s?\d{1,2}\s?[日号]?|月)?|(?:19|20)\d{6}|\d{1,2}月\d{1,2}[日号]|(?:19|20)\d{2}\s?年?)(?!\d)",
+    ),
+    (
+        "DATE",
+        r"(?<!\d)(?P<v>(?:(?:19|20)\d{2}|\d{2}(?=\s?年))\s?年?(?:\s?\d{1,2}\s?月)?)(?=\s?(?:出生|生人|生(?=[，,。；;\s)）]|$)))",
     ),
     (
         "DATE",
@@ -153,6 +165,7 @@ _NUMBER = r"(?:\d{1,5}[A-Za-z]?(?:-\d{1,4})?|[一二三四五六七八九十百]
 _ANCHOR = re.compile(
     rf"(?:(?<![{_NOT_ROAD}])(?:路|大街|街|大道|巷|胡同|弄|村|新村|花园|小区|公寓|大厦|广场|家园|庄园|山庄|名苑|公馆|花苑|雅苑|苑|邨)\s?\d{{1,5}}(?:-\d{{1,4}})?\s?{_UNIT}"
     rf"|(?:村|屯|庄)(?:委会)?{_NUMBER}(?:组|队|社)"
+    rf"|(?:新城|[城苑园庭湾郡府轩居邸]|小区|花园|公寓)\d{{1,3}}-\d{{1,3}}-\d{{3,4}}(?!\d)"
     rf"|(?<!\d)\d{{1,4}}\s?(?:号楼|幢|栋|座|弄|单元)\s?(?:\d{{1,5}}|[A-Z]\d{{0,4}}))(?:\s?{_NUMBER}\s?{_UNIT}?){{0,4}}"
 )
 _REGION = re.compile(
@@ -165,7 +178,8 @@ _LIVES = re.compile(
     rf"(?P<colon>[\s:：为是]{{0,3}})(?P<v>[{CJK}A-Za-z\d\-]{{2,40}})"
 )
 _PLACE_END = re.compile(
-    r"(?:省|市|区|县|镇|乡|村|路|街|巷|弄|号|栋|幢|室|小区|花园|公寓|新村|家园|苑|大厦|广场|山庄|庄园|公馆|组|楼|单元|里|府|湾|庭)"
+    r"(?:[城苑园庭湾府郡轩居]\d{1,4}-\d{2,4}|[\u4e00-\u9fff]{2}\d{1,4}-\d{1,4}-\d{1,4}"
+    r"|省|市|区|县|镇|乡|村|路|街|巷|弄|号|栋|幢|室|小区|花园|公寓|新村|家园|苑|大厦|广场|山庄|庄园|公馆|组|楼|单元|里|府|湾|庭)"
 )
 _PLACE_WORDS = re.compile(
     r"(?:农村|外地|本地|本市|外市|市区|郊区|城区|县城|乡下|山区|牧区|市里|村里|城里|校区|附近|学校|宿舍|院|较远|很远|该地|高原|疫区|氟区)"
@@ -189,11 +203,20 @@ _ORG_LEFT = re.compile(
     r"洗牙|就医|就读|随访|复查|复诊|咨询|住院|手术|疼痛|肿胀|不适|介绍|家属|母亲|父亲|多次|再次|及时|立即|尽快|先行|行|做|看|过"
 )
 
+_OLD = r"(?:9\d|1[0-2]\d)"
 _AGE = re.compile(
-    r"(?:(?<![\d.\-])(?:9\d|1[0-2]\d)|(?<![一二三四五六七八九])(?:九十[一二三四五六七八九]?|一百[零〇一二三四五六七八九十]{0,3}))\s?周?岁(?!以上)"
+    rf"(?:(?<![\d.\-]){_OLD}|(?<![一二三四五六七八九])(?:九十[一二三四五六七八九]?|一百[零〇一二三四五六七八九十]{{0,3}}))\s?周?[岁歲](?!以上)"
+    rf"|(?:年龄|年齡|享年|现年|[Aa]ge)[\s:：为是]{{0,3}}(?P<bare>{_OLD})(?![\d.])(?!\s?周?[岁歲])"
+    rf"|(?<![\d.\-A-Za-z]){_OLD}(?:\s|-)?(?:[Yy]/?[Oo]|[Yy]rs?|[Yy]ears?(?:[\s-]old)?|[Yy])(?![A-Za-z])"
 )
-_LONG_RUN = re.compile(r"(?<![\d.])\d(?:[ \-]?\d){6,}(?!\d*\.\d)")
-_RUN_UNITS = re.compile(r"\s?(?:mm|cm|ml|mg|μg|ug|g|U|IU|u|万|单位|Hz|kV|元|/)")
+_LONG_RUN = re.compile(r"(?<!\d)\d(?:[ \-]?\d){6,}(?!\d*\.\d)")
+_RUN_UNITS = re.compile(r"\s?(?:U|IU|u|万|单位|元)")
+# a mobile number with anything but letters between its digits; teeth in a list have the same shape and are told apart by groups
+_GAP = rf"[^0-9A-Za-z{CJK}]{{0,3}}"
+_SPLIT_MOBILE = re.compile(rf"(?<!\d)1{_GAP}[3-9](?:{_GAP}\d){{9}}(?!\d)")
+_FDI_PAIR = re.compile(r"[1-4][1-8]|[5-8][1-5]")
+_DATE_INSIDE = re.compile(r"(?:19|20)\d{2}\D{1,3}[01]?\d\D{1,3}[0-3]?\d(?!\d)")
+_COUNTED = re.compile(r"\s?(?:[度周月年级颗个天次日岁分点只]|mm|°|%|\.\d|[/、]\s?\d)")
 
 
 def _regions(text: str) -> Iterable[Finding]:
@@ -271,9 +294,10 @@ def find_person_names(text: str, *, certain: bool = True) -> list[Finding]:
 
 
 def find_old_ages(text: str) -> list[Finding]:
-    """Ages of 90 and over, 岁 included."""
+    """Ages of 90 and over, 岁 included: 93岁, 年龄95, 95y."""
     folded = fold(text)
-    return [Finding(*folded.span(m.start(), m.end()), "AGE") for m in _AGE.finditer(folded.text)]
+    spans = (m.span("bare") if m["bare"] else m.span() for m in _AGE.finditer(folded.text))
+    return [Finding(*folded.span(start, end), "AGE") for start, end in spans]
 
 
 def find_long_runs(text: str) -> list[Finding]:
@@ -282,14 +306,37 @@ def find_long_runs(text: str) -> list[Finding]:
     runs = []
     for match in _LONG_RUN.finditer(folded.text):
         groups = re.split(r"[ \-]", match.group())
-        if max(map(len, groups)) <= 3 or _RUN_UNITS.match(folded.text, match.end()):
-            continue  # 16 26 36 46, 323 434: teeth and probing depths
+        amount = groups[-1].endswith("000") and _RUN_UNITS.match(folded.text, match.end())
+        if max(map(len, groups)) <= 3 or amount:
+            continue  # 16 26 36 46, 323 434: teeth and probing depths; 1600000U
         if len(groups) > 1 and max(map(len, groups)) < 6 and min(map(len, groups)) < 3:
             continue  # 2021-05-03 and what dates are made of
         if re.fullmatch(r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", match.group()):
             continue
         runs.append(Finding(*folded.span(match.start(), match.end()), "NUMBER"))
     return runs
+
+
+def find_split_mobiles(text: str) -> list[Finding]:
+    """Eleven digits that begin like a mobile number, whatever stands between them: 138/1234-5678, 13 81 23 45 67 8.
+
+    13、14、15、16、17、18 and 145 434 545 33 have that shape too: groups of two and three are teeth and probing depths, unless a
+    pair is no tooth.
+    """
+    folded = fold(text)
+    found = []
+    for match in _SPLIT_MOBILE.finditer(folded.text):
+        groups = re.findall(r"\d+", match.group())
+        sizes = set(map(len, groups))
+        if _DATE_INSIDE.search(match.group()):
+            continue
+        pairs = all(len(group) == 2 for group in groups[:-1]) and len(groups[-1]) == 1
+        teeth = all(_FDI_PAIR.fullmatch(group) for group in groups[:-1])
+        if pairs and teeth and _COUNTED.match(folded.text, match.end()):
+            continue
+        if max(sizes) >= 4 or sizes == {1} or pairs:
+            found.append(Finding(*folded.span(match.start(), match.end()), "PHONE"))
+    return found
 
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:

@@ -5,6 +5,7 @@ The table holds a row for each file, also for those of visits that were rejected
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from codelib.data.pixels import ImageRejected, PixelSettings, decode, encode, pe
 from codelib.data.vault import Keyed
 
 _KIND_ORDER = {"radiograph": 0, "photograph": 1}
-_READERS = 4  # files of a visit read at once: hides the storage's latency, holds few files in memory
+_READERS = 4  # files of a visit read at once: hides the storage's latency. A visit's files are held together: some 200 MB at most
 
 
 def image_key(keyed: Keyed, path: str) -> str:
@@ -59,12 +60,15 @@ def _visit(visit: dict[str, Any], export: Store, keyed: Keyed, settings: PixelSe
     with ThreadPoolExecutor(_READERS) as readers:
         for file, content in zip(shortest_first, readers.map(lambda f: _read(export, f["path"]), shortest_first), strict=True):
             row = _row(visit, file, keyed)
+            done[file["path"]] = row
+            if content is None:
+                row |= rejected("images:unreadable")
+                continue
             row["source_digest"] = keyed.bytes("file", content)
             copy = (file["kind"], row["source_digest"])
             row |= rejected("images:duplicate") if copy in kept else _convert(content, settings)
             if row["status"] == OK:
                 kept.add(copy)
-            done[file["path"]] = row
     for file in sorted(wanted, key=lambda f: (_KIND_ORDER[f["kind"]], _natural(f["path"]))):
         row = done[file["path"]]
         if row["status"] == OK:
@@ -74,8 +78,16 @@ def _visit(visit: dict[str, Any], export: Store, keyed: Keyed, settings: PixelSe
     return rows + [_row(visit, f, keyed) | rejected(_unopened(f) or "") for f in visit["files"] if _unopened(f)]
 
 
-def _read(export: Store, path: str) -> bytes:
-    return export.read(path)
+def _read(export: Store, path: str) -> bytes | None:
+    """None where this one file cannot be read (gone, a link to nowhere, no permission); a failing disk stops the stage."""
+    try:
+        return export.read(path)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
 
 
 def _convert(content: bytes, settings: PixelSettings) -> dict[str, Any]:

@@ -13,12 +13,13 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from codelib.contracts import OK, RECORDS, TEXT_FIELDS, rejected
+from codelib.core.cli import InputError
 from codelib.core.stage import digest
 from codelib.core.store import Store
 from codelib.data.export import Batch, File, PatientFolder, VisitFolder, list_batch, patient_number
@@ -31,8 +32,11 @@ _STAFF_LIMIT = 500  # distinct staff names of a batch that every visit of it is 
 
 
 def ingest(export: Store, keyed: Keyed, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
-    """RECORDS of one batch. extra: {"batch": name}. excluded: patient numbers that never enter (consent)."""
+    """RECORDS of one batch. extra: its name, and the fingerprint of its listing. excluded: patients ("12") and visits
+    ("12 2022-03-05 09:30") that never enter (consent)."""
     batch = list_batch(export, extra["batch"])
+    if batch.fingerprint() != extra["listing"]:
+        raise InputError(f"--input: batch {batch.name} changed while it was read; run the same command again when it is at rest")
     rows: list[SheetRow] = []
     for sheet in batch.sheets:
         suffix = os.path.splitext(sheet.path)[1].lower()
@@ -42,8 +46,17 @@ def ingest(export: Store, keyed: Keyed, mapping: Mapping, excluded: frozenset[st
                 row.place = f"{os.path.basename(sheet.path)}, {row.place}"
         rows += found
     records = _Matcher(batch, rows, keyed).records()
-    kept = [r for r in records if patient_number(r["patient"] or "") not in excluded]
+    kept = [r for r in records if not is_excluded(r["patient"] or "", r["checkup_time"] or "", excluded)]
     return pa.Table.from_pylist(kept, schema=RECORDS.schema)
+
+
+def is_excluded(patient: str, time: str, excluded: frozenset[str]) -> bool:
+    """Whether a patient, or this visit of theirs, is on the exclusion list. A date alone stands for every visit of that day, on
+    the list as in the export."""
+    number = patient_number(patient)
+    if not excluded.isdisjoint((number, f"{number} {time}", f"{number} {time[:10]}")):
+        return True
+    return len(time) == 10 and any(line.startswith(f"{number} {time}") for line in excluded)
 
 
 class _Matcher:
@@ -59,6 +72,9 @@ class _Matcher:
             for visit in patient.visits.values():
                 if visit.time:
                     self.folders[patient.number, visit.time].append((patient, visit))
+        self.folder_times = _by_day(self.folders)
+        times = ((patient_number(r.patient), parse_time(r.time)) for r in rows if r.patient)
+        self.row_times = _by_day((number, time) for number, time in times if time)
 
     def _staff(self) -> list[dict[str, str]]:
         """Staff named anywhere in the batch: a colleague is mentioned in visits that are not theirs."""
@@ -97,9 +113,10 @@ class _Matcher:
         number = patient_number(row.patient)
         if (number, time) in self.folders:
             return time
-        same_day = [t for n, t in self.folders if n == number and t[:10] == time[:10]]
-        is_date_alone = len(time) == 10 or (len(same_day) == 1 and len(same_day[0]) == 10)
-        return same_day[0] if len(same_day) == 1 and is_date_alone else time
+        folders, rows = self.folder_times[number, time[:10]], self.row_times[number, time[:10]]
+        if len(folders) != 1 or len(rows) != 1:  # two that could be meant: neither is guessed
+            return time
+        return folders[0] if len(time) == 10 or len(folders[0]) == 10 else time
 
     def _match(self, number: str, folder_time: str, row: SheetRow) -> None:
         found = self.folders.pop((number, folder_time), [])
@@ -110,11 +127,11 @@ class _Matcher:
         # one visit in two folders: the one with more files is the visit
         (patient, visit), *doubles = sorted(found, key=lambda pv: (-len(pv[1].files), pv[1].path))
         record = self._record(row, time, patient, visit)
-        if (not record["examination"] and not record["diagnosis"]) or not any(
-            f.kind in ("photograph", "radiograph") for f in visit.files
-        ):
-            record |= rejected("ingest:incomplete_record")
-        self.out.append(record)
+        has_image = any(f.kind in ("photograph", "radiograph") for f in visit.files)
+        if has_image and (record["examination"] or record["diagnosis"]):
+            self.out.append(record)
+        else:
+            self._reject(record, "ingest:incomplete_record")
         for other_patient, other in doubles:
             self._reject_folder(other_patient, other, "ingest:duplicate_visit")
 
@@ -127,7 +144,8 @@ class _Matcher:
                 if visit.time is None:
                     self._reject_folder(patient, visit, "ingest:invalid_time")
             if not patient.visits:
-                self._reject_folder(patient, None, "ingest:patient_without_visit")
+                loose = VisitFolder(patient.path, None, patient.loose)
+                self._reject_folder(patient, loose, "ingest:patient_without_visit")
             elif patient.loose:
                 self._reject_folder(patient, VisitFolder(patient.path, None, patient.loose), "ingest:files_outside_visit")
         if self.batch.loose:
@@ -162,16 +180,30 @@ class _Matcher:
         record = self._record(row, time or "", None, None)
         record["visit_key"] = self.keyed.text("row", f"{self.batch.name}|{row.place}|{row.patient}|{row.time}")
         record["source"] = f"{self.batch.name}/{_patient_name(row.patient)} {time or row.time} ({row.place})"
+        self._reject(record, reason)
+
+    def _reject_folder(self, patient: PatientFolder, visit: VisitFolder, reason: str) -> None:
+        path = visit.path
+        row = SheetRow(path, f"患者{patient.number}" if patient.number else "", text=dict.fromkeys(TEXT_FIELDS, ""))
+        record = self._record(row, visit.time or "", patient, visit)
+        record["visit_key"] = self.keyed.text("folder", f"{path}|{reason}")
+        name = unicodedata.normalize("NFKC", os.path.basename(patient.path))
+        record["patient"] = name.split("-")[0] if patient.number else ""
+        record["source"] = path
+        self._reject(record, reason)
+
+    def _reject(self, record: dict[str, Any], reason: str) -> None:
+        # the reason is part of what the row is: with another one it is a changed row
+        record["fingerprint"] = digest([record["fingerprint"], reason])
         self.out.append(record | rejected(reason))
 
-    def _reject_folder(self, patient: PatientFolder, visit: VisitFolder | None, reason: str) -> None:
-        path = visit.path if visit else patient.path
-        row = SheetRow(path, f"患者{patient.number}" if patient.number else "", text=dict.fromkeys(TEXT_FIELDS, ""))
-        record = self._record(row, (visit and visit.time) or "", patient, visit)
-        record["visit_key"] = self.keyed.text("folder", f"{path}|{reason}")
-        record["patient"] = os.path.basename(patient.path).split("-")[0] if patient.number else ""
-        record["source"] = path
-        self.out.append(record | rejected(reason))
+
+def _by_day(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """(patient, day) -> the distinct times of that day."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for number, time in dict.fromkeys(keys):
+        found[number, time[:10]].append(time)
+    return found
 
 
 def _patient_name(written: str) -> str:

@@ -51,8 +51,9 @@ class Tables:
     deciding: Sequence[Sequence[Part]]  # text, deidentified, bilingual, annotated, split: the first that rejects is the reason
 
 
-def write(tables: Tables, keyed: Keyed, private: Store, num_files: int) -> Totals:
-    """Write private/ledger.csv; raise JobFailed where it does not add up. num_files: image files that the listing found."""
+def write(tables: Tables, keyed: Keyed, private: Store, num_visits: int, num_files: int) -> Totals:
+    """Write private/ledger.csv; raise JobFailed where it does not add up. num_visits: rows that ingest made; num_files: image
+    files that the listing found."""
     totals = Totals()
 
     def lines() -> Iterator[bytes]:
@@ -63,9 +64,10 @@ def write(tables: Tables, keyed: Keyed, private: Store, num_files: int) -> Total
                 yield _line(row)
 
     private.commit_stream("ledger.csv", lines())
-    found = totals.of("image", True) + totals.of("image", False)
-    if found != num_files:
-        raise JobFailed(f"the ledger does not add up: the export holds {num_files} image files, the ledger has {found}")
+    for kind, expected in (("visit", num_visits), ("image", num_files)):
+        found = totals.of(kind, True) + totals.of(kind, False)
+        if found != expected:
+            raise JobFailed(f"the ledger does not add up: the export holds {expected} {kind}s, the ledger has {found}")
     return totals
 
 

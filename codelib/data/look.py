@@ -97,7 +97,7 @@ def image(workspace: Workspace, name: str, export: Store | None) -> str:
 
 def _image_row(workspace: Workspace, name: str) -> dict[str, Any]:
     checkup_id, _, number = name.rsplit("/", 1)[-1].removesuffix(".jpg").rpartition("-")
-    place = find(workspace, "split", "checkup_id", checkup_id) if checkup_id else None
+    place = find(workspace, "split", "checkup_id", checkup_id) if checkup_id and number.isdigit() else None
     for part in parts_of(workspace, "images"):
         columns = [c for c in read_part(part, None).column_names if c != "pixels"]
         for index, row in enumerate(read_part(part, columns).to_pylist()):
@@ -115,7 +115,10 @@ def _source_of(workspace: Workspace, row: dict[str, Any], export: Store) -> byte
     record = find(workspace, "records", "visit_key", row["visit_key"])
     assert record is not None
     path = next(f["path"] for f in record["files"] if image_key(keyed, f["path"]) == row["image_key"])
-    return export.read(path)
+    try:
+        return export.read(path)
+    except OSError:
+        raise InputError(f"--input {export.root}: the file of this image is not there; give the export it came from") from None
 
 
 def _side_by_side(before: bytes, after: bytes | None) -> bytes:

@@ -22,7 +22,7 @@ from codelib.core.stage import Part, Work, digest, read_part
 from codelib.core.store import Store
 from codelib.data.export import patient_number
 
-_PLAN_FILE = "stages/records/plan.parquet"
+_PLAN_FILE = "plan.parquet"  # not below stages/: a stage removes what its manifest does not name
 _PLAN = pa.schema([("partition", pa.int64()), ("visit_key", pa.string()), ("fingerprint", pa.string())])
 
 

@@ -55,7 +55,22 @@ _LINK = re.compile(
 )
 _SUFFIX = re.compile(_TITLE)
 _ATTEND = re.compile(r"(?:陪同|陪伴|陪诊|代诉|代述|代签|代为|签字|签名|送诊|送来|护送)")
-_ARRIVES = re.compile(r"(?=来诊|来院|来我院|前来|就诊|[(（]?[,，、\s]{0,2}[男女](?![朋友士孩])|[,，\s]{0,2}\d{1,3}岁)")
+_ARRIVES = re.compile(
+    r"(?=来诊|来院|来我院|前来|就诊|自述|自诉|主诉|代诉|诉|[(（]?[,，、\s]{0,2}[男女](?![朋友士孩])|[,，\s]{0,2}\d{1,3}岁"
+    r"|\s?[(（](?:" + _RELATION + r"|患者|患儿|病人|本人)[)）,，：:\s\d])"
+)
+_BRACKETED = re.compile(rf"[(（]([{CJK}]{{2,4}})[)）]")
+_LATIN_TITLED = re.compile(
+    r"(?<![A-Za-z])(?:Dr|Mr|Mrs|Ms|Miss|Prof|Nurse|Doctor)\b\.?\s?([A-Z][a-z]{1,14}(?:\s[A-Z][a-z]{1,14})?)(?![A-Za-z])"
+)
+_LATIN_LABELLED = re.compile(
+    r"(?<![A-Za-z])(?:[Pp]atient|[Nn]ame|[Dd]octor|[Dd]entist|[Mm]other|[Ff]ather|[Gg]uardian)(?:'s)?(?:\s[Nn]ame)?\s?[:：]\s?"
+    r"([A-Z][a-z]{1,14}(?:[\s'-][A-Z][a-z]{1,14}){1,2})(?![A-Za-z])"
+)
+# the surnames that seldom begin a word of records or the name of a make
+_PLAIN_SURNAMES = frozenset(
+    "王李张刘陈杨黄赵吴周徐孙朱胡郭何林罗郑梁谢宋唐许韩邓冯曹彭肖董潘袁蔡蒋杜魏苏吕卢姚沈钟姜崔谭陆范汪廖贾邹熊孟秦邱侯尹薛闫段郝邵"
+)
 _OF = re.compile(r"(?=的?" + _RELATION + r")(?!的?同学)")
 _DOTTED = re.compile(rf"[{CJK}]{{1,8}}(?:[·•・‧∙●][{CJK}]{{1,8}}){{1,4}}")
 _LATIN = re.compile(r"[A-Z][a-z]+(?:[\s·'-]{1,2}[A-Z][a-z]+){0,3}|[A-Z]{3,}(?:\s[A-Z]{2,}){1,2}")
@@ -129,6 +144,16 @@ def _surnames() -> dict[str, frozenset[str]]:
 
 
 @lru_cache(maxsize=1)
+def _simplified() -> dict[int, str]:
+    return {ord(pair[0]): pair[1] for pair in _surnames()["traditional"]}
+
+
+def simplify(text: str) -> str:
+    """張偉 -> 张伟: the characters that names are written with, one for one, so that places stay."""
+    return text if text.isascii() else text.translate(_simplified())
+
+
+@lru_cache(maxsize=1)
 def allowed_words() -> frozenset[str]:
     """Words of records that must not be read as names."""
     lines = (TERMS / "clinical_allow.txt").read_text(encoding="utf-8").splitlines()
@@ -195,6 +220,8 @@ def name_at(text: str, start: int, explicit: bool = False) -> NameSpan | None:
         return _despite_word(text, start)
     if (foreign := _foreign_at(text, start)) is not None:
         return foreign
+    if (spaced := _spaced_at(text, start)) is not None:
+        return spaced
     family = surname_length(text, start)
     if not family:
         named = explicit and whole and all(_given(char) for char in whole.group()) and len(whole.group()) <= 3
@@ -241,6 +268,25 @@ def _surnamed_at(text: str, start: int, family: int) -> NameSpan | None:
     if weak or text[start] in _ADVERBS or not _given(text[start + family : start + family + 1]):
         return None
     return NameSpan(start, start + family + 1, False)
+
+
+def _spaced_at(text: str, start: int) -> NameSpan | None:
+    """王 芳来诊: a blank inside the name, and a plain end."""
+    match = re.compile(rf"([{CJK}])[ \u3000]{{1,2}}([{CJK}]{{1,2}})").match(text, start)
+    if not match or not surname_length(text, start) or _is_weak(text, start) or text[start] in _PLAIN_CHARS:
+        return None
+    for given in (match[2], match[2][:1]):
+        end = match.start(2) + len(given)
+        known = allowed_at(match[1] + given, 0) or allowed_at(text, match.start(2))
+        if not known and all(_given(char) and char not in _FUNCTION for char in given) and _end_strength(text, end) >= 2:
+            return NameSpan(start, end, True)
+    return None
+
+
+def foreign_length(text: str, start: int) -> int:
+    """Length of a name without a surname at ``start``, by its syllables; 0 where there is none."""
+    span = _foreign_at(text, start)
+    return span.end - start if span else 0
 
 
 def _foreign_at(text: str, start: int) -> NameSpan | None:
@@ -342,6 +388,12 @@ def _at_clause_start(text: str) -> Iterator[NameSpan]:
     """周岩，男，35岁 · 周岩来诊 · 周岩的母亲: a clause begins with a name that is plainly one."""
     for clause in _CLAUSE.finditer(text):
         start = clause.start()
+        foreign = _foreign_at(text, start)
+        if foreign and not allowed_at(text, start):
+            plain = foreign.end - start >= 4 and _end_strength(text, foreign.end) >= 2
+            if plain or _ARRIVES.match(text, foreign.end) or _OF.match(text, foreign.end):
+                yield foreign
+                continue
         family = surname_length(text, start)
         if not family or _is_weak(text, start) or allowed_at(text, start):
             continue
@@ -364,6 +416,28 @@ def _latin(text: str) -> Iterator[NameSpan]:
             yield NameSpan(match.start(), match.end(), True)
 
 
+def _latin_by_role(text: str) -> Iterator[NameSpan]:
+    """Dr. Wang; Patient: John Smith, where only a person can tell it from Patient: Upper Left."""
+    for match in _LATIN_TITLED.finditer(text):
+        if match[1].split()[0] not in _LATIN_ALLOW:
+            yield NameSpan(match.start(1), match.end(1), True)
+    for match in _LATIN_LABELLED.finditer(text):
+        if match[1].split()[0] not in _LATIN_ALLOW:
+            yield NameSpan(match.start(1), match.end(1), False)
+
+
+def _bracketed(text: str) -> Iterator[NameSpan]:
+    """（王芳）: nothing else between the brackets. It may be a make; a person must say."""
+    for match in _BRACKETED.finditer(text):
+        name = match[1]
+        family = surname_length(name, 0)
+        compound = family == 2 and len(name) > 2
+        if not compound and not (name[0] in _PLAIN_SURNAMES and len(name) <= 3):
+            continue
+        if all(_given(char) and char not in _FUNCTION for char in name[family:]) and not allowed_at(name, 0):
+            yield NameSpan(match.start(1), match.end(1), False)
+
+
 def _dotted(text: str) -> Iterator[NameSpan]:
     """买买提·艾力 anywhere; a dot between clinical words (牙周·牙髓) is none."""
     for match in _DOTTED.finditer(text):
@@ -381,6 +455,6 @@ def find_names(text: str) -> list[NameSpan]:
     ['周岩']
     """
     spans: set[NameSpan] = set()
-    for finder in (_introduced, _titled, _at_clause_start, _latin, _dotted):
+    for finder in (_introduced, _titled, _at_clause_start, _latin, _latin_by_role, _bracketed, _dotted):
         spans.update(finder(text))
     return sorted(spans, key=lambda span: (span.start, -span.end, not span.certain))

@@ -16,6 +16,7 @@ import warnings
 import numpy as np
 import pydicom
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
 
@@ -31,8 +32,8 @@ class ImageRejected(Exception):
 
 
 class PixelSettings(Settings):
-    longest_px: int = 448
-    quality: int = 90
+    longest_px: int = Field(448, ge=28, le=8192)
+    quality: int = Field(90, ge=30, le=100)
 
 
 def decode(content: bytes, settings: PixelSettings) -> Image.Image:

@@ -4,8 +4,8 @@
     annotated, conversations ──assemble (sorted chunks)──> lines ──> complete-dataset.csv and the five JSON files
     conversations + Images ──shards──> parquet/<task>/<split>-*.parquet
 
-INCOMPLETE is the first file written and the last one removed, so that a half-built release is never taken for a finished one. A file whose
-content is right already is left alone; one that nothing names is removed.
+INCOMPLETE is the first file written and the last one removed, so that a half-built release is never taken for a finished one. Images of
+partitions that did not change are left alone; a file that nothing names is removed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -127,19 +127,16 @@ def assemble_work(annotated: Sequence[Part], split: Sequence[Part], samples: Seq
     return work
 
 
-def write_text_files(parts: Sequence[Part], release: Store) -> None:
-    """The CSV and the JSON files, streamed chunk by chunk; ids count through each file."""
+def write_text_files(parts: Sequence[Part], release: Store) -> dict[str, str]:
+    """The CSV and the JSON files, streamed chunk by chunk; ids count through each file. Returns name -> sha256."""
     header = io.StringIO()
     csv.writer(header, lineterminator="\n").writerow(CSV_COLUMNS)
-    _stream(
-        release,
-        "complete-dataset.csv",
-        header.getvalue(),
-        "",
-        (f"{i},{line}" for i, line in _lines(parts, "complete-dataset.csv")),
-    )
+    table = "complete-dataset.csv"
+    sums = {table: _stream(release, table, header.getvalue(), "", (f"{i},{line}" for i, line in _lines(parts, table)))}
     for name in JSON_FILES:
-        _stream(release, name, "[\n", "]\n", (f'{"," if i else ""}{{"id": {i}, {line[1:]}\n' for i, line in _lines(parts, name)))
+        objects = (f'{"," if i else ""}{{"id": {i}, {line[1:]}\n' for i, line in _lines(parts, name))
+        sums[name] = _stream(release, name, "[\n", "]\n", objects)
+    return sums
 
 
 def _lines(parts: Sequence[Part], name: str) -> Iterator[tuple[int, str]]:
@@ -151,8 +148,8 @@ def _lines(parts: Sequence[Part], name: str) -> Iterator[tuple[int, str]]:
             number += 1
 
 
-def _stream(release: Store, name: str, head: str, tail: str, lines: Iterable[str]) -> None:
-    release.commit_stream(name, (text.encode() for text in chain((head,), lines, (tail,))))
+def _stream(release: Store, name: str, head: str, tail: str, lines: Iterable[str]) -> str:
+    return release.commit_stream(name, (text.encode() for text in chain((head,), lines, (tail,))))
 
 
 def shard(*tables: Any, release: Store) -> pa.Table:
@@ -207,25 +204,22 @@ def shard_work(samples: Sequence[Part]) -> list[Work]:
     return work
 
 
-def run_writing(stage: Stage, work: list[Work], stages: Store, release: Store, private: Store) -> list[dict[str, Any]]:
-    """Run a stage whose workers write into the release; partitions whose files are gone are made again. Returns its FILES rows."""
+def run_writing(stage: Stage, work: list[Work], folder: str, stages: Store, release: Store, private: Store) -> dict[str, str]:
+    """Run a stage whose workers write into a folder of the release. Partitions whose files are gone are made again, files that no
+    partition names are removed. Returns path -> sha256."""
     parts = run(stage, work, stages, private)
-    files = [row for part in parts for row in read_part(part).to_pylist()]
-    there = set(release.names(files[0]["path"].split("/")[0])) if files else set()
-    lost = [part for part in parts if not {row["path"] for row in read_part(part, ["path"]).to_pylist()} <= there]
+    there = set(release.names(folder))
+    lost = [part for part in parts if not set(read_part(part, ["path"])["path"].to_pylist()) <= there]
     if lost:
         for part in lost:
             stages.delete(part.name)
-        stages.delete(f"stages/{stage.name}/manifest.json")
         parts = run(stage, work, stages, private)
-        files = [row for part in parts for row in read_part(part).to_pylist()]
-    for stale in there - {row["path"] for row in files}:
+    files = {row["path"]: row["sha256"] for part in parts for row in read_part(part).to_pylist()}
+    for stale in there - set(files):
         release.delete(stale)
     return files
 
 
-def checksums(files: Iterable[dict[str, Any]], release: Store, names: Iterable[str]) -> str:
-    """SHA256SUMS: the files the workers wrote, and those named, in the order of paths."""
-    sums = {row["path"]: row["sha256"] for row in files}
-    sums |= {name: hashlib.sha256(release.read(name)).hexdigest() for name in names}
+def checksums(sums: Mapping[str, str]) -> str:
+    """The lines of SHA256SUMS, in the order of paths."""
     return "".join(f"{digest}  {path}\n" for path, digest in sorted(sums.items()))

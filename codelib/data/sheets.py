@@ -149,7 +149,7 @@ def _xlsx(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[s
 
 
 def _csv(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    text = _decode(content, place)
+    text = decode_text(content, place)
     csv.field_size_limit(1 << 24)
     return _headed([[cell_text(c) for c in row] for row in csv.reader(io.StringIO(text, newline=""))], place)
 
@@ -157,7 +157,7 @@ def _csv(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[st
 def _jsonl(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     header: list[str] = []
     records = []
-    for number, line in enumerate(_decode(content, place).splitlines(), 1):
+    for number, line in enumerate(decode_text(content, place).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -173,7 +173,8 @@ def _jsonl(content: bytes, place: str) -> tuple[list[str], list[tuple[int, list[
     return header, [(number, [cell_text(record.get(name)) for name in header]) for number, record in records]
 
 
-def _decode(content: bytes, place: str) -> str:
+def decode_text(content: bytes, place: str) -> str:
+    """UTF-8 (with or without BOM) or GB18030. Raises InputError where it is neither."""
     for encoding in ("utf-8-sig", "gb18030"):
         try:
             return content.decode(encoding)

@@ -57,11 +57,12 @@ def decide(
     rows = sorted((c for c in candidates if c.num_images), key=lambda c: c.checkup_id)
     eligible = [c for c in rows if c.six_class]
     quota = _quota(eligible, settings)
-    decisions = {c.checkup_id: previous[c.checkup_id] for c in rows if c.checkup_id in previous} if previous else {}
+    decisions = {c.checkup_id: _still(c, previous[c.checkup_id]) for c in rows if c.checkup_id in previous} if previous else {}
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for row in rows:
         groups[row.patient_id if settings.unit == "patient" else row.checkup_id].append(row)
-    sides = {_group(c, settings): decisions[c.checkup_id].split for c in rows if c.checkup_id in decisions}
+    # an excluded visit is a test patient's
+    sides = {_group(c, settings): "train" if d.split == "train" else "test" for c in rows if (d := decisions.get(c.checkup_id))}
     for row in eligible:
         if row.checkup_id in decisions and decisions[row.checkup_id].split == "test":
             quota[row.six_class or ""] -= 1
@@ -73,6 +74,13 @@ def decide(
         for row in new:
             decisions[row.checkup_id] = _place(row, side, quota)
     return decisions
+
+
+def _still(row: Candidate, before: Decision) -> Decision:
+    """A decision stands, unless a changed record has made a test visit one that cannot be scored."""
+    if before.split == "test" and not row.six_class:
+        return Decision("excluded", "test patient: not eligible for the benchmark any more")
+    return before
 
 
 def _group(row: Candidate, settings: SplitSettings) -> str:

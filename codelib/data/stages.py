@@ -43,6 +43,10 @@ class Stages:
     def __init__(self, workspace: Workspace, export: Store, settings: DatasetSettings, excluded: frozenset[str]):
         secret = Secret(workspace.private)
         release = Store(workspace.public.path("release") if workspace.public.is_local else f"{workspace.public.root}/release")
+        if settings.translate.engine == "openai" and not workspace.public.is_local:
+            raise ValueError(
+                f"--workspace {workspace.public.root}: translate.engine=openai keeps every answer in the workspace and needs one on a disk"
+            )
         cache = workspace.public.path("cache/translations")
         group = settings.fingerprint()
         self.release_store = release

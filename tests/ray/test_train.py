@@ -52,9 +52,9 @@ def checkpoints(folder: Path) -> int:
 
 def test_killed_and_run_again_equals_never_killed(release: Path, model: Path, tmp_path: Path) -> None:
     epochs = ["--set", "epochs=12"]
-    run("train", *command(release, tmp_path / "whole", model, *epochs), tmp=tmp_path)
+    run("train", *command(release, tmp_path / "whole", model, *epochs))
     killed = tmp_path / "killed" / "train" / "demo"
-    process = start("train", *command(release, tmp_path / "killed", model, *epochs), tmp=tmp_path)
+    process = start("train", *command(release, tmp_path / "killed", model, *epochs))
     deadline = time.monotonic() + 120
     while checkpoints(killed) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
@@ -62,17 +62,17 @@ def test_killed_and_run_again_equals_never_killed(release: Path, model: Path, tm
     process.communicate()
     assert checkpoints(killed) >= 2
     assert not (killed / "run.json").exists()
-    said = run("train", *command(release, tmp_path / "killed", model, *epochs), tmp=tmp_path)
+    said = run("train", *command(release, tmp_path / "killed", model, *epochs))
     assert "continuing after step" in said
     whole = tmp_path / "whole" / "train" / "demo"
     assert losses(killed) == pytest.approx(losses(whole), abs=1e-6)
     assert tree(killed / "adapter") == tree(whole / "adapter")
 
     before = tree(killed)
-    said = run("train", *command(release, tmp_path / "killed", model, *epochs), tmp=tmp_path)
+    said = run("train", *command(release, tmp_path / "killed", model, *epochs))
     assert "done already, skipped" in said
     assert tree(killed) == before
-    said = run("train", *command(release, tmp_path / "killed", model, "--set", "epochs=13"), tmp=tmp_path, code=2)
+    said = run("train", *command(release, tmp_path / "killed", model, "--set", "epochs=13"), code=2)
     assert "settings.epochs: 12 -> 13" in said
     assert "--name" in said
 
@@ -80,23 +80,23 @@ def test_killed_and_run_again_equals_never_killed(release: Path, model: Path, tm
 def test_two_workers_take_the_steps_of_one(release: Path, model: Path, tmp_path: Path) -> None:
     """The same global batch gives the same curve, however many workers share it (no dropout: its draws differ by rank)."""
     steady = ["--set", "lora.dropout=0", "--set", "max_steps=6"]
-    run("train", *command(release, tmp_path, model, *steady, "--name", "one", "--set", "gradient_accumulation=2"), tmp=tmp_path)
-    run("train", *command(release, tmp_path, model, *steady, "--name", "two", "--set", "workers=2"), tmp=tmp_path)
+    run("train", *command(release, tmp_path, model, *steady, "--name", "one", "--set", "gradient_accumulation=2"))
+    run("train", *command(release, tmp_path, model, *steady, "--name", "two", "--set", "workers=2"))
     assert losses(tmp_path / "train" / "two") == pytest.approx(losses(tmp_path / "train" / "one"), abs=1e-4)
 
 
 def test_zero_2_takes_the_steps_of_ddp(release: Path, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
     steady = ["--set", "lora.dropout=0", "--set", "max_steps=6", "--set", "workers=2"]
-    run("train", *command(release, tmp_path, model, *steady, "--name", "ddp"), tmp=tmp_path)
-    run("train", *command(release, tmp_path, model, *steady, "--name", "zero", "--set", "strategy=zero2"), tmp=tmp_path)
+    run("train", *command(release, tmp_path, model, *steady, "--name", "ddp"))
+    run("train", *command(release, tmp_path, model, *steady, "--name", "zero", "--set", "strategy=zero2"))
     assert losses(tmp_path / "train" / "zero") == pytest.approx(losses(tmp_path / "train" / "ddp"), abs=1e-3)
 
 
 def test_a_dry_run_touches_nothing(release: Path, tmp_path: Path) -> None:
     """For the paper's recipes too: no GPU, no weights."""
     for recipe in ("paper-3b", "paper-7b", "demo"):
-        said = run("train", "--dataset", release, "--workspace", tmp_path / "w", "--recipe", recipe, "--dry-run", tmp=tmp_path)
+        said = run("train", "--dataset", release, "--workspace", tmp_path / "w", "--recipe", recipe, "--dry-run")
         assert "nothing was touched" in said
         assert "visual" in said
     assert not (tmp_path / "w").exists()
@@ -113,7 +113,7 @@ def test_a_dry_run_touches_nothing(release: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_sentence(release: Path, tmp_path: Path, more: list[str], message: str) -> None:
-    said = run("train", "--dataset", release, "--workspace", tmp_path / "w", *more, tmp=tmp_path, code=2)
+    said = run("train", "--dataset", release, "--workspace", tmp_path / "w", *more, code=2)
     assert message in said
     assert not (tmp_path / "w").exists()
 
@@ -122,7 +122,7 @@ def test_run_json_says_what_was_done(release: Path, model: Path, tmp_path: Path)
     photograph = json.loads((release / "train-cls.json").read_text())[0]["images"][0]
     hidden = (release / photograph).rename(release / "hidden")
     try:
-        said = run("train", *command(release, tmp_path, model, "--set", "max_steps=2"), tmp=tmp_path)
+        said = run("train", *command(release, tmp_path, model, "--set", "max_steps=2"))
     finally:
         hidden.rename(release / photograph)
     assert f"1 train:image: train-cls/0 ({Path(photograph).name}: no such image)" in said

@@ -25,7 +25,7 @@ VARIANTS = ROOT / "jobs" / "variants" / "demo.yaml"
 def demo(tmp_path_factory):
     """One demo, run to its end; its folder and its words."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    return folder, run("demo", "--workspace", folder, tmp=folder.parent, timeout_s=900)
+    return folder, run("demo", "--workspace", folder, timeout_s=900)
 
 
 def report_of(workspace: Path) -> dict:
@@ -75,7 +75,7 @@ def test_a_second_demo_skips_what_is_done_and_says_so(demo):
     folder, _ = demo
     before = {p: p.stat().st_mtime_ns for p in (folder / "work" / "release").rglob("*")}
     adapter = tree(folder / "work" / "train" / "demo" / "adapter")
-    said = run("demo", "--workspace", folder, tmp=folder.parent)
+    said = run("demo", "--workspace", folder)
     assert "already there, kept" in said
     assert said.count("nothing new") >= 10
     assert "done already, skipped" in said
@@ -86,11 +86,11 @@ def test_a_second_demo_skips_what_is_done_and_says_so(demo):
 
 def test_the_real_export_goes_all_the_way_to_a_report(demo, real_data, tmp_path):
     workspace = tmp_path / "work"
-    run("dataset", "--input", real_data / "clinic-export", "--workspace", workspace, tmp=tmp_path)
+    run("dataset", "--input", real_data / "clinic-export", "--workspace", workspace)
     shutil.copytree(demo[0] / "work" / "models", workspace / "models")  # the toy is built once
-    run("train", "--dataset", workspace / "release", "--workspace", workspace, *TRAINED, tmp=tmp_path)
+    run("train", "--dataset", workspace / "release", "--workspace", workspace, *TRAINED)
     given = ("--dataset", workspace / "release", "--workspace", workspace, "--variants", VARIANTS, *TRAINED)
-    said = run("evaluate", *given, tmp=tmp_path)
+    said = run("evaluate", *given)
     report = report_of(workspace)
     assert [v["name"] for v in report["variants"]][:2] == ["Tiny, zero-shot", "Tiny, LoRA-tuned"]
     assert report["variants"][1]["classification"]["n"] >= 1
@@ -111,7 +111,7 @@ def head():
     """A Ray head as the README starts it, with its token, in a home of its own; gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="clh-", dir="/tmp"))  # short: Ray's sockets lie below it
     port, dashboard = free_port(), free_port()
-    env = environment(home, HOME=str(home), RAY_AUTH_MODE="token", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    env = environment(HOME=str(home), RAY_AUTH_MODE="token", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
     subprocess.run(["ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
     command = ["ray", "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={home}/ray"]

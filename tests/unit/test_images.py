@@ -84,3 +84,10 @@ def test_every_real_dicom_file_is_a_picture_or_has_a_reason():
     assert outcome["reportsi.dcm"] == "dicom_without_pixels"
     assert outcome["SC_rgb_rle_2frame.dcm"] == "multi_frame"
     assert outcome["MR_truncated.dcm"] in ("damaged", "truncated", "unsupported_dicom")
+
+
+def test_a_file_that_cannot_be_read_is_a_rejection_and_not_the_end(tmp_path):
+    picture(tmp_path / "1.png", "red")
+    (tmp_path / "2.png").symlink_to(tmp_path / "nowhere.png")
+    rows = run(tmp_path, [file("1.png"), file("2.png")])
+    assert [r["reject_reason"] for r in rows] == [None, "images:unreadable"]

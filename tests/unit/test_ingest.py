@@ -25,7 +25,8 @@ def make(root, rows, folders, batch="第一批"):
 
 
 def run(store, excluded=frozenset(), batch="第一批"):
-    return ingest(store, KEYED, Mapping(), excluded, {"batch": batch}).to_pylist()
+    extra = {"batch": batch, "listing": list_batch(store, batch).fingerprint()}
+    return ingest(store, KEYED, Mapping(), excluded, extra).to_pylist()
 
 
 def reasons(rows):
@@ -175,3 +176,44 @@ def test_two_sheets_with_the_same_row_do_not_clash(tmp_path):
     (tmp_path / "第一批/牙科数据_电子病历_x/z牙科病历.csv").write_text(first, encoding="utf-8")
     rows = run(store)
     assert len({r["visit_key"] for r in rows}) == len(rows) == 5
+
+
+def test_an_export_that_changes_while_it_is_read_is_refused(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男/2022-03-05 09.30/照片"])
+    with pytest.raises(InputError, match="changed while it was read"):
+        ingest(store, KEYED, Mapping(), frozenset(), {"batch": "第一批", "listing": "of another moment"})
+
+
+def test_two_rows_and_one_folder_of_a_day_alone_are_not_guessed(tmp_path):
+    rows = ["患者0001,2022-03-05 09:00,,,痛,x,深龋\n", "患者0001,2022-03-05 14:00,,,痛,x,深龋\n"]
+    store = make(tmp_path, rows, ["患者0001-35-男/2022-03-05/照片"])
+    assert reasons(run(store)) == ["ingest:folder_without_record", "ingest:record_without_folder", "ingest:record_without_folder"]
+
+
+def test_images_of_a_patient_without_a_visit_are_listed(tmp_path):
+    store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0007/照片", "患者0008/照片/X片"])
+    (tmp_path / "第一批/患者0008/2.jpg").write_bytes(b"x")
+    rows = [r for r in run(store) if r["reject_reason"] == "ingest:patient_without_visit"]
+    assert sorted(len(r["files"]) for r in rows) == [1, 2]
+
+
+def test_a_full_width_patient_folder_is_the_same_patient(tmp_path):
+    (row, _) = run(make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者０００９－３０－男/2022-03-05 09.30/照片"]))[
+        ::-1
+    ]
+    assert row["patient"] == "患者0009"
+
+
+def test_a_visit_alone_can_be_excluded(tmp_path):
+    rows = ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n", "患者0001,2022-04-05 09:30,,,痛,x,深龋\n"]
+    store = make(tmp_path, rows, ["患者0001-35-男/2022-03-05 09.30/照片", "患者0001-35-男/2022-04-05 09.30/照片"])
+    assert [r["checkup_time"] for r in run(store, excluded=frozenset({"1 2022-03-05 09:30"}))] == ["2022-04-05 09:30"]
+
+
+def test_images_beside_the_batches_are_named(tmp_path):
+    store = make(tmp_path, [], ["患者0001-35-男"])
+    (tmp_path / "旧照片").mkdir()
+    assert batch_names(store) == ["第一批"]  # an empty folder says nothing
+    (tmp_path / "旧照片" / "1.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match="旧照片 lies beside the batches"):
+        batch_names(Store(str(tmp_path)))

@@ -65,3 +65,13 @@ def test_by_checkup_repeats_the_paper():
 
 def test_file_names_are_those_of_the_published_layout():
     assert file_name("0013-002", 4) == "0013-002-04.jpg"
+
+
+def test_a_test_visit_that_lost_its_label_leaves_the_benchmark():
+    rows = [Candidate(f"{i:04d}-001", f"{i:04d}", "Caries", 2) for i in range(10)]
+    before = decide(rows, SplitSettings(test_size=3), 0)
+    (chosen, *_) = [c for c, d in before.items() if d.split == "test"]
+    changed = [Candidate(c.checkup_id, c.patient_id, None if c.checkup_id == chosen else "Caries", 2) for c in rows]
+    after = decide(changed, SplitSettings(test_size=3), 0, before)
+    assert after[chosen].split == "excluded"
+    assert {c: d for c, d in after.items() if c != chosen} == {c: d for c, d in before.items() if c != chosen}

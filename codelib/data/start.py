@@ -1,0 +1,162 @@
+"""What stands before a run: the listing of the export, consent, whose the workspace is, the plan.
+
+workspace.json           (public)   that there is a private room, and a check value of its key
+private/workspace.json   the settings of the last finished run: a mapping and a server's address tell of the clinic
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from codelib.core.config import differences
+from codelib.core.stage import Work, is_finished, pending
+from codelib.core.store import Store, Workspace
+from codelib.data.export import batch_names, list_batch, patient_number
+from codelib.data.ingest import is_excluded
+from codelib.data.settings import DatasetSettings
+from codelib.data.sheets import decode_text
+from codelib.data.stages import Stages
+from codelib.data.times import parse_time
+from codelib.data.vault import Secret
+
+_FILE = "workspace.json"
+_LISTERS = 16  # batches listed at once: hides the latency of a network disk
+
+
+@dataclass(frozen=True)
+class ListedBatch:
+    name: str
+    fingerprint: str
+    num_visits: int
+    num_files: int  # image files, those of excluded visits left out
+    patients: frozenset[str]
+
+    @property
+    def work(self) -> Work:
+        return Work((), {"batch": self.name, "listing": self.fingerprint}, identity=self.fingerprint)
+
+
+def list_batches(export: Store, excluded: frozenset[str]) -> list[ListedBatch]:
+    """Names, sizes and times of everything in the export; nothing is opened."""
+    with ThreadPoolExecutor(_LISTERS) as pool:
+        return list(pool.map(lambda name: _listed(export, name, excluded), batch_names(export)))
+
+
+def _listed(export: Store, name: str, excluded: frozenset[str]) -> ListedBatch:
+    batch = list_batch(export, name)
+    files = len(batch.loose)
+    for patient in batch.patients.values():
+        if not is_excluded(patient.number, "", excluded):
+            files += len(patient.loose)
+            files += sum(len(v.files) for v in patient.visits.values() if not is_excluded(patient.number, v.time or "", excluded))
+    patients = frozenset(p.number for p in batch.patients.values())
+    return ListedBatch(name, batch.fingerprint(), sum(len(p.visits) for p in batch.patients.values()), files, patients)
+
+
+# consent
+
+
+def excluded(settings: DatasetSettings) -> frozenset[str]:
+    """Patients ("12") and visits ("12 2022-03-05 09:30") without consent: a file with one a line, as the sheet writes them.
+
+    Raises ValueError where the file is not there, or a line could be read in two ways: a misread line would let its patient in.
+    """
+    if settings.exclude is None:
+        return frozenset()
+    store = Store(settings.exclude)
+    fs, path = store._open()
+    if not fs.isfile(path):
+        raise ValueError(f"exclude={settings.exclude}: no such file; it lists source patient ids, one a line")
+    found = set()
+    for number, line in enumerate(decode_text(bytes(fs.cat_file(path)), f"exclude={settings.exclude}").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        patient, _, rest = line.strip().partition(" ")
+        time = parse_time(rest) if rest.strip() else ""
+        if time is None or any(mark in patient for mark in ",，、;；\t"):
+            raise ValueError(
+                f"exclude={settings.exclude}: line {number} is neither a patient id nor an id and a visit's time; write one a line"
+            )
+        found.add(f"{patient_number(patient.removesuffix('号'))} {time}".strip())
+    return frozenset(found)
+
+
+def warn_of_unknown(excluded: frozenset[str], batches: Sequence[ListedBatch]) -> None:
+    """Say how many lines of the exclusion list name nobody here: a misspelt one would let its patient in."""
+    there = {patient for batch in batches for patient in batch.patients}
+    unknown = sum(line.split(" ")[0] not in there for line in excluded)
+    if unknown:
+        print(
+            f"note: {unknown} of {len(excluded)} lines of the exclusion list match no patient folder here; check their spelling"
+        )
+
+
+# ownership
+
+
+def _mine(settings: DatasetSettings) -> dict[str, object]:
+    return {name: value for name, value in settings.fingerprint().items() if name != "exclude"}
+
+
+def check_owner(workspace: Workspace, settings: DatasetSettings, reconfigure: bool) -> None:
+    """Raises ValueError where the workspace's private room is another one, or its last finished run had other settings."""
+    public, private = workspace.public, workspace.private
+    if public.exists(_FILE):
+        check = Secret(private).load().text("check", "") if private.exists("key") else None
+        if public.read_json(_FILE)["key_check"] != check:
+            raise ValueError(
+                f"--workspace {public.root}: its private room is not {private.root} (or that room's key was replaced); "
+                "name the right one with --private-room: another key would give every patient another code"
+            )
+    if private.exists(_FILE) and not reconfigure:
+        changed = differences(private.read_json(_FILE), _mine(settings))
+        if changed:
+            raise ValueError(
+                f"--workspace {public.root} was made with other settings ({'; '.join(changed[:4])}); use another workspace, "
+                "the same settings, or --reconfigure to redo what depends on them here"
+            )
+
+
+def take(workspace: Workspace, release: Store) -> None:
+    """Make the key of a new workspace, and remove what a killed run left half written. To be called under the lock."""
+    Secret(workspace.private).create()
+    workspace.public.commit_json(_FILE, {"key_check": Secret(workspace.private).load().text("check", "")})
+    workspace.private.sweep()
+    release.sweep()
+
+
+def sign(workspace: Workspace, settings: DatasetSettings) -> None:
+    """A run is finished: the workspace is of these settings now."""
+    workspace.private.commit_json(_FILE, _mine(settings))
+
+
+# the plan
+
+
+def print_plan(stages: Stages, batches: Sequence[ListedBatch], workspace: Workspace) -> None:
+    """What a run would do, stage by stage."""
+    print(
+        f"input      {len(batches)} batches, {sum(b.num_visits for b in batches)} visit folders, "
+        f"{sum(b.num_files for b in batches)} image files"
+    )
+    print(f"workspace  {workspace.public.root}")
+    work = [batch.work for batch in batches]
+    new = pending(stages.ingest, work, workspace.private)
+    changed = not is_finished(stages.ingest, work, workspace.private)
+    print(f"\n{'stage':<15}{'where':<9}{'CPUs':>5}{'GPUs':>5}  what would be done")
+    for stage, is_private in stages.in_order():
+        store = workspace.private if is_private else workspace.public
+        name = f"stages/{stage.name}/manifest.json"
+        known = store.read_json(name) if store.exists(name) else None
+        if stage is stages.ingest and known is not None:
+            todo = f"{new} of {len(batches)} batches" if changed else f"nothing new, {len(batches)} batches kept"
+        elif known is None:
+            todo = "everything"
+        elif known["settings"] != stage.settings or known["version"] != stage.version:
+            todo, changed = "everything: its settings changed", True
+        else:
+            todo = "what depends on the change" if changed else f"nothing new, {len(known['parts'])} partitions kept"
+        print(f"{stage.name:<15}{'private' if is_private else 'public':<9}{stage.num_cpus:>5g}{stage.num_gpus:>5g}  {todo}")
+    print("\nNothing was touched.")
