@@ -7,12 +7,11 @@ Run the same command again after a kill, a full disk or new visits in the export
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from codelib.core.cli import run_job
+from codelib.core.cli import Parser, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.stage import Part, Work, run
@@ -23,7 +22,7 @@ from codelib.data.stages import Stages
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m jobs.dataset", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="python -m jobs.dataset", description=__doc__.splitlines()[0])
     parser.add_argument("--input", required=True, help="the clinic's raw export: a folder (or URI) that holds the batches")
     parser.add_argument("--workspace", required=True, help="where everything is made; its private/ folder is locked")
     parser.add_argument("--private-room", help="a place of its own for the private room (default: WORKSPACE/private)")

@@ -8,7 +8,6 @@ Run it again and it skips what is done.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -18,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from codelib.core.cli import run_job
+from codelib.core.cli import Parser, run_job
 from codelib.core.cluster import connect
 from codelib.core.progress import duration
 from codelib.synthetic.export import generate
@@ -28,7 +27,7 @@ VISITS = 120
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m jobs.demo", description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="python -m jobs.demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workspace", default="demo", help="where everything is made (default: demo)")
     parser.add_argument("--visits", type=int, default=VISITS, help=f"visits of the synthetic clinic (default {VISITS})")
     parser.add_argument("--seed", type=int, default=0)
@@ -36,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.visits < 60:
         raise ValueError(f"--visits {args.visits}: at least 60, or too few are left to test on")
     folder = Path(args.workspace)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--workspace {folder}: a file stands there; give a folder")
     work, export = folder / "work", folder / "clinic"
     started_s = time.monotonic()
 

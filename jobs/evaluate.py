@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from codelib.core.cli import JobFailed, run_job
+from codelib.core.cli import JobFailed, Parser, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load, nearest
 from codelib.core.store import Store, Workspace
@@ -30,9 +30,7 @@ from codelib.models.conversation import open_dataset
 
 
 def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(
-        prog="python -m jobs.evaluate", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
-    )
+    arguments = Parser(prog="python -m jobs.evaluate", description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--dataset", required=True, help="folder of a released dataset: ours, or the published COde")
     arguments.add_argument("--workspace", required=True, help="folder for predictions and report; models and adapters lie here")
     arguments.add_argument("--variants", required=True, help="YAML list of variants, see jobs/variants/paper.yaml")

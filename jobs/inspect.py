@@ -14,17 +14,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from codelib.core.cli import run_job
+from codelib.core.cli import Parser, run_job
 from codelib.core.store import Store, Workspace
 from codelib.data import look
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m jobs.inspect",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--workspace", required=True)
     parser.add_argument("--private-room", help="where the private room lies (default: WORKSPACE/private)")

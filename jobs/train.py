@@ -8,7 +8,6 @@ same command continues from the last checkpoint; after success it says so and do
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codelib.core.cli import run_job
+from codelib.core.cli import Parser, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.store import Workspace
@@ -27,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m jobs.train", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = Parser(prog="python -m jobs.train", description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True, help="folder of a released dataset: ours or the published COde")
     parser.add_argument("--workspace", required=True, help="where the run's folder is made, below train/")
     parser.add_argument("--recipe", required=True, help="a name in jobs/recipes or a YAML file")

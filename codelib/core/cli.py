@@ -5,11 +5,35 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from codelib.core.config import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a misspelt option with the nearest one, and every mistake with one sentence (ValueError)."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{**options, "allow_abbrev": False})
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        given = list(sys.argv[1:] if args is None else args)
+        # before argparse: it would first complain of the required option that is missing because it was misspelt
+        if not self._subparsers:
+            for name in (token.split("=", 1)[0] for token in given if token.startswith("--") and token != "--"):
+                if name not in self._option_string_actions:
+                    known = [option for option in self._option_string_actions if option.startswith("--")]
+                    self.error(f"{name}: unknown option; {nearest(name, known)}")
+        return super().parse_args(given, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} ({self.prog} --help)")
 
 
 class JobFailed(RuntimeError):

@@ -292,7 +292,7 @@ def test_a_simple_colour_rule_sees_the_sign() -> None:
 
 def test_command_refuses_a_folder_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "kept.txt").write_text("mine", encoding="utf-8")
-    assert main(["--output", str(tmp_path), "--visits", "3", "--seed", "1"]) != 0
+    assert run_job(main, ["--output", str(tmp_path), "--visits", "3", "--seed", "1"]) == 2
     assert "not an empty folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
     with pytest.raises(ValueError, match="visits=0"):

@@ -1,0 +1,69 @@
+"""How a job ends: one sentence and an exit code, whatever happened."""
+
+import errno
+import os
+import signal
+
+import pytest
+
+from codelib.core.cli import JobFailed, Parser, run_job
+
+
+def parser():
+    made = Parser(prog="job")
+    made.add_argument("--input", required=True)
+    made.add_argument("--dry-run", action="store_true")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--inptu", "x"], "--inptu: unknown option; did you mean --input?"),
+        (["--inptu=x"], "--inptu: unknown option; did you mean --input?"),
+        (["--input", "x", "--dryrun"], "did you mean --dry-run?"),
+        ([], "required: --input"),
+        (["--input"], "expected one argument"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_nearest(argv, words, capsys):
+    assert run_job(lambda given: parser().parse_args(given) and 0, argv) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def raiser(error):
+    def main(argv):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ValueError("x=1: too small"), 2, "error: x=1: too small"),
+        (JobFailed("one variant failed"), 1, "failed: one variant failed"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "run the same command again, it continues"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 1, "run the same command again, it continues"),
+        (PermissionError(errno.EACCES, "Permission denied", "there"), 2, "may not read or write there"),
+        (KeyboardInterrupt(), 130, "interrupted: what is finished is kept"),
+    ],
+)
+def test_every_end_is_one_sentence_and_a_code(error, code, words, capsys):
+    assert run_job(raiser(error), []) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_sigterm_ends_like_ctrl_c_and_the_old_handler_comes_back(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_job(lambda argv: os.kill(os.getpid(), signal.SIGTERM) or signal.pause(), []) == 130
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_nobody_expected_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run_job(raiser(ZeroDivisionError()), [])
