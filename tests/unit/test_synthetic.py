@@ -17,6 +17,7 @@ from openpyxl import load_workbook
 from PIL import Image, ImageOps
 
 from codelib.contracts import SIX_CLASSES
+from codelib.core.cli import run_job
 from codelib.synthetic import drawing
 from codelib.synthetic.diagnoses import terms
 from codelib.synthetic.export import generate
