@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from codelib.core.cli import Parser, run_job
 from codelib.core.cluster import connect
@@ -66,9 +65,8 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
 
     # ── records: the same rows in partitions that stay when the export grows (private)
     visits, losers = partition.across_batches(partition.visits_of(ingested))
-    planned = partition.records_work(visits, partition.plan(visits, private, settings.partition_visits), ingested, losers)
-    cut = run(stages.records, [work for work, _ in planned], private, private)
-    records = [replace(part, drop=drop) for part, (_, drop) in zip(cut, planned, strict=True)]
+    partitions = partition.plan(visits, private, settings.partition_visits)
+    records = run(stages.records, partition.records_work(visits, partitions, ingested, losers), private, private)
 
     # ── images: 448 px JPEG without metadata (private until they are released)   ── text: teeth as FDI numbers (private)
     images = run(stages.images, each(records), private, private)

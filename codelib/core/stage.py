@@ -59,11 +59,13 @@ class Part:
 @dataclass(frozen=True)
 class Work:
     """One partition to make. ``extra``: small JSON values handed to the function. ``identity``: what stands for the inputs in the key
-    (default: the inputs' own keys). ``ship_drop``: hand the inputs' dropped visits on to the output instead of computing without them."""
+    (default: the inputs' own keys). ``drop``: visits of the partition that are valid no more; ``ship_drop``: those of the first input are,
+    and the output is made from all rows all the same, so that its key stays."""
 
     inputs: tuple[Part, ...] = ()
     extra: Any = None
     identity: Any = None
+    drop: tuple[str, ...] = ()
     ship_drop: bool = False
 
 
@@ -127,7 +129,8 @@ def is_finished(stage: Stage, work: list[Work], store: Store) -> bool:
     name = f"stages/{stage.name}/manifest.json"
     if not store.exists(name):
         return False
-    return [p["key"] for p in store.read_json(name)["parts"]] == [stage.key(w) for w in work]
+    named = [(p["key"], tuple(p["drop"])) for p in store.read_json(name)["parts"]]
+    return named == [(stage.key(w), _drop(w)) for w in work]
 
 
 def pending(stage: Stage, work: Iterable[Work], store: Store) -> int:
@@ -151,10 +154,9 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
     assert len(set(keys)) == len(keys), f"{stage.name}: two partitions with the same content"
     folder = f"stages/{stage.name}"
     if is_finished(stage, work, store) and _committed(stage, store) >= set(keys):
-        known = {part.key: part for part in manifest_parts(store, stage.name)}
         _tidy(stage, store, keys, keep)  # a kill after the manifest may have left what it no longer names
         print(f"  {stage.name:<14} nothing new, {len(keys)} partitions kept", flush=True)
-        return [_with_drop(known[key], w) for key, w in zip(keys, work, strict=True)]
+        return manifest_parts(store, stage.name)
 
     store.sweep(folder)
     done = _committed(stage, store)
@@ -163,8 +165,7 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
     parts = []
     for key, w in zip(keys, work, strict=True):
         summary = made.get(key) or json.loads(store.read_metadata(f"{folder}/{key}.parquet")[_META])
-        part = Part(key, stage.name, store.root, summary["rows"], summary["counts"])
-        parts.append(_with_drop(part, w))
+        parts.append(Part(key, stage.name, store.root, summary["rows"], summary["counts"], _drop(w)))
     totals: Counter[str] = Counter()
     for part in parts:
         totals.update(part.counts)
@@ -199,9 +200,8 @@ def _tidy(stage: Stage, store: Store, keys: Sequence[str], keep: bool) -> None:
             store.delete(f"stages/{stage.name}/{stale}.parquet")
 
 
-def _with_drop(part: Part, work: Work) -> Part:
-    drop = work.inputs[0].drop if work.ship_drop and work.inputs else ()
-    return Part(part.key, part.stage, part.root, part.rows, part.counts, drop)
+def _drop(work: Work) -> tuple[str, ...]:
+    return work.inputs[0].drop if work.ship_drop else work.drop
 
 
 def _compute(stage: Stage, todo: list[tuple[str, Work]], store: Store, private: Store | None) -> dict[str, dict[str, Any]]:

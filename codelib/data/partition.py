@@ -138,8 +138,8 @@ def _read_plan(store: Store) -> list[list[tuple[str, str]]]:
 
 def records_work(
     visits: Sequence[Visit], partitions: Sequence[Sequence[Visit]], ingested: Sequence[Part], losers: dict[tuple[int, str], str]
-) -> list[tuple[Work, tuple[str, ...]]]:
-    """For each partition the work that cuts it, and the keys to drop when it is read."""
+) -> list[Work]:
+    """For each partition the work that cuts it."""
     renamed_to = {new: old for (_, old), new in losers.items()}
     batches_of: dict[str, set[int]] = defaultdict(set)
     for visit in visits:
@@ -152,7 +152,7 @@ def records_work(
         extra = {"visits": [[renamed_to.get(v.visit_key, v.visit_key), v.visit_key] for v in units]}
         identity = [[v.visit_key, v.fingerprint] for v in units]
         inputs = tuple(ingested[i] for i in (own, *others))
-        work.append((Work(inputs, extra, identity), tuple(v.visit_key for v in units if v.batch_index < 0)))
+        work.append(Work(inputs, extra, identity, drop=tuple(v.visit_key for v in units if v.batch_index < 0)))
     return work
 
 

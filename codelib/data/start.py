@@ -120,9 +120,12 @@ def check_owner(workspace: Workspace, settings: DatasetSettings, reconfigure: bo
 
 
 def take(workspace: Workspace, release: Store) -> None:
-    """Make the key of a new workspace, and remove what a killed run left half written. To be called under the lock."""
+    """Make the key of a new workspace, and remove what an earlier run left: half-written files, the texts of its errors, pictures that
+    `jobs.inspect` made (whose patient may have withdrawn since). To be called under the lock."""
     Secret(workspace.private).create()
     workspace.public.commit_json(_FILE, {"key_check": Secret(workspace.private).load().text("check", "")})
+    workspace.private.delete("errors")
+    workspace.private.delete("inspect")
     workspace.private.sweep()
     release.sweep()
 

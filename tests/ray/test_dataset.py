@@ -180,6 +180,7 @@ def test_inspect_shows_it_before_and_after(clinic):
 # ── a synthetic clinic: kills, growth, CPUs, bad input
 
 SMALL = ("--set", "partition_visits=6")
+PER_VISIT = ("records", "images", "text", "deidentified", "bilingual", "annotated")
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +303,26 @@ def test_a_grown_export_does_only_what_is_new(tmp_path):
     partitions = sum(-(-n // 6) for n in new)
     done = Counter(p.name.split(".")[0] for p in trace.iterdir())
     assert done["ingest"] == 2
-    for stage in ("records", "images", "text", "deidentified", "bilingual", "annotated"):
+    for stage in PER_VISIT:
         assert done[stage] == partitions, (stage, done)
+
+    # one record is written anew: its visit alone is done again, and its old row stands in no table that is read
+    one = next(i for i, line in enumerate(lines) if number in line)
+    sheet.write_text("".join(_changed(lines, one)), encoding="utf-8")
+    for path in trace.iterdir():
+        path.unlink()
+    run("dataset", "--input", export, "--workspace", workspace, *SMALL, CODELIB_TRACE=str(trace))
+    done = Counter(p.name.split(".")[0] for p in trace.iterdir())
+    assert {stage: done[stage] for stage in PER_VISIT} == dict.fromkeys(PER_VISIT, 1)
+    assert {r["source"]: r for r in ledger(workspace)} == after
+    annotated = rows_of(workspace, "annotated")
+    assert len({r["checkup_id"] for r in annotated}) == len(annotated) == len(now)
+    assert sum("已电话通知" in r["remarks_cn"] for r in annotated) == 1
+
+
+def _changed(lines: list[str], index: int) -> list[str]:
+    record = json.loads(lines[index]) | {"备注": "已电话通知"}
+    return [*lines[:index], json.dumps(record, ensure_ascii=False) + "\n", *lines[index + 1 :]]
 
 
 def test_withdrawn_consent_leaves_everything(tmp_path):
