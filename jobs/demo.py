@@ -99,7 +99,7 @@ def _summary(work: Path, elapsed_s: float) -> None:
 
 
 def _percent(scores: dict[str, Any]) -> str:
-    low, high = scores["accuracy_ci"]
+    low, high = scores["accuracy_ci"] or (0.0, 1.0)
     return f"{100 * scores['accuracy']:5.1f} % (95 %: {100 * low:4.1f} to {100 * high:5.1f})"
 
 

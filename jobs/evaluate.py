@@ -54,6 +54,8 @@ def _benchmarks(text: str) -> tuple[str, ...]:
 
 
 def _print_plan(plan: Plan, store: Store, pending: int) -> None:
+    for note in plan.left_out:
+        print(f"  note: {note}")
     asked = sum(map(len, plan.questions.values()))
     for (variant, benchmark), samples in plan.questions.items():
         prints = plan.fingerprints[variant]

@@ -61,7 +61,8 @@ def _json_value(text: str) -> str | None:
 
 
 def parse_class(text: str | None) -> str | None:
-    """The one class that an answer names, or None where it names none, several, or one only to deny it."""
+    """The one class that an answer names; None where it names none or several. A class that is named to be denied is not named:
+    "no caries, pulpitis" is Pulpitis."""
     if not text:
         return None
     stripped = text.strip()
@@ -70,6 +71,6 @@ def parse_class(text: str | None) -> str | None:
     named: set[str] = set()
     for found in pattern.finditer(answer):
         if _NEGATION.search(answer[max(0, found.start() - 60) : found.start()]):
-            return None
+            continue
         named.add(owner[found.group()])
     return named.pop() if len(named) == 1 else None

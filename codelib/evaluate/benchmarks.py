@@ -9,7 +9,7 @@ Every choice is a function of a seed and stable keys: a grown test set leaves th
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,16 +45,13 @@ def _inside(path: str, folder: Path) -> str:
 
 
 def _samples(conversations: Sequence[Conversation], benchmark: str, folder: Path) -> tuple[Sample, ...]:
-    seen: Counter[str] = Counter()
     samples = []
     for conversation in conversations:
         if conversation.messages[-1].role != "assistant":
             raise ValueError(f"{conversation.sample_id}: no answer to compare with; the last message must be the assistant's")
-        seen[conversation.sample_id] += 1
-        again = seen[conversation.sample_id]  # published files may give one id twice
         samples.append(
             Sample(
-                conversation.sample_id if again == 1 else f"{conversation.sample_id}#{again}",
+                conversation.sample_id,
                 benchmark,
                 conversation.patient,
                 conversation.prompt.messages,
@@ -69,7 +66,9 @@ def load_samples(dataset: Dataset, benchmark: str) -> tuple[Sample, ...]:
     """All test samples of a benchmark. Raises ValueError where there is none."""
     samples = _samples(dataset.read(TEST_FILES[benchmark]), benchmark, dataset.folder)
     if not samples:
-        raise ValueError(f"--dataset {dataset.folder}: {TEST_FILES[benchmark]}.json is empty; nothing to evaluate")
+        raise ValueError(
+            f"--dataset {dataset.folder}: {TEST_FILES[benchmark]}.json is empty; leave this benchmark out with --benchmarks"
+        )
     return samples
 
 
@@ -126,11 +125,15 @@ def other_patients(group: Sequence[Sample], seed: int) -> dict[str, Sample]:
     return {sample.sample_id: donor for sample, donor in pairs if sample.patient != donor.patient}
 
 
+class NobodyElse(ValueError):
+    """A test set without a second patient who has images: the control cannot be asked, which is no fault of a model."""
+
+
 def shuffled(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
     """Each sample with the images of another patient's visit, its own question and reference: a model that looks must now fail.
 
     Visits with the same number of images exchange them whole. Those that find no partner so take a visit of another number, cut
-    or repeated to fit their placeholders. Raises ValueError where there is one patient only.
+    or repeated to fit their placeholders. Raises NobodyElse where no other patient has an image.
     """
     groups: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -142,7 +145,7 @@ def shuffled(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
         if sample.sample_id not in donors:
             others = [s for s in samples if s.patient != sample.patient and s.images]
             if not others:
-                raise ValueError("images shuffled: the benchmark has one patient only; there is nobody to exchange images with")
+                raise NobodyElse("no second patient of the test set has images; there is nobody to exchange them with")
             nearest_size = min(abs(len(s.images) - len(sample.images)) for s in others)
             close = [s for s in others if abs(len(s.images) - len(sample.images)) == nearest_size]
             donors[sample.sample_id] = min(close, key=lambda s: _order(seed, f"{sample.sample_id}/{s.sample_id}"))

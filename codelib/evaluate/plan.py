@@ -17,7 +17,7 @@ from pydantic import Field
 
 from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
-from codelib.evaluate.benchmarks import Sample, exemplars, few_shot, limited, load_samples, shuffled
+from codelib.evaluate.benchmarks import NobodyElse, Sample, exemplars, few_shot, limited, load_samples, shuffled
 from codelib.evaluate.variants import MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 
@@ -39,7 +39,7 @@ class EvaluateSettings(Settings):
 @dataclass(frozen=True)
 class Plan:
     """What a run does. ``questions``: (variant name, benchmark) -> samples as that variant is asked them; ``tests``: benchmark ->
-    the samples of the test set, as published."""
+    the samples of the test set, as published; ``left_out``: controls that this test set is too small for, and why."""
 
     work: list[Work]
     variants: tuple[Variant, ...]
@@ -47,6 +47,7 @@ class Plan:
     questions: dict[tuple[str, str], tuple[Sample, ...]]
     fingerprints: dict[str, dict[str, str]]
     keys: frozenset[str]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass
@@ -71,6 +72,8 @@ def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], lim
         if variant.num_exemplars:
             shown = exemplars(dataset, test[0].benchmark, variant.num_exemplars, test, seed)
             asked = tuple(few_shot(sample, shown) for sample in asked)
+    except NobodyElse:
+        raise
     except ValueError as error:
         raise ValueError(f"variant {variant.name}: {error}") from None
     return limited(asked, limit, seed)
@@ -86,11 +89,16 @@ def make_plan(
     work: list[Work] = []
     questions: dict[tuple[str, str], tuple[Sample, ...]] = {}
     keys: set[str] = set()
+    left_out: list[str] = []
     for variant in variants:
         for benchmark in benchmarks:
             if benchmark not in variant.benchmarks:
                 continue
-            asked = _questions(variant, dataset, whole[benchmark], limit, settings.seed)
+            try:
+                asked = _questions(variant, dataset, whole[benchmark], limit, settings.seed)
+            except NobodyElse as reason:
+                left_out.append(f"{variant.name} was not asked on {benchmark}: {reason}.")
+                continue
             questions[variant.name, benchmark] = asked
             rows = [_item(variant, fingerprints[variant.name], sample, prints) for sample in asked]
             keys.update(row["key"] for row in rows)
@@ -100,7 +108,7 @@ def make_plan(
     if not work:
         raise ValueError(f"no variant takes part in {', '.join(benchmarks)}; see `benchmarks` in the variants file")
     tests = {benchmark: limited(samples, limit, settings.seed) for benchmark, samples in whole.items()}
-    return Plan(work, tuple(variants), tests, questions, fingerprints, frozenset(keys))
+    return Plan(work, tuple(variants), tests, questions, fingerprints, frozenset(keys), tuple(left_out))
 
 
 def _item(variant: Variant, prints: dict[str, str], sample: Sample, images: _Prints) -> dict[str, Any]:

@@ -120,7 +120,10 @@ class Predictor:
         try:
             return engine.answer(prompts, max_new_tokens=variant.answer_length(benchmark))
         except Exception as error:
-            return _failures(type(error).__name__, len(batch))
+            if len(batch) == 1:
+                return _failures(type(error).__name__, 1)
+        # one bad sample must not take its batch down: one by one
+        return [answer for sample in batch for answer in self._answer(variant, benchmark, [sample])]
 
     def _engine(self, variant: Variant) -> Engine:
         """Loaded once while partitions of one variant follow each other; the one before is let go first, for its memory."""

@@ -143,9 +143,10 @@ def _controls(
     shown: Sequence[Variant], by_variant: dict[str, list[Row]], patient_of: dict[str, str], seed: int
 ) -> list[dict[str, Any]]:
     """For each shuffled variant and its twin: how far accuracy falls, over the rows that both answered."""
-    twins = {variant.twin(): variant.name for variant in shown if variant.images == "as_is"}
+    compared = [variant for variant in shown if CLASSIFICATION in variant.benchmarks]
+    twins = {variant.twin(): variant.name for variant in compared if variant.images == "as_is"}
     found = []
-    for variant in shown:
+    for variant in compared:
         other = twins.get(variant.twin())
         if variant.images != "shuffled" or other is None:
             continue
@@ -239,4 +240,4 @@ def evaluate_scores(
         "num_kept": outcome.num_kept,
         "num_made": outcome.num_made,
     }
-    return {"notes": _notes(report), **report}
+    return {"notes": [*_notes(report), *plan.left_out], **report}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -177,7 +178,8 @@ def fingerprint(variant: Variant) -> dict[str, str]:
     """
     if variant.engine == "openai":
         # the address as a hash: fingerprints stand in the report, and a cluster's inner addresses have no business there
-        server = hashlib.sha256(variant.base_url.encode()).hexdigest()[:12] if variant.base_url else "default"
+        url = variant.base_url or os.environ.get("OPENAI_BASE_URL")  # the client's own default
+        server = hashlib.sha256(url.encode()).hexdigest()[:12] if url else "default"
         model = f"openai:{variant.model}, server {server}"
     elif Path(variant.model).exists():
         model = f"sha256:{files_digest(Path(variant.model))}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,12 @@ class Conversation:
 
     @property
     def patient(self) -> str:
-        """Patient code out of the released file name; the sample itself where the name says nothing."""
-        found = _PATIENT.search(self.images[0]) if self.images else None
-        return found.group(1) if found else self.sample_id
+        """Patient code out of the released file name; else the first image, or the sample where it has none."""
+        if not self.images:
+            return self.sample_id
+        # without a code, two questions about one picture still belong together
+        found = _PATIENT.search(self.images[0])
+        return found.group(1) if found else self.images[0]
 
 
 def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
@@ -60,7 +64,7 @@ def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
         raise ValueError(f"{place}: content is {type(content).__name__}, expected a string or a list of parts")
     text, images = [], []
     for part in content:
-        kind = part.get("type")
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
         if kind == "text":
             text.append(part.get("value", part.get("text", "")))
         elif kind in ("image", "image_url"):
@@ -71,15 +75,20 @@ def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
     return "".join(text), images
 
 
-def parse(row: dict[str, Any], sample_id: str, folder: Path) -> Conversation:
+def parse(row: Any, sample_id: str, folder: Path) -> Conversation:
     """One ShareGPT row (``messages`` role/content or ``conversations`` from/value) as a Conversation.
 
     Raises ValueError naming the sample where roles are unknown or placeholders and images do not match.
     """
+    if not isinstance(row, dict):
+        raise ValueError(f"{sample_id}: expected an object with messages, found {type(row).__name__}")
     turns = row.get("messages") or row.get("conversations")
-    if not turns:
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise ValueError(f"{sample_id}: neither messages nor conversations")
-    messages, images = [], list(row.get("images") or [])
+    given = row.get("images") or []
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"{sample_id}: images is not a list of paths")
+    messages, images = [], list(given)
     if row.get("system"):
         messages.append(Message("system", row["system"]))
     for turn in turns:
@@ -88,26 +97,35 @@ def parse(row: dict[str, Any], sample_id: str, folder: Path) -> Conversation:
             raise ValueError(f"{sample_id}: role {turn.get('role') or turn.get('from')!r}; known: {', '.join(_ROLES)}")
         text, found = _text_and_images(turn.get("content", turn.get("value")), sample_id)
         images += found
-        messages.append(Message(role, text))
+        # blanks before an answer would melt into the chat template's own line break
+        messages.append(Message(role, text.lstrip() if role == "assistant" else text))
     placeholders = sum(m.content.count(IMAGE) for m in messages)
     if placeholders != len(images):
         raise ValueError(f"{sample_id}: {placeholders} {IMAGE} placeholders but {len(images)} images")
-    paths = tuple(str(folder / name) for name in images)
+    paths = tuple(str(folder / name.replace("\\", "/")) for name in images)
     return Conversation(sample_id, tuple(messages), paths)
 
 
 def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]:
     """All conversations of one ShareGPT file (.json or .jsonl); image paths are taken relative to ``images_root``
-    (default: the file's folder). Raises ValueError naming file and row."""
-    text = path.read_text(encoding="utf-8")
+    (default: the file's folder). An id that occurs again is told apart (7, 7#2). Raises ValueError naming file and row."""
     try:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
+        text = path.read_text(encoding="utf-8-sig")
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not UTF-8; save it again as UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON at line {error.lineno}: {error.msg}") from None
     if not isinstance(rows, list):
         raise ValueError(f"{path}: expected a list of conversations, found {type(rows).__name__}")
-    root = images_root or path.parent
-    return [parse(row, f"{path.stem.replace('_', '-')}/{row.get('id', index)}", root) for index, row in enumerate(rows)]
+    root, stem = images_root or path.parent, path.stem.replace("_", "-")
+    seen: Counter[str] = Counter()
+    found = []
+    for index, row in enumerate(rows):
+        name = str(row.get("id", index) if isinstance(row, dict) else index)
+        seen[name] += 1
+        found.append(parse(row, f"{stem}/{name}" if seen[name] == 1 else f"{stem}/{name}#{seen[name]}", root))
+    return found
 
 
 @dataclass(frozen=True)

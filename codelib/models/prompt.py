@@ -83,7 +83,7 @@ def _open(path: str | Path) -> Image.Image:
         return Image.open(path)
     except FileNotFoundError:
         raise ImageError(f"{Path(path).name}: no such image") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         raise ImageError(f"{Path(path).name}: not a readable image") from None
 
 

@@ -110,6 +110,10 @@ class _Loader:
                 yield ahead.result()
 
 
+class LossNotFinite(ArithmeticError):
+    """Training went astray; nothing after this step would be worth keeping."""
+
+
 class _Run:
     def __init__(self, job: Job, place: Place, report: Report, say: Callable[[str], None]) -> None:
         self.job, self.place, self.report, self.say = job, place, report, say
@@ -179,8 +183,13 @@ class _Run:
             self.backend.accumulate(self._to_device(micro), scale, last=number == len(micros) - 1)
             for number, micro in enumerate(micros)
         )
+        per_token = _summed([loss], place)[0] / tokens
+        if not math.isfinite(per_token):
+            raise LossNotFinite(
+                f"the loss is not finite at step {step + 1}: lower learning_rate, or look at the samples of that step"
+            )
         self.backend.step(learning_rate(settings, step, total))
-        return _summed([loss], place)[0] / tokens
+        return per_token
 
     def validation_loss(self) -> float | None:
         """Per answer token over the validation patients; None where there are none."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from codelib import __version__
 from codelib.core.progress import Progress
+from codelib.core.stage import digest
 from codelib.models.conversation import Dataset
 from codelib.models.encoding import Encoder
 from codelib.models.loading import load_processor
@@ -23,6 +24,7 @@ from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, rea
 from codelib.train.settings import TrainSettings
 
 TINY = "tiny"
+OPERATIONAL = ("use_gpu", "cpus_per_worker", "max_failures")  # where and how patiently a run runs changes nothing that it learns
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Order:
     def identity(self) -> dict[str, Any]:
         """What makes a run this run and no other."""
         return {
-            "settings": self.settings.fingerprint(),
+            "settings": {k: v for k, v in self.settings.fingerprint().items() if k not in OPERATIONAL},
             "data_sha256": fingerprint(self.dataset, self.settings.tasks),
         }
 
@@ -125,9 +127,21 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
     return lines
 
 
+def check_samples(order: Order, plan: Plan) -> None:
+    """Raises ValueError where this run was begun on other samples, say while images were missing."""
+    order.folder.check_identity(order.identity() | samples_identity(plan))
+
+
+def samples_identity(plan: Plan) -> dict[str, Any]:
+    return {
+        "training_samples": digest([one.conversation.sample_id for one in plan.training]),
+        "validation_samples": digest([one.conversation.sample_id for one in plan.validation]),
+    }
+
+
 def already_done(order: Order) -> dict[str, Any] | None:
     """run.json of this very run, if it is finished. Raises ValueError where the folder is another run's."""
-    order.folder.check_identity(order.identity())
+    order.folder.check_identity(order.identity(), only=True)
     return order.folder.finished()
 
 
@@ -136,10 +150,13 @@ def execute(order: Order, plan: Plan) -> dict[str, Any]:
     import torch
 
     from codelib.train.checkpoints import TrainProgress, read_adapter
-    from codelib.train.on_ray import fit
+    from codelib.train.on_ray import check_cpus, fit, uses_gpu
 
     settings, folder = order.settings, order.folder
-    folder.claim(order.identity())
+    check_cpus(settings)  # before the folder is claimed: the way out is another setting
+    uses_gpu(settings)
+    check_samples(order, plan)
+    folder.claim(order.identity() | samples_identity(plan))
     folder.write_rejected(plan.rejected)
     if settings.model == TINY:
         if not order.tiny.exists():

@@ -39,11 +39,13 @@ class RunFolder:
         """run.json, where the run is finished."""
         return self.store.read_json("run.json") if self.store.exists("run.json") else None
 
-    def check_identity(self, identity: dict[str, Any]) -> None:
-        """Raises ValueError where the folder belongs to a run of other settings or data."""
+    def check_identity(self, identity: dict[str, Any], only: bool = False) -> None:
+        """Raises ValueError where the folder belongs to a run of other settings or data. only: look at the names in ``identity``."""
         if not self.store.exists("settings.json"):
             return
-        changed = differences(self.store.read_json("settings.json"), json.loads(json.dumps(identity)))
+        written = self.store.read_json("settings.json")
+        known = {name: written.get(name) for name in identity} if only else written
+        changed = differences(known, json.loads(json.dumps(identity)))
         if changed:
             shown = "; ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise ValueError(

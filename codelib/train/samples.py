@@ -65,13 +65,10 @@ def _file(dataset: Dataset, task: str) -> Path:
 
 
 def read(dataset: Dataset, tasks: Iterable[str]) -> list[Conversation]:
-    """All training conversations, those of one task after those of the other. Raises ValueError where there is none, or two of one id."""
+    """All training conversations, those of one task after those of the other. Raises ValueError where there is none."""
     conversations = [one for task in tasks for one in dataset.read(task)]
     if not conversations:
         raise ValueError(f"--dataset {dataset.folder}: no training conversation in {', '.join(tasks)}")
-    twice = [name for name, count in Counter(one.sample_id for one in conversations).items() if count > 1]
-    if twice:
-        raise ValueError(f"--dataset {dataset.folder}: {len(twice)} ids occur more than once, the first is {twice[0]}")
     return conversations
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from codelib.core.config import Settings
 from codelib.models.prompt import PixelPolicy
@@ -19,17 +19,22 @@ class LoraSettings(Settings):
     vision: bool = False
 
 
+def _yes_no(value: Any) -> Any:
+    """YAML reads a bare yes or no as true or false."""
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
 class TrainSettings(Settings):
     model: str = "tiny"  # hub id or folder; "tiny" is built in the workspace
     tasks: tuple[Literal["train", "train-cls", "train-diagnostic"], ...] = ("train",)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
     epochs: int = Field(3, ge=1)
     max_steps: int | None = Field(None, ge=1)  # stops earlier than the epochs would
     batch_size: int = Field(2, ge=1)  # samples of one worker in one forward
     gradient_accumulation: int = Field(1, ge=1)
     workers: int = Field(1, ge=1)
     cpus_per_worker: int = Field(1, ge=1)
-    use_gpu: Literal["auto", "yes", "no"] = "auto"
+    use_gpu: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_no)] = "auto"
     precision: Literal["bf16", "fp32"] = "fp32"
     strategy: Literal["ddp", "zero2", "zero3"] = "ddp"
     activation_checkpointing: bool = False

@@ -80,3 +80,26 @@ def test_another_projects_files_read_as_they_are(real_data: Path) -> None:
         conversations = read_file(path)
         assert conversations, path
         assert all(one.messages for one in conversations)
+
+
+def test_marks_separators_and_backslashes_of_other_systems(tmp_path: Path) -> None:
+    row = sample(1, ["Images\\Photographs\\0013-002-01.jpg"], "a\u2028b")
+    (tmp_path / "x.jsonl").write_text("\ufeff" + json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    (one,) = read_file(tmp_path / "x.jsonl")
+    assert (one.answer, one.patient) == ("a\u2028b", "0013")
+    (tmp_path / "y.json").write_bytes("[\u9f99]".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"y.json: not UTF-8"):
+        read_file(tmp_path / "y.json")
+
+
+def test_two_questions_about_one_picture_belong_together(tmp_path: Path) -> None:
+    first, second = (parse(sample(n, ["scan.png"], "Red"), f"s/{n}", tmp_path) for n in (1, 2))
+    assert first.patient == second.patient
+
+
+@pytest.mark.parametrize(
+    "row", [3, {"messages": [3]}, {"messages": [{"role": "user", "content": [3]}]}, {"messages": [], "images": "a.jpg"}]
+)
+def test_rows_of_another_shape_are_named(tmp_path: Path, row: object) -> None:
+    with pytest.raises(ValueError, match=r"^s/1: "):
+        parse(row, "s/1", tmp_path)

@@ -15,7 +15,7 @@ from codelib.models.encoding import collate
 from codelib.models.loading import load_base
 from codelib.train.backends import answer_loss
 from codelib.train.checkpoints import TrainProgress
-from codelib.train.loop import Job, Place, _Run, learning_rate, train
+from codelib.train.loop import Job, LossNotFinite, Place, _Run, learning_rate, train
 from codelib.train.lora import add_adapters, num_trainable
 from codelib.train.settings import LoraSettings, TrainSettings
 from tests.fixtures import make_release
@@ -166,3 +166,9 @@ def test_a_run_without_validation_is_judged_by_its_training_loss(place_of_work: 
     progress = TrainProgress.read(tmp_path / "ck")
     assert progress.best_loss is not None
     assert all(line.validation_loss is None for line in progress.curve)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(place_of_work: Path, tmp_path: Path) -> None:
+    job = make_job(place_of_work, learning_rate=1e30, max_grad_norm=1e30)
+    with pytest.raises(LossNotFinite, match="lower learning_rate"):
+        train(job, Place(0, 1, "cpu"), Keeper(tmp_path), None, lambda line: None)

@@ -108,11 +108,23 @@ def test_validation_is_never_empty_nor_everything(patients: set[str], fraction: 
     assert held == validation_patients(sorted(patients, reverse=True), fraction, seed)
 
 
-def test_ids_that_occur_twice_are_refused(tmp_path: Path) -> None:
+def test_ids_that_occur_twice_are_told_apart(tmp_path: Path) -> None:
     folder = make_release(tmp_path / "r", visits=4)
     (folder / "train-cls.json").write_text(json.dumps([sample(1, [], "Red"), sample(1, [], "Blue")]))
-    with pytest.raises(ValueError, match="1 ids occur more than once, the first is train-cls/1"):
-        read(open_dataset(folder), ("train-cls",))
+    assert [one.sample_id for one in read(open_dataset(folder), ("train-cls",))] == ["train-cls/1", "train-cls/1#2"]
+
+
+def test_blanks_before_an_answer_do_not_melt_into_the_template(tmp_path: Path, encoder: Encoder) -> None:
+    folder = make_release(tmp_path / "r", visits=4)
+    rows = [sample(n, [], f"{blank}Red") for n, blank in enumerate(("", "\n", "\r\n", "  \n "))]
+    (folder / "train-cls.json").write_text(json.dumps(rows))
+    plain, *others = (encoder.example(one) for one in read(open_dataset(folder), ("train-cls",)))
+    assert all(other.num_answer_tokens == plain.num_answer_tokens for other in others)
+
+
+@pytest.mark.parametrize(("written", "read_as"), [("no", "no"), ("yes", "yes"), ("auto", "auto"), ('"no"', "no")])
+def test_yes_and_no_survive_yaml(written: str, read_as: str) -> None:
+    assert load(TrainSettings, "train", None, [f"use_gpu={written}"]).use_gpu == read_as
 
 
 def test_fingerprint_follows_the_data(tmp_path: Path) -> None:
