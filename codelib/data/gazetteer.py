@@ -58,7 +58,7 @@ def _digits(text: str) -> str:
 
 
 def _pieces(value: str) -> list[str]:
-    """A cell that names several: 何志强、赵敏 (护士), 13911112222/0571-88120000."""
+    """A cell that names several: 何志强、许兰 (护士), 13911112222/0571-88120000."""
     return [piece.strip() for piece in re.split(r"[,，、;；/|()（）\n\[\]]|\s{2,}", value) if piece.strip()]
 
 
@@ -110,7 +110,7 @@ def _titled_surname(family: str) -> Iterator[tuple[str, str]]:
 
 
 def _pinyin_variants(first: str, rest: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Zhang Wei, Wei Zhang, ZHANGWEI; W. Zhang, Zhang W."""
+    """Zhou Yan, Yan Zhou, ZHOUYAN; Y. Zhou, Zhou Y."""
     if not rest or len(first) + len("".join(rest)) < 4:
         return
     gap, inner = r"[\s\-_.,·]{0,2}", r"[\s\-']?"
@@ -182,7 +182,7 @@ def _number_variants(kind: str, value: str, shortest: int) -> Iterator[tuple[str
 
 
 def _contact_variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
-    """A phone, an account or a number of a document; and a name written beside it (13812345678 王芳)."""
+    """A phone, an account or a number of a document; and a name written beside it (13911112222 王芳)."""
     for piece in _pieces(value):
         yield from _number_variants(kind, piece, 4)
         tokens = re.findall(r"[\dA-Za-z][\dA-Za-z_\-]*", piece)
@@ -261,7 +261,7 @@ def _other_variants(value: str) -> Iterator[tuple[str, str]]:
 
 
 def _named(word: str) -> bool:
-    """A word of an unmapped column that is a name: 张伟, 买买提·艾力, 阿依古丽; not 高血压, 金属冠."""
+    """A word of an unmapped column that is a name: 周岩, 买买提·艾力, 阿依古丽; not 高血压, 金属冠."""
     if "·" in word or foreign_length(word, 0) == len(word):
         return could_be_a_name(word)
     return 2 <= len(word) <= 4 and bool(surname_length(word, 0)) and _usable(word) and not _clinical(word)

@@ -1,6 +1,6 @@
 """What a cell of a name column says: the names in it, however it was filled in.
 
-姓名：张伟 · VIP张伟 · 张伟-复诊 · 张伟2 · 张伟 Zhang Wei · 张伟【老客户】 · 张伟和李娜
+姓名：周岩 · VIP周岩 · 周岩-复诊 · 周岩2 · 周岩 Zhou Yan · 周岩【老客户】 · 周岩和李娜
     ─ labels, titles, sexes off ─ runs of Chinese and of Latin letters ─┬─ names      terms wherever they stand
                                                                        ├─ doubtful   田, 高强: a name only where a name can stand
                                                                        └─ unclear    looks like a name and none could be read
@@ -49,7 +49,7 @@ def could_be_a_name(word: str) -> bool:
 
 
 def _joined(cell: str) -> str:
-    """张 伟 -> 张伟, 欧阳 娜娜 -> 欧阳娜娜; 张伟 男 stays."""
+    """周 岩 -> 周岩, 欧阳 静怡 -> 欧阳静怡; 周岩 男 stays."""
     words = cell.split()
     if len(words) < 2 or surname_length(words[0], 0) != len(words[0]) or words[0] in _SEX:
         return cell
@@ -61,7 +61,7 @@ def _joined(cell: str) -> str:
 
 
 def _divided(run: str) -> list[str]:
-    """张伟和李娜 -> 张伟, 李娜; 王和平 stays."""
+    """周岩和李娜 -> 周岩, 李娜; 王和平 stays."""
     for at in range(2, len(run) - 2):
         if run[at] in "和与及" and surname_length(run, 0) and surname_length(run, at + 1) and at <= 4:
             return [run[:at], *_divided(run[at + 1 :])]
@@ -69,7 +69,7 @@ def _divided(run: str) -> list[str]:
 
 
 def _stripped(run: str) -> str:
-    """Words of records off both ends while a whole name remains: 张伟复诊, 复诊张伟."""
+    """Words of records off both ends while a whole name remains: 周岩复诊, 复诊周岩."""
     words = allowed_words()
     for size in (4, 3, 2):
         rest = run[:-size]
@@ -82,7 +82,7 @@ def _stripped(run: str) -> str:
 
 
 def _head(run: str) -> str:
-    """The part of a long run before the first character that no given name has: 张伟|牙周病."""
+    """The part of a long run before the first character that no given name has: 周岩|牙周病."""
     cut = next((i for i, char in enumerate(run) if i and char in NOT_GIVEN), len(run))
     head = run[:cut]
     return head if surname_length(head, 0) and surname_length(head, 0) < len(head) <= 4 and head not in allowed_words() else ""
@@ -126,8 +126,8 @@ def _latin_names(cell: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 def read_name_cell(value: str) -> NameCell:
     """The names of a cell.
 
-    >>> read_name_cell("VIP张伟 Zhang Wei").chinese
-    ('张伟',)
+    >>> read_name_cell("VIP周岩 Zhou Yan").chinese
+    ('周岩',)
     """
     cell = _DOTS.sub("·", simplify(fold(value).text)).strip()
     if EMPTY.fullmatch(cell):

@@ -149,7 +149,7 @@ def _simplified() -> dict[int, str]:
 
 
 def simplify(text: str) -> str:
-    """張偉 -> 张伟: the characters that names are written with, one for one, so that places stay."""
+    """趙華 -> 赵华: the characters that names are written with, one for one, so that places stay."""
     return text if text.isascii() else text.translate(_simplified())
 
 

@@ -113,7 +113,7 @@ def cell_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     text = str(value).replace("\r\n", "\n").replace("_x000D_", "").strip()
-    # a number that a spreadsheet wrote its own way: 1.3812345678e10, 13812345678.0
+    # a number that a spreadsheet wrote its own way: 1.3911112222e10, 13911112222.0
     if _SPREADSHEET_NUMBER.fullmatch(text) and float(text).is_integer():
         return str(int(float(text)))
     return text

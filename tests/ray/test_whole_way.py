@@ -118,7 +118,8 @@ def head():
     command += ["--num-cpus=2", f"--ray-client-server-port={free_port()}", "--disable-usage-stats"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     deadline_s = time.monotonic() + 90
-    while subprocess.run(["ray", "job", "list"], env=env, capture_output=True).returncode != 0:
+    # the head takes jobs only when its agent is up, a few seconds after ray start
+    while subprocess.run(["ray", "job", "submit", "--no-wait", "--", "true"], env=env, capture_output=True).returncode != 0:
         assert process.poll() is None and time.monotonic() < deadline_s, "ray start --head did not come up"
         time.sleep(1)
     yield home, env

@@ -170,7 +170,7 @@ def test_exemplars_are_of_patients_outside_the_test_set(tmp_path: Path) -> None:
 
 def test_bad_datasets_are_named(tmp_path: Path) -> None:
     dataset = open_dataset(release(tmp_path, [], []))
-    with pytest.raises(ValueError, match="nothing to evaluate"):
+    with pytest.raises(ValueError, match="leave this benchmark out"):
         load_samples(dataset, "generation")
     rows = [{"id": 1, "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}] * 2
     (tmp_path / "test_diagnostic.json").write_text(json.dumps(rows))
