@@ -55,7 +55,7 @@ def test_killed_and_run_again_equals_never_killed(release: Path, model: Path, tm
     run("train", *command(release, tmp_path / "whole", model, *epochs))
     killed = tmp_path / "killed" / "train" / "demo"
     process = start("train", *command(release, tmp_path / "killed", model, *epochs))
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while checkpoints(killed) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -100,27 +101,35 @@ def test_the_real_export_goes_all_the_way_to_a_report(demo, real_data, tmp_path)
 # ── ray start --head, ray job submit
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports below those that the system hands out by itself: Ray's own parts take some of these while it starts."""
+    found: list[int] = []
+    for port in random.Random(os.getpid()).sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("no free ports")
 
 
 @pytest.fixture
 def head():
     """A Ray head as the README starts it, with its token, in a home of its own; gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="clh-", dir="/tmp"))  # short: Ray's sockets lie below it
-    port, dashboard = free_port(), free_port()
+    port, dashboard, client, agent = free_ports(4)
     env = environment(HOME=str(home), RAY_AUTH_MODE="token", PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard}"
     subprocess.run(["ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
     command = ["ray", "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={home}/ray"]
-    command += ["--num-cpus=2", f"--ray-client-server-port={free_port()}", "--disable-usage-stats"]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    deadline_s = time.monotonic() + 90
+    command += ["--num-cpus=2", f"--ray-client-server-port={client}", "--disable-usage-stats"]
+    command += [f"--dashboard-agent-listen-port={agent}"]  # the usual one may be taken by another Ray of this machine
+    with open(home / "head.log", "w") as log:  # a pipe that nobody reads would fill and stop the head
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    deadline_s = time.monotonic() + 180
     # the head takes jobs only when its agent is up, a few seconds after ray start
     while subprocess.run(["ray", "job", "submit", "--no-wait", "--", "true"], env=env, capture_output=True).returncode != 0:
-        assert process.poll() is None and time.monotonic() < deadline_s, "ray start --head did not come up"
+        assert process.poll() is None and time.monotonic() < deadline_s, (home / "head.log").read_text()
         time.sleep(1)
     yield home, env
     os.killpg(process.pid, signal.SIGTERM)
