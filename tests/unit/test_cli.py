@@ -2,7 +2,10 @@
 
 import errno
 import os
+import shlex
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -67,3 +70,10 @@ def test_sigterm_ends_like_ctrl_c_and_the_old_handler_comes_back(capsys):
 def test_what_nobody_expected_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run_job(raiser(ZeroDivisionError()), [])
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    code = "from codelib.core.cli import run_job; import sys; sys.exit(run_job(lambda argv: [print('x' * 99) for _ in range(9999)] and 0))"
+    reader = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", reader], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
