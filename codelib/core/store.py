@@ -177,11 +177,17 @@ class Workspace:
         if not self.private.is_local:
             yield
             return
-        with open(self.private.path("lock"), "a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"--workspace {self.public.root}: another job is working there; wait for it or use another workspace"
-                ) from None
+        busy = f"--workspace {self.public.root}: another job is working there; wait for it or use another workspace"
+        with exclusive(self.private.path("lock"), busy):
             yield
+
+
+@contextmanager
+def exclusive(path: str | os.PathLike[str], busy: str) -> Iterator[None]:
+    """Hold a lock file on a local disk; it goes with the process, however that ends. Raises ValueError(busy) where another holds it."""
+    with open(path, "a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(busy) from None
+        yield

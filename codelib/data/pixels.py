@@ -18,7 +18,7 @@ import pydicom
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 
 from codelib.core.config import Settings
 
@@ -150,7 +150,7 @@ _DICOM_ERRORS = (  # what pydicom and its decoders answer damaged headers, unkno
 def _dicom(content: bytes) -> Image.Image:
     """A single-frame DICOM image, windowed as its header says. Reads pixels and display tags only."""
     # pydicom quotes the values of elements in its warnings, a patient's name among them: nothing of that may reach a log
-    logging.getLogger("pydicom").disabled = True
+    logging.getLogger("pydicom").propagate = False  # its decoders' loggers lie below it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -176,7 +176,7 @@ def _shown(dataset: pydicom.Dataset) -> np.ndarray:
     values = pixel_array(dataset)
     color = dataset.get("PhotometricInterpretation", "")
     if color == "PALETTE COLOR":
-        raise NotImplementedError
+        values = apply_color_lut(values, dataset)
     if values.ndim == 3:  # RGB; pydicom has turned YBR into it
         return values if values.dtype == np.uint8 else _to_eight_bit(values.astype(np.float64))
     values = apply_modality_lut(values, dataset)

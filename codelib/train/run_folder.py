@@ -10,7 +10,6 @@ run.json        written last: a folder without it is not finished
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from codelib.core.config import differences
-from codelib.core.store import Store
+from codelib.core.store import Store, exclusive
 from codelib.train.checkpoints import Curve, TrainProgress
 from codelib.train.samples import Measured
 
@@ -60,13 +59,8 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """One job at a time in a run's folder; the lock goes with the process, however it ends."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"{self.path}: another job trains there; wait for it, or give this one a name with --name"
-                ) from None
+        busy = f"{self.path}: another job trains there; wait for it, or give this one a name with --name"
+        with exclusive(self.path / "lock", busy):
             yield
 
     def write_rejected(self, rejected: Sequence[Measured]) -> None:
