@@ -150,7 +150,8 @@ _DICOM_ERRORS = (  # what pydicom and its decoders answer damaged headers, unkno
 def _dicom(content: bytes) -> Image.Image:
     """A single-frame DICOM image, windowed as its header says. Reads pixels and display tags only."""
     # pydicom quotes the values of elements in its warnings, a patient's name among them: nothing of that may reach a log
-    logging.getLogger("pydicom").propagate = False  # its decoders' loggers lie below it
+    log = logging.getLogger("pydicom")
+    log.disabled, log.propagate = True, False  # the loggers of its decoders lie below it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
