@@ -129,25 +129,79 @@ RECORDS = Contract(
     ),
 )
 
+FINDING = pa.struct([("code", pa.string()), ("score", pa.float32()), ("boxes", pa.list_(pa.list_(pa.float32())))])
+"""What a screen saw. code: burned_in_text | face | screenshot | document; boxes: x0, y0, x1, y1 as fractions of width and height."""
+
+_PICTURE = [
+    pa.field("image_key", pa.string(), nullable=False),  # of the file; of a page, frame, slice or zip member: of file and part
+    ("visit_key", pa.string()),
+    ("sources", pa.list_(pa.string())),  # the keys of the files it was made of: one, or all slices of a volume
+    ("part", pa.string()),  # "" for a file's one picture, else "page 2", "frame 3", "axial 5", the member of a zip; private
+    ("kind", pa.string()),  # photograph | radiograph | screenshot
+    ("ordinal", pa.int32()),  # 1.. within the visit, radiographs first, in the order of file names; 0 where it cannot be released
+]
+
 IMAGES = Contract(
     "images",
+    2,
+    ("image_key",),
+    pa.schema(
+        [
+            *_PICTURE,
+            ("patient_key", pa.string()),  # keyed hash
+            ("checkup_time", pa.string()),
+            ("picture_key", pa.string()),  # keyed hash of content and part: what a person's answer is bound to
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("likeness", pa.binary()),  # codelib.data.likeness: what near-duplicates are found by
+            ("findings", pa.list_(FINDING)),
+            ("pixels", pa.large_binary()),  # JPEG; null where rejected
+            ("preview", pa.binary()),  # a small JPEG of a rejected picture, for the contact sheet (private)
+            *_STATUS,
+        ]
+    ),
+)
+
+HASHES = Contract(
+    "hashes",
     1,
     ("image_key",),
     pa.schema(
         [
             pa.field("image_key", pa.string(), nullable=False),
+            ("picture_key", pa.string()),
+            ("patient_key", pa.string()),
             ("visit_key", pa.string()),
-            ("source_digest", pa.string()),  # HMAC-SHA256 of the file's bytes under the workspace key
-            ("kind", pa.string()),  # photograph | radiograph | screenshot
-            ("ordinal", pa.int32()),  # 1.. within the visit, radiographs first, in the order of file names; 0 where rejected
-            ("width", pa.int32()),
-            ("height", pa.int32()),
-            ("phash", pa.string()),  # 64-bit DCT hash, hexadecimal
-            ("pixels", pa.large_binary()),  # JPEG
-            *_STATUS,
+            ("checkup_time", pa.string()),
+            ("sources", pa.list_(pa.string())),
+            ("likeness", pa.binary()),
         ]
     ),
 )
+"""What pictures of different visits are compared by."""
+
+DUPLICATES = Contract(
+    "duplicates",
+    1,
+    ("image_key", "other_key"),
+    pa.schema(
+        [
+            pa.field("image_key", pa.string(), nullable=False),
+            pa.field("other_key", pa.string(), nullable=False),
+            ("visit_key", pa.string()),
+            ("other_visit_key", pa.string()),
+            ("picture_key", pa.string()),
+            ("exact", pa.bool_()),
+            ("same_patient", pa.bool_()),
+            ("similarity", pa.float32()),  # 1 where exact
+            ("verdict", pa.string()),  # the reject reason of image_key; null where the pair is only reported
+        ]
+    ),
+)
+"""Pairs of like pictures of different visits."""
+
+CHOSEN = Contract("chosen", 1, ("image_key",), pa.schema([*_PICTURE, *_STATUS]))
+"""What became of every picture, duplicates across visits told: the images without their pixels."""
 
 TEXT = Contract(
     "text",

@@ -15,7 +15,7 @@ from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.stage import Part, Work, run
 from codelib.core.store import Store, Workspace
-from codelib.data import build, partition, start
+from codelib.data import build, duplicates, image_review, partition, start
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
 
@@ -68,8 +68,16 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     partitions = partition.plan(visits, private, settings.partition_visits)
     records = run(stages.records, partition.records_work(visits, partitions, ingested, losers), private, private)
 
-    # ── images: 448 px JPEG without metadata (private until they are released)   ── text: teeth as FDI numbers (private)
-    images = run(stages.images, each(records), private, private)
+    # ── images: 448 px JPEG without metadata, or a reason; what a person answered of those that wait counts (private)
+    answers = image_review.read_answers(private)
+    images = run(stages.images, image_review.images_work(records, answers), private, private)
+    # ── the same picture in two visits: the one search over all of them (private)
+    hashes = run(stages.hashes, duplicates.hashes_work(images), private, private)
+    pairs = run(stages.duplicates, duplicates.search_work(hashes), private, private)
+    chosen = run(stages.chosen, duplicates.chosen_work(images, pairs, image_review.accepted(answers)), private, private)
+    build.write_image_queue(records, images, chosen, pairs, answers, workspace)
+
+    # ── text: teeth as FDI numbers (private)
     text = run(stages.text, each(records), private, private)
 
     # ── from here on no name, number or date of a person
@@ -80,10 +88,10 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     annotated = run(stages.annotated, each(bilingual), public, private)
 
     # ── split by patient; the benchmarks' conversations; the release
-    split = run(stages.split, build.with_decisions(annotated, images, settings, public), public, private)
+    split = run(stages.split, build.with_decisions(annotated, chosen, settings, public), public, private)
     conversations = run(stages.conversations, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
     deciding = (text, deidentified, bilingual, annotated, split)
-    totals = build.write_ledger(records, images, deciding, batches, len(visits), workspace)
+    totals = build.write_ledger(records, chosen, deciding, batches, len(visits), workspace)
     build.release(stages, images, annotated, split, conversations, totals, settings, workspace)
     return totals
 

@@ -76,7 +76,8 @@ class Stage:
     ``fn(*tables)`` or, where work carries extra, ``fn(*tables, extra)``. A stage that holds a model gives ``make`` instead: called once
     in each actor, it returns such a function. ``columns``: for each input the columns to read (None: all). ``ok_only``: for each
     input whether rejected rows are left out (they stay found in the table of the stage that rejected them). ``conserve``: the key
-    column that must come out whole for every value that went in through the first input.
+    column that must come out whole for every value that went in through the first input. ``lazy``: the function gets the parts in place
+    of their tables and reads them itself, one at a time: for the steps that look at all partitions.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Stage:
     columns: tuple[tuple[str, ...] | None, ...] = ()
     ok_only: bool = True
     conserve: str | None = None
+    lazy: bool = False
     unit: str = "rows"
     num_cpus: float = 1.0
     num_gpus: float = 0.0
@@ -282,11 +284,11 @@ class _Job:
 
     def _make(self, fn: Callable[..., pa.Table], item: dict[str, Any]) -> dict[str, Any]:
         stage = self.stage
-        tables = []
+        tables: list[Any] = []
         for index, values in enumerate(item["inputs"]):
             part = Part(**{**values, "drop": () if item["ship"] else tuple(values["drop"])})
             columns = stage.columns[index] if index < len(stage.columns) else None
-            tables.append(read_part(part, columns, stage.ok_only))
+            tables.append(part if stage.lazy else read_part(part, columns, stage.ok_only))
         table = fn(*tables, item["extra"]) if item["extra"] is not None else fn(*tables)
         check(stage, tables, table)
         counts = count(table)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from codelib import __version__
 from codelib.contracts import OK
 from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
 from codelib.core.store import Store, Workspace
-from codelib.data import card, ledger
+from codelib.data import card, contact_sheet, image_review, ledger
 from codelib.data import release as layout
 from codelib.data.deidentify import review_queue
 from codelib.data.export import patient_number
+from codelib.data.images import image_key
 from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
 from codelib.data.settings import DatasetSettings
@@ -62,6 +64,25 @@ def write_review_queue(
             found = review_queue(read_part(before, ok_only=True), codes_table(_codes_of(before, codes)), settings.deidentify)
             queue += [row for row in found if row["visit_key"] in held]
     workspace.private.commit_json("queue/privacy.json", queue)
+
+
+def write_image_queue(
+    records: Sequence[Part],
+    images: Sequence[Part],
+    chosen: Sequence[Part],
+    pairs: Sequence[Part],
+    answers: image_review.Answers,
+    workspace: Workspace,
+) -> None:
+    """private/queue: the pictures that wait for a person, as a list and as a page."""
+    tables = image_review.Tables(records, images, chosen, partial(image_key, Secret(workspace.private).load()))
+    image_review.write_queue(tables, workspace.private)
+    contact_sheet.write(tables, answers, pairs, workspace.private)
+    lost = image_review.unmatched(answers, tables.images)
+    if lost:
+        print(
+            f"note: {lost} of the answers in {image_review.ANSWERS_FILE} name no picture of this export (its content may have changed)"
+        )
 
 
 # split
@@ -154,15 +175,25 @@ def _is_released(store: Store, private: Store, made_of: str) -> bool:
     return bool(private.read_json(_RELEASED)["made_of"] == made_of and named <= set(store.names("")))
 
 
+_CALLED = {"visit": "visits", "image": "image files", "image_part": "parts of image files"}
+
+
 def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
     """What was built, what was rejected and why, and what to look at next."""
-    print(f"\nReleased {totals.of('visit', True)} visits with {totals.of('image', True)} images: {store.root}")
-    for kind in ("visit", "image"):
+    print(f"\nReleased {totals.of('visit', True)} visits with {totals.num_images} images: {store.root}")
+    for kind in ("visit", "image", "image_part"):
         rejects = {reason: n for (k, reason), n in sorted(totals.counts.items()) if k == kind and reason != OK}
         if rejects:
-            print(f"Rejected {sum(rejects.values())} {kind}s: " + ", ".join(f"{n} {reason}" for reason, n in rejects.items()))
+            print(
+                f"Rejected {sum(rejects.values())} {_CALLED[kind]}: "
+                + ", ".join(f"{n} {reason}" for reason, n in rejects.items())
+            )
     print(f"Every line of the export and what became of it: {workspace.private.root}/ledger.csv (private)")
     held = totals.counts["visit", "deidentify:residual"]
     if held:
         print(f"{held} visits wait for a person's eye: {workspace.private.root}/queue/privacy.json (private)")
+    waiting = sum(n for (kind, reason), n in totals.counts.items() if kind != "visit" and reason in image_review.QUEUED)
+    print(
+        f"{waiting} pictures wait for a person's eye; look at all of it: {workspace.private.root}/{contact_sheet.FILE} (private)"
+    )
     print(f"Look at one: python -m jobs.inspect --workspace {workspace.public.root} visit CHECKUP_ID   (codelib {__version__})")

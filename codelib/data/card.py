@@ -42,7 +42,7 @@ def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str
         "---",
         "# Oro-dental checkups, de-identified and bilingual",
         "",
-        f"{totals.of('visit', True)} checkups with {totals.of('image', True)} images (photographs and radiographs, longer side at most "
+        f"{totals.of('visit', True)} checkups with {totals.num_images} images (photographs and radiographs, longer side at most "
         f"{settings.images.longest_px} px), each with its clinical record in English and Chinese.",
         "",
         "```python",

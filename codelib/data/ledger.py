@@ -3,6 +3,9 @@
     private/ledger.csv   kind, source, status, reason, released_as     one line each, with source names: never leaves
     release/ledger.csv   kind, stage, reason, count                    counts only
 
+A file may give several pictures (pages, frames, the members of a zip) and a picture may be made of several files (a volume): released_as
+names all of them, and a part that was rejected for a reason of its own has a line of its own, of kind image_part.
+
 A run whose ledger does not add up fails: better no release than one that lost a patient's visit without saying so.
 """
 
@@ -10,9 +13,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from codelib.contracts import OK, REJECTED
 from codelib.core.cli import JobFailed
@@ -30,6 +34,7 @@ class Totals:
     """(kind, reason or 'ok') -> how many."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    num_images: int = 0  # released pictures
 
     def of(self, kind: str, ok: bool) -> int:
         return sum(n for (k, reason), n in self.counts.items() if k == kind and (reason == OK) == ok)
@@ -44,7 +49,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Tables:
-    """The partitions of the stages that decide about a visit, index by index, and of the images."""
+    """The partitions of the stages that decide about a visit, index by index, and of the pictures (CHOSEN)."""
 
     records: Sequence[Part]
     images: Sequence[Part]
@@ -59,9 +64,13 @@ def write(tables: Tables, keyed: Keyed, private: Store, num_visits: int, num_fil
     def lines() -> Iterator[bytes]:
         yield _line(HEADER)
         for index in range(len(tables.records)):
+            released: set[str] = set()
             for row in _partition(tables, index, keyed):
                 totals.counts[row[0], row[3] or OK] += 1
+                if row[0] == "image" and row[4]:
+                    released.update(row[4].split(" "))
                 yield _line(row)
+            totals.num_images += len(released)
 
     private.commit_stream("ledger.csv", lines())
     for kind, expected in (("visit", num_visits), ("image", num_files)):
@@ -77,12 +86,16 @@ def _line(values: Sequence[str]) -> bytes:
     return out.getvalue().encode()
 
 
-def _partition(tables: Tables, index: int, keyed: Keyed) -> Iterator[tuple[str, str, str, str, str]]:
+Line = tuple[str, str, str, str, str]
+
+
+def _partition(tables: Tables, index: int, keyed: Keyed) -> Iterator[Line]:
     records = read_part(tables.records[index], ["visit_key", "source", "files", "status", "reject_reason"]).to_pylist()
-    images = {
-        row["image_key"]: row
-        for row in read_part(tables.images[index], ["image_key", "ordinal", "status", "reject_reason", "visit_key"]).to_pylist()
-    }
+    made_of: dict[str, list[dict[str, Any]]] = defaultdict(list)  # file -> what became of it
+    columns = ["image_key", "sources", "part", "ordinal", "status", "reject_reason", "visit_key"]
+    for row in read_part(tables.images[index], columns).to_pylist():
+        for source in row["sources"]:
+            made_of[source].append(row)
     reasons: dict[str, str] = {}
     released: dict[str, str] = {}
     for stage in tables.deciding:
@@ -100,7 +113,22 @@ def _partition(tables: Tables, index: int, keyed: Keyed) -> Iterator[tuple[str, 
             raise JobFailed(f"the ledger does not add up: visit {key} is neither released nor rejected, or both")
         yield ("visit", record["source"], REJECTED if reason else OK, reason or "", released.get(key, ""))
         for file in record["files"]:
-            image = images[image_key(keyed, file["path"])]
-            why = image["reject_reason"] or ("images:visit_rejected" if reason else None)
-            name = "" if why else file_name(released[key], image["ordinal"])
-            yield ("image", file["path"], REJECTED if why else OK, why or "", name)
+            file_key = image_key(keyed, file["path"])
+            yield from _file(file["path"], file_key, made_of[file_key], reason, released.get(key, ""))
+
+
+def _file(path: str, key: str, rows: list[dict[str, Any]], visit_reason: str | None, checkup_id: str) -> Iterator[Line]:
+    """One line for a file; of a file of several parts also one for each part that was rejected for a reason of its own."""
+    if not rows:
+        raise JobFailed("the ledger does not add up: a file of the export is in no row of the images")
+    passed = [row for row in rows if row["status"] == OK]
+    told = None
+    if passed and not visit_reason:
+        names = " ".join(file_name(checkup_id, row["ordinal"]) for row in sorted(passed, key=lambda r: r["ordinal"]))
+        yield ("image", path, OK, "", names)
+    else:
+        told = next((row for row in rows if not row["part"]), rows[0])
+        yield ("image", path, REJECTED, told["reject_reason"] or "images:visit_rejected", "")
+    for row in rows:
+        if row["status"] != OK and row is not told and row["sources"][0] == key:  # of a volume once, not with every slice
+            yield ("image_part", f"{path}!{row['part']}", REJECTED, row["reject_reason"], "")

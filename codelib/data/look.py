@@ -20,7 +20,7 @@ from codelib.core.config import nearest
 from codelib.core.stage import Part, manifest_parts, read_part
 from codelib.core.store import Store, Workspace
 
-_PRIVATE = ("ingest", "records", "images", "text")
+_PRIVATE = ("ingest", "records", "images", "hashes", "duplicates", "chosen", "text")
 
 
 def parts_of(workspace: Workspace, stage: str) -> list[Part]:
@@ -85,7 +85,7 @@ def visit(workspace: Workspace, checkup_id: str, show_private: bool) -> str:
 def image(workspace: Workspace, name: str, export: Store | None) -> str:
     """A released image by its file name, or any by its image key; with the export a picture before | after is made."""
     row = _image_row(workspace, name)
-    shown = ("image_key", "kind", "ordinal", "width", "height", "phash", "status", "reject_reason")
+    shown = ("image_key", "kind", "part", "ordinal", "width", "height", "status", "reject_reason")
     lines = [f"{column:<14} {row[column]}" for column in shown]
     lines.append(f"{'jpeg':<14} {len(row['pixels'] or b'')} bytes")
     if export is not None:
@@ -114,7 +114,7 @@ def _source_of(workspace: Workspace, row: dict[str, Any], export: Store) -> byte
     keyed = Secret(workspace.private).load()
     record = find(workspace, "records", "visit_key", row["visit_key"])
     assert record is not None
-    path = next(f["path"] for f in record["files"] if image_key(keyed, f["path"]) == row["image_key"])
+    path = next(f["path"] for f in record["files"] if image_key(keyed, f["path"]) == row["sources"][0])
     try:
         return export.read(path)
     except OSError:
@@ -122,12 +122,13 @@ def _source_of(workspace: Workspace, row: dict[str, Any], export: Store) -> byte
 
 
 def _side_by_side(before: bytes, after: bytes | None) -> bytes:
-    from codelib.data.pixels import ImageRejected, PixelSettings, decode
+    from codelib.data.image_files import first_picture
+    from codelib.data.pixels import ImageRejected, fit
 
     height = 448
     canvas = Image.new("RGB", (2 * height + 20, height), "white")
     with suppress(ImageRejected):  # a file that cannot be opened has no picture: its half stays white
-        canvas.paste(decode(before, PixelSettings(longest_px=height)), (0, 0))
+        canvas.paste(fit(first_picture(before), height), (0, 0))
     if after:
         canvas.paste(Image.open(io.BytesIO(after)), (height + 20, 0))
     out = io.BytesIO()

@@ -7,7 +7,7 @@ from pydantic import Field
 from codelib.core.config import Settings
 from codelib.data.annotate import AnnotateSettings
 from codelib.data.deidentify import DeidentifySettings
-from codelib.data.pixels import PixelSettings
+from codelib.data.image_settings import ImageSettings
 from codelib.data.sharegpt import ShareGptSettings
 from codelib.data.sheets import Mapping
 from codelib.data.split import SplitSettings
@@ -21,7 +21,7 @@ class DatasetSettings(Settings):
     partition_visits: int = Field(32, ge=1, le=100_000)  # about 200 images: ten seconds of work, the most a kill can cost
     exclude: str | None = None  # text file: source ids of patients without consent, one a line
     mapping: Mapping = Mapping()
-    images: PixelSettings = PixelSettings()
+    images: ImageSettings = ImageSettings()
     deidentify: DeidentifySettings = DeidentifySettings()
     translate: TranslateSettings = TranslateSettings()
     annotate: AnnotateSettings = AnnotateSettings()

@@ -1,8 +1,9 @@
 """The stages of the dataset, each with its contract, its function and its numbers for Ray.
 
-    ingest ─ records ─┬─ images ────────────────────────────────────────┐
+    ingest ─ records ─┬─ images ─┬─ hashes ─ duplicates ─┬─ chosen ─────┐
+                      │          └───────────────────────┘              │
                       └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
-       private rooms: ingest, records, images, text
+       private rooms: ingest, records, images, hashes, duplicates, chosen, text
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -14,15 +15,29 @@ from typing import Any
 
 import pyarrow as pa
 
-from codelib.contracts import ANNOTATED, BILINGUAL, CONVERSATIONS, DEIDENTIFIED, IMAGES, RECORDS, SPLIT, TEXT
+from codelib.contracts import (
+    ANNOTATED,
+    BILINGUAL,
+    CHOSEN,
+    CONVERSATIONS,
+    DEIDENTIFIED,
+    DUPLICATES,
+    HASHES,
+    IMAGES,
+    RECORDS,
+    SPLIT,
+    TEXT,
+)
+from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
 from codelib.data.annotate import annotate
 from codelib.data.deidentify import DeidentifySettings, deidentify
+from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
+from codelib.data.image_settings import ImageSettings
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
 from codelib.data.partition import cut
-from codelib.data.pixels import PixelSettings
 from codelib.data.release import FILES, LINES, assemble, publish, shard
 from codelib.data.settings import DatasetSettings
 from codelib.data.sharegpt import make_conversations
@@ -61,12 +76,34 @@ class Stages:
         self.records = Stage("records", 1, RECORDS, cut, ok_only=False, unit="visits")
         self.images = Stage(
             "images",
-            1,
+            2,
             IMAGES,
             partial(_images, export, secret, settings.images),
             settings=group["images"],
-            columns=(("visit_key", "files", "status"),),
+            columns=(("visit_key", "patient", "checkup_time", "files", "status"),),
             ok_only=False,
+            unit="images",
+        )
+        self.hashes = Stage(
+            "hashes", 1, HASHES, hashes, columns=((*HASHES.schema.names, "status"),) * PARTS_A_FILE, unit="images"
+        )
+        self.duplicates = Stage(
+            "duplicates",
+            1,
+            DUPLICATES,
+            partial(search, settings.images.near_duplicate),
+            settings={"near_duplicate": settings.images.near_duplicate},
+            lazy=True,
+            unit="pairs",
+        )
+        self.chosen = Stage(
+            "chosen",
+            1,
+            CHOSEN,
+            choose,
+            columns=(tuple(CHOSEN.schema.names),),
+            ok_only=False,
+            conserve="image_key",
             unit="images",
         )
         self.text = Stage("text", 1, TEXT, normalise_teeth, conserve="visit_key", unit="visits")
@@ -125,7 +162,7 @@ class Stages:
 
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
-        private = (self.ingest, self.records, self.images, self.text)
+        private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
         public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
         release = (self.publish, self.assemble, self.shards)
         return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
@@ -135,8 +172,11 @@ def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset
     return ingest(export, secret.load(), mapping, excluded, extra)
 
 
-def _images(export: Store, secret: Secret, settings: PixelSettings, table: pa.Table) -> pa.Table:
-    return make_images(table, export, secret.load(), settings)
+def _images(
+    export: Store, secret: Secret, settings: ImageSettings, table: pa.Table, extra: dict[str, Any] | None = None
+) -> pa.Table:
+    answers = extra["answers"] if extra else {}
+    return make_images(table, export, secret.load(), settings, answers, shared(settings.limits.sandbox()))
 
 
 def _deidentify(settings: DeidentifySettings, table: pa.Table, extra: list[list[Any]]) -> pa.Table:
