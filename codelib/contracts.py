@@ -88,7 +88,7 @@ TRANSLATION = pa.struct(
     [
         ("field", pa.string()),
         ("engine", pa.string()),  # openai:<model> | glossary | none | empty
-        ("checks", pa.list_(pa.string())),  # the checks that failed; empty when all held
+        ("checks", pa.list_(pa.string())),  # the checks that failed, after "needs_review"; empty when all held
     ]
 )
 
@@ -104,6 +104,7 @@ DISEASE = pa.struct(
         ("end", pa.int32()),
         ("evidence", pa.string()),  # the words of that span
         ("fdi", pa.list_(pa.string())),  # the teeth written beside it
+        ("source", pa.string()),  # null: the dictionary; openai:<model>: the second pass over what it does not know
     ]
 )
 
@@ -173,8 +174,8 @@ HASHES = Contract(
             ("patient_key", pa.string()),
             ("visit_key", pa.string()),
             ("checkup_time", pa.string()),
-            ("sources", pa.list_(pa.string())),
             ("likeness", pa.binary()),
+            ("held", pa.bool_()),  # it waits for a person, or was refused: its copies are none that may be released in its place
         ]
     ),
 )
@@ -251,7 +252,7 @@ BILINGUAL = Contract(
 
 ANNOTATED = Contract(
     "annotated",
-    1,
+    2,
     ("checkup_id",),
     pa.schema(
         [

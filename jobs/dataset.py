@@ -15,7 +15,8 @@ from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.stage import Part, Work, run
 from codelib.core.store import Store, Workspace
-from codelib.data import build, duplicates, image_review, partition, start
+from codelib.data import build, duplicates, image_review, partition, privacy_review, start, teeth_review
+from codelib.data.image_settings import TRANSIENT
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
 
@@ -30,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-cpus", type=int, help="CPUs of the Ray that is started here (default: all)")
     parser.add_argument(
         "--reconfigure", action="store_true", help="take a workspace of other settings over and redo what depends on them"
+    )
+    parser.add_argument(
+        "--retry",
+        action="store_true",
+        help="open again the files that could not be read, or were too slow or too large for the memory",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and touch nothing")
     args = parser.parse_args(argv)
@@ -49,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         start.check_owner(workspace, settings, args.reconfigure)
         with connect(args.num_cpus):
             start.take(workspace, stages.release_store)
+            if args.retry:
+                image_review.retry(workspace.private, TRANSIENT)
             totals = dataset(stages, batches, workspace, settings)
         start.sign(workspace, settings)
     build.print_summary(totals, workspace, stages.release_store)
@@ -59,6 +67,12 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     """The flow. Each line is a stage; between them stand the three steps that need all keys at once: the plan of the partitions, the
     patient codes, the split."""
     public, private = workspace.public, workspace.private
+    # what a person answered since the last run, about pictures, names and teeth: a file that cannot be read is said before the work begins
+    answers, written, decisions = (
+        image_review.read_answers(private),
+        privacy_review.read_answers(private),
+        teeth_review.read_answers(private),
+    )
 
     # ── ingest: sheets and folders, one table a batch (private)
     ingested = run(stages.ingest, [batch.work for batch in batches], private, private)
@@ -68,24 +82,28 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     partitions = partition.plan(visits, private, settings.partition_visits)
     records = run(stages.records, partition.records_work(visits, partitions, ingested, losers), private, private)
 
-    # ── images: 448 px JPEG without metadata, or a reason; what a person answered of those that wait counts (private)
-    answers = image_review.read_answers(private)
-    images = run(stages.images, image_review.images_work(records, answers), private, private)
+    # ── images: 448 px JPEG without metadata, or a reason (private)
+    images = run(stages.images, image_review.images_work(records, answers, private), private, private)
     # ── the same picture in two visits: the one search over all of them (private)
     hashes = run(stages.hashes, duplicates.hashes_work(images), private, private)
     pairs = run(stages.duplicates, duplicates.search_work(hashes), private, private)
-    chosen = run(stages.chosen, duplicates.chosen_work(images, pairs, image_review.accepted(answers)), private, private)
+    chosen = run(stages.chosen, duplicates.chosen_work(images, pairs, answers), private, private)
     build.write_image_queue(records, images, chosen, pairs, answers, workspace)
 
     # ── text: teeth as FDI numbers (private)
-    text = run(stages.text, each(records), private, private)
+    text = run(stages.text, teeth_review.text_work(records, decisions), private, private)
+    teeth_review.write_queue(records, text, decisions, private, settings.teeth)
 
     # ── from here on no name, number or date of a person
     codes = build.assign_codes(visits, workspace)
-    deidentified = run(stages.deidentified, build.with_codes(text, codes, workspace), public, private)
-    build.write_review_queue(text, deidentified, codes, settings, workspace)
+    deidentified = run(stages.deidentified, build.with_codes(text, codes, written, workspace), public, private)
+    waiting = build.write_review_queue(text, deidentified, codes, written, settings, workspace)
+    build.translate(stages, deidentified, settings, workspace)
     bilingual = run(stages.bilingual, each(deidentified), public, private)
     annotated = run(stages.annotated, each(bilingual), public, private)
+
+    build.write_diagnosis_report(annotated, settings, workspace)
+    build.write_privacy_report(deidentified, annotated, waiting, written, settings, workspace)
 
     # ── split by patient; the benchmarks' conversations; the release
     split = run(stages.split, build.with_decisions(annotated, chosen, settings, public), public, private)

@@ -49,6 +49,10 @@ class Mark:
     def __init__(self, culprits: Mapping[str, str], tell: Callable[[str], None] | None = None, cpu_s: int = 0):
         self._culprits, self._tell, self._cpu_s = culprits, tell, cpu_s
 
+    def known(self, name: str) -> str | None:
+        """The code of a piece of work that is known to end the process."""
+        return self._culprits.get(name)
+
     def __call__(self, name: str) -> None:
         """Raises Culprit where this piece of work is known to end the process."""
         if name in self._culprits:

@@ -10,26 +10,53 @@ the teeth of all.
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
+from pydantic import Field, model_validator
 
 from codelib.contracts import ANNOTATED, OK, TEXT_FIELDS
 from codelib.core.config import Settings
-from codelib.data.annotate_context import SEGMENT_END, Segment, segments, status_of
-from codelib.data.annotate_terms import Condition, Match, dictionary, find_conditions
+from codelib.data.annotate_context import Segment, segments, status_of
+from codelib.data.annotate_lists import ClassList, Condition, TermList, conditions
+from codelib.data.annotate_terms import Dictionary, Match, dictionary
 
 _DIAGNOSIS = "diagnosis"
 _CONTEXT_FIELDS = ("present_illness", "past_medical_record", "examination")
 _ITEM_ENDS = "、"
-_LIST_NUMBER = "0123456789.．)）(（、:：#-—+ \t"
+
+
+class SecondPassSettings(Settings):
+    """``engine=openai``: any server that speaks its protocol. The key stands in an environment variable and in no file."""
+
+    engine: Literal["none", "openai"] = "none"
+    base_url: str = "https://api.openai.com/v1"
+    model: str = "gpt-4o-2024-11-20"
+    key_env: str = "OPENAI_API_KEY"
+    timeout_s: float = Field(60.0, gt=0)
+    max_retries: int = Field(5, ge=0, le=20)
+    strings_a_request: int = Field(20, ge=1, le=100)
 
 
 class AnnotateSettings(Settings):
     """``labels=published`` repeats the paper's rule: present wherever the name occurs in the record, negations included."""
 
     labels: Literal["status", "published"] = "status"
+    diagnoses: TermList = ()
+    """Path of a CSV file with the clinic's own conditions and synonyms (columns as in terms/diagnoses.csv), laid over the built-in list."""
+    six_class: ClassList = ()
+    """Path of a CSV file that gives conditions another class (columns as in terms/six_class.csv)."""
+
+    second_pass: SecondPassSettings = SecondPassSettings()
+    """Whether a model reads the diagnosis strings that no list knows."""
+
+    @model_validator(mode="after")
+    def _lists_fit(self) -> Self:
+        conditions(self.diagnoses, self.six_class)
+        return self
+
+    def dictionary(self) -> Dictionary:
+        return dictionary(self.diagnoses, self.six_class)
 
 
 DEFAULT = AnnotateSettings()
@@ -37,50 +64,33 @@ DEFAULT = AnnotateSettings()
 
 def annotate(table: pa.Table, settings: AnnotateSettings = DEFAULT) -> pa.Table:
     """BILINGUAL → ANNOTATED. A rejected row passes with no diseases and no class."""
+    terms = settings.dictionary()
+    label = published_labels if settings.labels == "published" else labels_by_status
     rows = []
     for row in table.to_pylist():
         row["diseases"], row["six_class"] = [], None
         if row["status"] == OK:
-            row["diseases"] = _published(row) if settings.labels == "published" else _by_status(row)
-            row["six_class"] = _six_class(row["diseases"])
+            row["diseases"] = label(row, terms)
+            row["six_class"] = six_class(row["diseases"])
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=ANNOTATED.schema)
 
 
-def unknown_diagnoses(table: pa.Table) -> list[tuple[str, int]]:
-    """The parts of the diagnoses in which no condition was found, and how often each occurs; the most frequent first.
-
-    ``table`` is BILINGUAL or ANNOTATED. Teeth, list numbers and blanks are taken off, so that 11死髓 and 2.21死髓 count as one.
-    """
-    counts: Counter[str] = Counter()
-    for row in table.select([f"{_DIAGNOSIS}_cn", "teeth", "status"]).to_pylist():
-        text = row[f"{_DIAGNOSIS}_cn"] or ""
-        if row["status"] != OK or not text:
-            continue
-        teeth = _teeth(row, _DIAGNOSIS)
-        found = find_conditions(text, [(t["start"], t["end"]) for t in teeth])
-        for part in _parts(text, teeth):
-            if any(match.start < part.end and part.start < match.end for match in found):
-                continue
-            if words := _without_teeth(text, part, teeth):
-                counts[words] += 1
-    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
-
-
-def _by_status(row: dict[str, Any]) -> list[dict[str, Any]]:
-    diseases = _field_diseases(row, _DIAGNOSIS)
+def labels_by_status(row: dict[str, Any], terms: Dictionary) -> list[dict[str, Any]]:
+    """The conditions of a BILINGUAL row, each with its status: present from the diagnosis alone."""
+    diseases = _field_diseases(row, _DIAGNOSIS, terms)
     for field in _CONTEXT_FIELDS:
-        found = _field_diseases(row, field)
+        found = _field_diseases(row, field, terms)
         if field == "past_medical_record":  # what stands there without a cue is history
             found = _merged([d | {"status": "past"} if d["status"] == "present" else d for d in found])
         diseases += [disease for disease in found if disease["status"] != "present"]
     return diseases
 
 
-def _field_diseases(row: dict[str, Any], field: str) -> list[dict[str, Any]]:
+def _field_diseases(row: dict[str, Any], field: str, terms: Dictionary) -> list[dict[str, Any]]:
     text = row[f"{field}_cn"] or ""
-    teeth = _teeth(row, field)
-    matches = find_conditions(text, [(t["start"], t["end"]) for t in teeth])
+    teeth = teeth_of(row, field)
+    matches = terms.find(text, [(t["start"], t["end"]) for t in teeth])
     diseases: list[dict[str, Any]] = []
     at = 0
     for segment in segments(text) if matches else ():
@@ -92,11 +102,11 @@ def _field_diseases(row: dict[str, Any], field: str) -> list[dict[str, Any]]:
         linked = _linked_teeth(text, segment, spans, teeth)
         for n, match in enumerate(inside):
             status = status_of(text, segment, spans, n)
-            diseases.append(_disease(match.condition, status, field, text, spans[n], linked[n]))
+            diseases.append(disease_row(match.condition, status, field, text, spans[n], linked[n]))
     return _merged(diseases)
 
 
-def _teeth(row: dict[str, Any], field: str) -> list[dict[str, Any]]:
+def teeth_of(row: dict[str, Any], field: str) -> list[dict[str, Any]]:
     return [tooth for tooth in row["teeth"] or [] if tooth["field"] == field and tooth["status"] == OK]
 
 
@@ -113,12 +123,17 @@ def _linked_teeth(text: str, segment: Segment, spans: list[tuple[int, int]], tee
         if not before and behind and (n + 1 == len(spans) or text[end : behind[0]["start"]].strip() in ("(", "（")):
             before = behind
         taken |= {t["start"] for t in before}
+        if not before and behind and behind[0]["start"] == end:
+            before = behind[:1]  # 阻生38冠周炎: the 38 is that of both
         numbers = list(dict.fromkeys(number for tooth in before for number in tooth["fdi"]))
         linked.append(numbers or (linked[-1] if linked else []))
     return linked
 
 
-def _disease(condition: Condition, status: str, field: str, text: str, span: tuple[int, int], fdi: list[str]) -> dict[str, Any]:
+def disease_row(
+    condition: Condition, status: str, field: str, text: str, span: tuple[int, int], fdi: list[str]
+) -> dict[str, Any]:
+    """A row of the contract's DISEASE; ``span`` lies in ``text``."""
     start, end = span
     return {
         "zh": condition.zh,
@@ -143,44 +158,21 @@ def _merged(diseases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(kept.values())
 
 
-def _six_class(diseases: list[dict[str, Any]]) -> str | None:
+def six_class(diseases: list[dict[str, Any]]) -> str | None:
+    """The class of a visit: the one of the six that is present, where it is exactly one."""
     classes = {disease["six_class"] for disease in diseases if disease["status"] == "present"} - {None}
     return classes.pop() if len(classes) == 1 else None
 
 
-def _published(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each condition whose name or synonym stands anywhere in the record, at its first place, as present."""
+def published_labels(row: dict[str, Any], terms: Dictionary) -> list[dict[str, Any]]:
+    """The paper's rule: each condition whose name or synonym stands anywhere in the record, at its first place, as present."""
     diseases = []
-    for condition in dictionary():
+    for condition in terms.conditions:
         for field in TEXT_FIELDS:
             text = row[f"{field}_cn"] or ""
             places = [(text.find(term), term) for term in (condition.zh, *condition.synonyms) if term in text]
             if places:
                 start, term = min(places)
-                diseases.append(_disease(condition, "present", field, text, (start, start + len(term)), []))
+                diseases.append(disease_row(condition, "present", field, text, (start, start + len(term)), []))
                 break
     return diseases
-
-
-def _parts(text: str, teeth: list[dict[str, Any]]) -> list[Segment]:
-    """Segments, and inside them what stands between 、 that belong to no list of teeth."""
-    parts = []
-    for segment in segments(text):
-        start = segment.start
-        for at in range(segment.start, segment.end):
-            if text[at] in _ITEM_ENDS and not any(t["start"] <= at < t["end"] for t in teeth):
-                parts.append(Segment(start, at))
-                start = at + 1
-        parts.append(Segment(start, segment.end))
-    return parts
-
-
-def _without_teeth(text: str, part: Segment, teeth: list[dict[str, Any]]) -> str:
-    inside = [t for t in teeth if part.start <= t["start"] < part.end]
-    words = "".join(
-        char
-        for at, char in enumerate(text[part.start : part.end], part.start)
-        if not any(t["start"] <= at < t["end"] for t in inside)
-    )
-    words = words.strip(_LIST_NUMBER)
-    return "" if SEGMENT_END.fullmatch(words) else words

@@ -14,9 +14,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-SEGMENT_END = re.compile(r"[。；;，,！!\n\r]|(?<!\d)\.(?!\d)")
+SEGMENT_END = re.compile(
+    r"[。；;，,！!\n\r]|(?<!\d)\.(?!\d)"
+    # the next item of a numbered list: 深龋 2.26牙髓炎, 深龋2、慢性龈炎, 深龋②牙髓炎
+    r"|(?<=[^\d\s])\s+(?=\d{1,2}[.．、)）](?:\D|\d\d(?!\d)))|(?<=[^\d\s.．、~～\-—–+/(（])(?=\d[.．、)）](?:[^\d\s]|\d\d(?!\d)))|(?=[①-⑳])"
+)
 _ITEM_END = re.compile(r"[、/]")
-_TURN = re.compile(r"但是?|然而|现(?!病史)|目前|伴有?(?!发)|合并|并发|转为|发展为|继发(?!龋|性龋)|导致|引起")
+_TURN = re.compile(
+    r"但是?|然而|(?<![发出表呈])现(?!病史)|目前|(?<![不未无])伴有?(?!发)|后诊断为?|后确诊为?|更正为|改诊为?|合并|并发|转为|发展为|继发(?!龋|性龋)|导致|引起"
+)
 
 
 @dataclass(frozen=True)
@@ -33,37 +39,36 @@ def segments(text: str) -> list[Segment]:
     return [*found, Segment(start, len(text))]
 
 
-# Longer cues stand before the shorter ones that they contain: 不能排除 is no 排除, 无法 is no 无.
-_BEFORE = re.compile(
-    r"(?P<none>无法|无症状的?|无痛性?|无保留价值的?|无功能|无对[颌合]|无充填|非龋性?|非手术|非创伤|非特异|无明显诱因|无诱因|无意中)"
-    r"|(?P<suspected>不能完全排除|不能排除|未能排除|不排除|未排除|不能除外|不除外|待排除?|待除外|高度怀疑|怀疑|疑似|可疑|疑诊|疑为|疑|考虑为?|可能为?|倾向于?|似为|拟诊)"
-    r"|(?P<negated>已排除|排除|除外|否认|没有|未见|未发现|未查见|未探及|未及|未患|无明显|无|非|不是|不伴|不支持)"
-    r"|(?P<past>曾经?|既往|以往|以前|过去|幼时|儿时|小时候|(?:[\d一二两三四五六七八九十半数几多]+余?个?(?:年|月|周|天|日)余?|多年|数年|半年)(?:之?前|以前)|去年|前年|上次|陈旧性?)"
-    r"|(?P<planned>拟行?|计划|择期|预防)"
+def _cues(**patterns: str) -> re.Pattern[str]:
+    """One pattern with a group for each status; the patterns of a group stand apart by blanks."""
+    return re.compile("|".join(f"(?P<{status}>{'|'.join(cues.split())})" for status, cues in patterns.items()))
+
+
+# Longer cues stand before the shorter ones that they contain: 无法排除 is no 无法, 不能排除 no 排除, 无法 no 无.
+_BEFORE = _cues(
+    suspected=r"(?:建议|需要?|应|以便?|进一步|为了?|待)(?:排除|除外) 是否(?:存在|有|为|伴有?)? 警惕 "
+    r"(?:无法|难以|尚不能|尚未|不可)(?:完全)?(?:排除|除外) 不能完全排除 不能排除 未能排除 不排除 未排除 "
+    r"不能除外 不除外 待排除? 待除外 高度怀疑 怀疑 疑似 可疑 疑诊 疑为 疑 考虑为? 可能为? 倾向于? 似为 拟诊",
+    none=r"无法 无症状的? 无痛性? 无保留价值的? 无功能 无对[颌合] 无充填 非龋性? 非手术 非创伤 非特异 无明显诱因 "
+    r"无诱因 无意中",
+    negated=r"已排除 排除 除外 否认 不存在 不考虑 不认为 不像 不符合 没有 未见 未发现 未查见 未探及 未及 未患 无明显 无 "
+    r"非 不是 不伴 不支持",
+    past=r"曾经? 既往 以往 以前 过去 幼时 儿时 小时候 "
+    r"(?:[\d一二两三四五六七八九十半数几多]+余?个?(?:年|月|周|天|日)余?|多年|数年|半年)(?:之?前|以前) 去年 前年 "
+    r"上次 陈旧性? 已拔除?的? 已治愈?的?",
+    planned=r"拟行? 计划 择期 预防",
 )
-_AFTER = re.compile(
-    r"(?P<suspected>[？?]|待排除?|待查|待诊|待定|待除外|待确[诊认]|不能排除|不能除外|不除外|不排除|未排除|可能性?大?|可疑|疑似)"
-    r"|(?P<negated>除外|已排除|排除|[(（]\s*[-－—]\s*[)）]|阴性)"
-    r"|(?P<past>家族史|病史|史|根管治疗术?后|治疗术?后|术后|充填术?后|修复术?后|拔除术?后|已?治愈|已愈|痊愈|已治疗|已充填|已拔除)"
+_AFTER = _cues(
+    suspected=r"[？?] 待排除? 待查 待诊 待定 待除外 待确[诊认] 待?鉴别 待进一步 待明确 待观察 "
+    r"(?:无法|难以|尚不能|尚未|不可)(?:完全)?(?:排除|除外) 不能排除 不能除外 不除外 不排除 未排除 可能性?大? "
+    r"可疑 疑似",
+    negated=r"除外 已排除 排除 [(（]\s*[-－—]\s*[)）] 阴性 不明显 不成立 不存在",
+    past=r"家族史 病史 史 根管治疗术?后 治疗术?后 (?<!开髓)(?<!引流)(?<!切开)术后 充填术?后 修复术?后 拔除术?后 "
+    r"RCT术?后 已?治愈 已愈 痊愈 已经?治(?!疗?不)疗? 已充填 已拔除? 已痊愈",
 )
-_BOTH_WAYS = frozenset(
-    [
-        "除外",
-        "已排除",
-        "排除",
-        "待排",
-        "待排除",
-        "待除外",
-        "不能排除",
-        "不能除外",
-        "不除外",
-        "不排除",
-        "未排除",
-        "可能",
-        "可疑",
-        "疑似",
-    ]
-)
+_BOTH_WAYS = _cues(both=r"除外 已排除 排除 待排 待排除 待除外 不能排除 不能除外 不除外 不排除 未排除 可能 可疑 疑似")
+_OR = re.compile(r"\s*(?:或者?|还是|vs\.?|VS\.?)\s*")
+_TREATED = re.compile(r"\s*(?:已?行|经)?\s*")
 _AFTER_REACH = 14  # characters between a condition and a cue behind it
 _SHORT_CUES = {"无": 8, "非": 2, "疑": 8}  # how far a one-character cue reaches
 _PRIORITY = ("negated", "suspected", "past", "planned")
@@ -75,7 +80,15 @@ def status_of(text: str, segment: Segment, spans: list[tuple[int, int]], which: 
     found = set(_cues_before(text, segment, spans, start))
     if behind := _cue_behind(text, segment, spans, which):
         found.add(behind)
+    if not found and _is_alternative(text, spans, which):
+        return "suspected"
     return next((status for status in _PRIORITY if status in found), "present")
+
+
+def _is_alternative(text: str, spans: list[tuple[int, int]], which: int) -> bool:
+    """深龋或牙髓炎, 深龋vs牙髓炎: one of the two, so neither is certain."""
+    joints = [text[spans[n][1] : spans[n + 1][0]] for n in (which - 1, which) if 0 <= n < len(spans) - 1]
+    return any(_OR.fullmatch(joint) for joint in joints)
 
 
 def _cues_before(text: str, segment: Segment, spans: list[tuple[int, int]], start: int) -> list[str]:
@@ -83,7 +96,7 @@ def _cues_before(text: str, segment: Segment, spans: list[tuple[int, int]], star
     for turn in _TURN.finditer(text, segment.start, start):
         begin = turn.end()
     found: list[tuple[int, str]] = []
-    if text[begin:start].lstrip(" （(").startswith(("？", "?")):
+    if _opens_with_doubt(text, begin, start):
         found.append((start, "suspected"))
     for cue in _BEFORE.finditer(text, begin, start):
         kind = cue.lastgroup or ""
@@ -102,6 +115,14 @@ def _cues_before(text: str, segment: Segment, spans: list[tuple[int, int]], star
     return own or [kind for _, kind in found]
 
 
+def _opens_with_doubt(text: str, begin: int, start: int) -> bool:
+    """？36深龋, 36？深龋: a question mark before the condition, with nothing but the tooth and a list number beside it."""
+    before = text[begin:start]
+    return (before.strip().endswith(("？", "?")) and not before.strip("？? \t0123456789.．、:：#()（）")) or before.lstrip(
+        " （("
+    ).startswith(("？", "?"))
+
+
 def _is_suffix_of_earlier(text: str, cue: re.Match[str], spans: list[tuple[int, int]], start: int) -> bool:
     """深龋待排、牙髓炎: 待排 stands behind a condition and ends its item, so it says nothing of the next."""
     after_condition = any(b <= cue.start() and cue.start() - b <= 3 for _, b in spans)
@@ -115,6 +136,8 @@ def _cue_behind(text: str, segment: Segment, spans: list[tuple[int, int]], which
     if which + 1 < len(spans):
         following = spans[which + 1][0]
         joint = text[end:following]
+        if _TREATED.fullmatch(joint) and text[: spans[which + 1][1]].endswith("后"):
+            return "past"  # 牙髓炎根管治疗后
         if re.fullmatch(r"\s*[或和与及]者?\s*", joint):
             return _cue_behind(text, segment, spans, which + 1)
         limit = following
@@ -123,6 +146,6 @@ def _cue_behind(text: str, segment: Segment, spans: list[tuple[int, int]], which
     turn = _TURN.search(text, end, limit)
     cue = _AFTER.search(text, end, turn.start() if turn else limit)
     before_next = which + 1 < len(spans) and limit == spans[which + 1][0]
-    if cue and before_next and cue.lastgroup != "past" and cue.group() in _BOTH_WAYS:
+    if cue and before_next and cue.lastgroup != "past" and _BOTH_WAYS.fullmatch(cue.group()):
         return None  # 深龋排除牙髓炎: the cue opens the next condition
     return cue.lastgroup if cue else None

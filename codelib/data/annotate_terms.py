@@ -1,4 +1,4 @@
-"""The diagnosis dictionary: terms/diagnoses.csv, folded, and the longest match in a folded text.
+"""The diagnosis dictionary: the terms of `codelib.data.annotate_lists`, folded, and the longest match in a folded text.
 
     安氏Ⅱ類錯𬌗  ->  folded 安氏II类错合  ->  安氏II类错牙合, K07.2, characters 0 to 6 of the text as written
 
@@ -8,13 +8,11 @@ and tooth numbers between the words of a term.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-DIAGNOSES = Path(__file__).parent / "terms" / "diagnoses.csv"
+from codelib.data.annotate_lists import ClassRow, Condition, TermRow, conditions, no_conditions
 
 _ROMAN = {"Ⅰ": "I", "Ⅱ": "II", "Ⅲ": "III", "Ⅳ": "IV", "ⅰ": "I", "ⅱ": "II", "ⅲ": "III", "ⅳ": "IV"}
 _TRADITIONAL = dict(
@@ -32,48 +30,6 @@ _CHARS = {
     "粘": "黏",
 }
 _BLANKS = frozenset(" \t\u3000\u00a0\u200b")
-
-# Longer than a condition and none: the match is spent on them.
-_NO_CONDITION = [
-    "防龋",
-    "抗龋",
-    "无龋",
-    "龋风险",
-    "龋易感",
-    "龋病风险",
-    "龋活跃",
-    "非龋性",
-    "非龋",
-    "骨缺失",
-    "附着缺失",
-    "骨质缺失",
-    "缺牙区",
-    "缺牙间隙",
-    "缺失区",
-    "缺失牙区",
-    "阻生牙区",
-    "磨损面",
-    "残根钳",
-    "口臭仪",
-    "开合度",
-    "开合口",
-    "张开合",
-    "张口开合",
-    "反合垫",
-    "反合关系正常",
-    "防牙周炎",
-]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A row of the dictionary."""
-
-    zh: str
-    en: str
-    icd10: str | None
-    six_class: str | None
-    synonyms: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -121,59 +77,50 @@ def fold(text: str, teeth: Iterable[tuple[int, int]] = ()) -> Folded:
     return Folded("".join(chars), tuple(s for s, _ in spans), tuple(e for _, e in spans), frozenset(after))
 
 
-@cache
-def dictionary() -> tuple[Condition, ...]:
-    with DIAGNOSES.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Condition(
-                zh=row["zh"],
-                en=row["en"],
-                icd10=row["icd10_who"] or None,
-                six_class=row["six_class"] or None,
-                synonyms=tuple(term for term in row["synonyms_zh"].split(";") if term),
-            )
-            for row in csv.DictReader(file)
-        )
+class Dictionary:
+    """The conditions to look for, indexed by the first folded character of their terms."""
 
+    def __init__(self, conditions: Iterable[Condition]) -> None:
+        self.conditions = tuple(conditions)
+        terms: dict[tuple[str, bool], Condition | None] = {(fold(term).text, False): None for term in no_conditions()}
+        for condition in self.conditions:
+            for term in (condition.zh, *condition.synonyms):
+                terms.setdefault((fold(term.lstrip("#")).text, term.startswith("#")), condition)
+        self._index: dict[str, list[tuple[str, bool, Condition | None]]] = {}
+        for (term, needs_tooth), found in sorted(terms.items(), key=lambda entry: (-len(entry[0][0]), entry[0])):
+            self._index.setdefault(term[0], []).append((term, needs_tooth, found))
 
-@cache
-def _index() -> dict[str, list[tuple[str, bool, Condition | None]]]:
-    """First folded character -> (term, only after a tooth, condition or None), the longest first."""
-    terms: dict[tuple[str, bool], Condition | None] = {(fold(term).text, False): None for term in _NO_CONDITION}
-    for condition in dictionary():
-        for term in (condition.zh, *condition.synonyms):
-            terms.setdefault((fold(term.lstrip("#")).text, term.startswith("#")), condition)
-    index: dict[str, list[tuple[str, bool, Condition | None]]] = {}
-    for (term, needs_tooth), found in sorted(terms.items(), key=lambda entry: (-len(entry[0][0]), entry[0])):
-        index.setdefault(term[0], []).append((term, needs_tooth, found))
-    return index
+    def find(self, text: str, teeth: Iterable[tuple[int, int]] = ()) -> list[Match]:
+        """The conditions named in ``text``, left to right, the longest term at each place; ``teeth``: spans of tooth numbers.
 
-
-def find_conditions(text: str, teeth: Iterable[tuple[int, int]] = ()) -> list[Match]:
-    """The conditions named in ``text``, left to right, the longest term at each place; ``teeth``: spans of tooth numbers.
-
-    >>> [m.condition.zh for m in find_conditions("慢性牙髓炎急性发作，牙龈炎")]
-    ['慢性牙髓炎急性发作', '牙龈炎']
-    """
-    folded = fold(text, teeth)
-    index = _index()
-    matches: list[Match] = []
-    at = 0
-    while at < len(folded.text):
-        for term, needs_tooth, condition in index.get(folded.text[at], ()):
-            if (
-                not folded.text.startswith(term, at)
-                or (needs_tooth and at not in folded.after_tooth)
-                or _inside_word(folded.text, at, term)
-            ):
-                continue
+        >>> [m.condition.zh for m in dictionary().find("慢性牙髓炎急性发作，牙龈炎")]
+        ['慢性牙髓炎急性发作', '牙龈炎']
+        """
+        folded = fold(text, teeth)
+        matches: list[Match] = []
+        at = 0
+        while at < len(folded.text):
+            term, condition = self._at(folded, at)
             if condition is not None:
                 matches.append(Match(condition, folded.starts[at], folded.ends[at + len(term) - 1]))
-            at += len(term)
-            break
-        else:
-            at += 1
-    return matches
+            at += len(term) or 1
+        return matches
+
+    def _at(self, folded: Folded, at: int) -> tuple[str, Condition | None]:
+        for term, needs_tooth, condition in self._index.get(folded.text[at], ()):
+            if (
+                folded.text.startswith(term, at)
+                and (not needs_tooth or at in folded.after_tooth)
+                and not _inside_word(folded.text, at, term)
+            ):
+                return term, condition
+        return "", None
+
+
+@cache
+def dictionary(terms: tuple[TermRow, ...] = (), classes: tuple[ClassRow, ...] = ()) -> Dictionary:
+    """The built-in list, with a clinic's lists over it."""
+    return Dictionary(conditions(terms, classes))
 
 
 def _inside_word(text: str, at: int, term: str) -> bool:

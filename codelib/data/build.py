@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,9 +14,20 @@ from codelib import __version__
 from codelib.contracts import OK
 from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
 from codelib.core.store import Store, Workspace
-from codelib.data import card, contact_sheet, image_review, ledger
+from codelib.data import (
+    annotate_report,
+    card,
+    contact_sheet,
+    image_review,
+    k_anonymity,
+    ledger,
+    privacy_report,
+    privacy_review,
+    translate_fill,
+    translate_plan,
+)
 from codelib.data import release as layout
-from codelib.data.deidentify import review_queue
+from codelib.data.deidentify import RESIDUAL, review_queue
 from codelib.data.export import patient_number
 from codelib.data.images import image_key
 from codelib.data.ledger import Tables, Totals
@@ -40,8 +54,15 @@ def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> dict[str, tup
     return {code.visit_key: (code, keyed.shift_days(code.patient_key)) for code in codes}
 
 
-def with_codes(text: Sequence[Part], codes: dict[str, tuple[Code, int]], workspace: Workspace) -> list[Work]:
-    return [Work((part,), _codes_of(part, codes), ship_drop=True) for part in text]
+def with_codes(
+    text: Sequence[Part], codes: dict[str, tuple[Code, int]], written: privacy_review.Written, workspace: Workspace
+) -> list[Work]:
+    """Partitions without an answer keep their key, so that nothing of them is done again."""
+    work = []
+    for part in text:
+        rows, answers = _codes_of(part, codes), privacy_review.answers_of(part, written, workspace.private)
+        work.append(Work((part,), {"codes": rows, "answers": answers} if answers else rows, ship_drop=True))
+    return work
 
 
 def _codes_of(part: Part, codes: dict[str, tuple[Code, int]]) -> list[list[Any]]:
@@ -53,17 +74,42 @@ def write_review_queue(
     text: Sequence[Part],
     deidentified: Sequence[Part],
     codes: dict[str, tuple[Code, int]],
+    written: privacy_review.Written,
+    settings: DatasetSettings,
+    workspace: Workspace,
+) -> Counter[str]:
+    """private/queue/privacy.csv: every open question of the visits that were held back. Returns how many, by class."""
+    keyed = Secret(workspace.private).load()
+
+    def questions() -> Iterator[dict[str, str]]:
+        for before, after in zip(text, deidentified, strict=True):
+            if RESIDUAL in after.counts:
+                review = privacy_review.Review(keyed, privacy_review.answers_of(before, written, workspace.private))
+                table = read_part(before, ok_only=True)
+                yield from review_queue(table, codes_table(_codes_of(before, codes)), settings.deidentify, review)
+
+    waiting = privacy_review.write_queue(questions(), workspace.private)
+    lost = privacy_review.unmatched(written, text)
+    if lost:
+        print(f"note: {lost} of the answers in {privacy_review.ANSWERS_FILE} name no visit of this export")
+    return waiting
+
+
+def write_privacy_report(
+    deidentified: Sequence[Part],
+    annotated: Sequence[Part],
+    waiting: Counter[str],
+    written: privacy_review.Written,
     settings: DatasetSettings,
     workspace: Workspace,
 ) -> None:
-    """private/queue/privacy.json: the visits that were held back, with the place of every suspicion, for a person to read."""
-    queue: list[dict[str, Any]] = []
-    for before, after in zip(text, deidentified, strict=True):
-        if set(after.counts) - {OK}:
-            held = {r["visit_key"] for r in read_part(after, ["visit_key", "status"]).to_pylist() if r["status"] != OK}
-            found = review_queue(read_part(before, ok_only=True), codes_table(_codes_of(before, codes)), settings.deidentify)
-            queue += [row for row in found if row["visit_key"] in held]
-    workspace.private.commit_json("queue/privacy.json", queue)
+    """privacy.json (public: counts) and private/reports/privacy.txt."""
+    removed = privacy_report.count_removed(deidentified)
+    answers = Counter(line.answer for lines in written.values() for line in lines.values())
+    table = k_anonymity.measure(annotated, settings.k_anonymity).table()
+    public = privacy_report.public_report(removed, waiting, answers, table, privacy_report.read_audit(workspace.private))
+    workspace.public.commit_json(privacy_report.PUBLIC_FILE, public)
+    privacy_report.private_report(public, removed, workspace.private)
 
 
 def write_image_queue(
@@ -83,6 +129,38 @@ def write_image_queue(
         print(
             f"note: {lost} of the answers in {image_review.ANSWERS_FILE} name no picture of this export (its content may have changed)"
         )
+
+
+def translate(stages: Stages, deidentified: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
+    """Ask the server for what the bilingual partitions still to be made need; nothing where the engine is offline."""
+    if settings.translate.engine != "openai":
+        return
+    work = [Work((part,), ship_drop=True) for part in deidentified]
+    needed = translate_fill.waiting(stages.bilingual, work, workspace.public)
+    if needed:
+        with translate_plan.shown(workspace.public):
+            run(stages.translations, translate_fill.translations_work(needed), workspace.public, workspace.private)
+
+
+def write_diagnosis_report(annotated: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
+    """diagnoses.json (public: strings that several patients share, counts) and private/queue/unknown-diagnoses.csv (every string)."""
+    unknown, compared = annotate_report.Unknown(), annotate_report.Comparison()
+    for part in annotated:
+        table = read_part(part)
+        unknown += annotate_report.Unknown.of(table, settings.annotate)
+        compared += annotate_report.Comparison.of(table, settings.annotate)
+    shared, others, visits = unknown.public()
+    report = {
+        "unknown": [{"words": row.words, "visits": row.visits} for row in shared],
+        "unknown_others": {"strings": others, "visits": visits},
+        "labels": compared.lines(),
+    }
+    workspace.public.commit_json("diagnoses.json", report)
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
+        [("words", "visits", "patients"), *((row.words, row.visits, row.patients) for row in unknown.private())]
+    )
+    workspace.private.commit("queue/unknown-diagnoses.csv", out.getvalue().encode())
 
 
 # split
@@ -189,11 +267,13 @@ def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
                 + ", ".join(f"{n} {reason}" for reason, n in rejects.items())
             )
     print(f"Every line of the export and what became of it: {workspace.private.root}/ledger.csv (private)")
-    held = totals.counts["visit", "deidentify:residual"]
+    held = totals.counts["visit", RESIDUAL]
     if held:
-        print(f"{held} visits wait for a person's eye: {workspace.private.root}/queue/privacy.json (private)")
+        print(f"{held} visits wait for a person's eye: {workspace.private.root}/{privacy_review.QUEUE_FILE} (private)")
     waiting = sum(n for (kind, reason), n in totals.counts.items() if kind != "visit" and reason in image_review.QUEUED)
     print(
         f"{waiting} pictures wait for a person's eye; look at all of it: {workspace.private.root}/{contact_sheet.FILE} (private)"
     )
+    if line := translate_plan.summary(workspace.public):
+        print(line)
     print(f"Look at one: python -m jobs.inspect --workspace {workspace.public.root} visit CHECKUP_ID   (codelib {__version__})")

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from codelib.contracts import OK
 from codelib.core.stage import Part, read_part
 from codelib.core.store import Store
-from codelib.data.image_review import ANSWERS, QUEUED, Answers, Tables, rejected_rows
+from codelib.data.image_review import ACROSS, QUEUED, Answers, Tables, answers_to, rejected_rows
 
 FILE = "queue/contact-sheet.html"
 MAX_WAITING, MAX_OF_A_REASON, MAX_RELEASED, MAX_PAIRS = 1000, 24, 60, 60
@@ -59,8 +59,7 @@ def _page(tables: Tables, answers: Answers, duplicates: Sequence[Part]) -> Itera
     for row in _sample(tables):
         yield _question(row, ("reject",))
     yield "</section>"
-    given = [[picture, visit, answer] for visit, found in answers.items() for picture, answer in found.items()]
-    yield _TAIL.replace("GIVEN", json.dumps(sorted(given)))
+    yield _TAIL.replace("GIVEN", json.dumps(answers.lines()))
 
 
 def _sample(tables: Tables) -> Iterator[dict[str, Any]]:
@@ -132,9 +131,13 @@ def _figure(jpeg: bytes | None, caption: str) -> str:
     return f'<figure><img loading=lazy src="data:image/jpeg;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def _question(row: dict[str, Any], answers: Sequence[str] = ANSWERS) -> str:
-    key = f"{row['picture_key']},{row['visit_key']}"
-    choices = "".join(f'<label><input type=radio name="{key}" value={answer}>{answer}</label>' for answer in answers)
+def _question(row: dict[str, Any], answers: Sequence[str] = ()) -> str:
+    # what a picture shows and whose it is are two questions
+    key = f"{row['picture_key']},{row['visit_key']},{row['reject_reason'] if row['reject_reason'] == ACROSS else ''}"
+    choices = "".join(
+        f'<label><input type=radio name="{key}" value={answer}>{answer}</label>'
+        for answer in answers or answers_to(row["reject_reason"])
+    )
     return (
         f"<figure><div class=picture>{_image(_jpeg(row))}{_boxes(row['findings'])}</div>"
         f"<figcaption><b>{escape(row['reject_reason'].removeprefix('images:'))}</b> {choices}<br>{escape(_where(row))}</figcaption></figure>"
@@ -172,8 +175,8 @@ button{font:inherit}h2{margin-top:32px;border-top:1px solid #ccc;padding-top:16p
 
 _TAIL = """<script>
 const given = GIVEN;
-for (const [picture, visit, answer] of given) {
-  const input = document.querySelector(`input[name="${picture},${visit}"][value=${answer}]`);
+for (const [picture, visit, reason, answer] of given) {
+  const input = document.querySelector(`input[name="${picture},${visit},${reason}"][value=${answer}]`);
   if (input) input.checked = true;
 }
 const chosen = () => [...document.querySelectorAll("input:checked")].map(i => i.name + "," + i.value);
@@ -181,9 +184,9 @@ const count = () => { document.getElementById("count").textContent = chosen().le
 document.addEventListener("change", count); count();
 function save() {
   const now = chosen(), keys = new Set(now.map(line => line.slice(0, line.lastIndexOf(","))));
-  const kept = given.filter(([p, v]) => !keys.has(p + "," + v)).map(row => row.join(","));
+  const kept = given.filter(([p, v, r]) => !keys.has([p, v, r].join(","))).map(row => row.join(","));
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([["picture_key,visit_key,answer", ...kept, ...now].join("\\n") + "\\n"], {type: "text/csv"}));
+  link.href = URL.createObjectURL(new Blob([["picture_key,visit_key,reason,answer", ...kept, ...now].join("\\n") + "\\n"], {type: "text/csv"}));
   link.download = "image-answers.csv";
   link.click();
 }

@@ -1,42 +1,33 @@
 """De-identification: text -> deidentified. Where a patient's identity stops.
 
     field ─ own identifiers (columns of the visit, staff of the batch) ─┐
-          ─ names by role, title or form                                ├─ spans ─ placeholders ─ residual scan ─┬─ ok
-          ─ forms: phone, ID card, account, address, …                  │          [NAME] …       (again, harder)  └─ rejected
-          ─ dates moved by the patient's offset, ages over 89 as 90   ──┘
+          ─ names by role, title or form, or so likely that none doubts ├─ spans ─ placeholders ─ residual scan ─┬─ ok
+          ─ forms: phone, ID card, account, address, …                  │          [NAME] …       (again, harder)  └─ rejected, queued
+          ─ dates moved by the patient's offset, ages over 89 as 90   ──┘                 └── a person's answers ──┘
 
-It fails closed: where the residual scan still sees something, the whole visit is held back as ``deidentify:residual`` with every
-text field emptied, and `review_queue` tells a person (in private/) where it stands. What was removed is counted by field and
-class; the value appears in no table, message or log.
+It fails closed: where the residual scan still sees something, the whole visit is held back as ``deidentify:residual`` with every text field
+emptied, and `review_queue` tells a person (in private/) where it stands; what that person answers is taken up by the next run (privacy_review).
+What was removed is counted by field and class; the value appears in no table, message or log.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from codelib.contracts import DEIDENTIFIED, OK, TEXT_FIELDS, rejected
 from codelib.core.config import Settings
-from codelib.data.dates_in_text import Mode, find_dates, find_unread_dates, shift_time
+from codelib.data.dates_in_text import Mode, shift_time
+from codelib.data.deidentify_clean import OLDEST_AGE, Calendar, Cleaned, clean
 from codelib.data.gazetteer import Gazetteer
-from codelib.data.identifiers import (
-    BARRIER,
-    Finding,
-    find_long_runs,
-    find_old_ages,
-    find_patterns,
-    find_person_names,
-    find_split_mobiles,
-    mask_placeholders,
-    merge,
-)
+from codelib.data.identifiers import Finding, find_person_names
+from codelib.data.privacy_review import IDENTIFIER, KEEP, NAME_COLUMN, REJECT, Review, marked_places
 
-OLDEST_AGE = 90
+RESIDUAL, REFUSED = "deidentify:residual", "deidentify:rejected_by_reviewer"
 _EXCERPT_CHARS = 20
 
 
@@ -46,56 +37,12 @@ class DeidentifySettings(Settings):
 
 
 @dataclass(frozen=True)
-class Cleaned:
-    """A field after replacement: its text, what was removed by class, and the map of places into it."""
+class _Question:
+    """A suspicion in a cleaned field that no answer has settled."""
 
-    text: str
-    removed: Counter[str]
-    edits: tuple[tuple[int, int, int], ...]  # start, end in the original, length of what stands there now
-    residual: tuple[Finding, ...] = field(default=())  # places in ``text``
-
-    def moved(self, start: int, end: int) -> tuple[int, int] | None:
-        """A span of the original in the new text; None where it touches a removed stretch."""
-        shift = 0
-        for edit_start, edit_end, length in self.edits:
-            if start < edit_end and end > edit_start:
-                return None
-            if edit_end <= start:
-                shift += length - (edit_end - edit_start)
-        return start + shift, end + shift
-
-
-def clean(text: str, gazetteer: Gazetteer, mode: Mode, visit: dt.date, shift_days: int) -> Cleaned:
-    """One field: everything found is replaced, then the result is scanned again."""
-    found = merge([*gazetteer.find(text), *find_person_names(text), *find_patterns(text)])
-    edits = [(f.start, f.end, f"[{f.cls}]", f.cls) for f in found]
-    dates = [(d.start, d.end, d.text, "DATE") for d in find_dates(text, mode, visit, shift_days)]
-    ages = [(f.start, f.end, f"{OLDEST_AGE}岁以上", "AGE") for f in find_old_ages(text)]
-    for extra in (*dates, *ages):
-        if not any(extra[0] < end and extra[1] > start for start, end, _, _ in edits):
-            edits.append(extra)
-    removed: Counter[str] = Counter()
-    pieces, masked, places, at = [], [], [], 0
-    for start, end, replacement, cls in sorted(edits):
-        pieces += [text[at:start], replacement]
-        masked += [text[at:start], BARRIER * len(replacement)]
-        places.append((start, end, len(replacement)))
-        removed[cls] += 1
-        at = end
-    cleaned = "".join([*pieces, text[at:]])
-    found_again = _residual("".join([*masked, text[at:]]), gazetteer) + find_unread_dates(
-        "".join([*masked, text[at:]]), mode, visit
-    )
-    return Cleaned(cleaned, removed, tuple(places), tuple(merge(found_again)))
-
-
-def _residual(text: str, gazetteer: Gazetteer) -> list[Finding]:
-    """What still looks like an identifier in a text whose replaced stretches are barriers. Placeholders count as nothing too."""
-    masked = mask_placeholders(text)
-    found = [f for f in find_patterns(masked) if f.cls != "DATE"]
-    found += find_person_names(masked) + find_person_names(masked, certain=False)
-    found += find_long_runs(masked) + find_split_mobiles(masked)
-    return found + gazetteer.find(masked) + gazetteer.hidden(masked)
+    key: str
+    field: str
+    finding: Finding  # in the text after replacement
 
 
 @dataclass(frozen=True)
@@ -106,11 +53,12 @@ class _Visit:
     code: dict[str, Any]
     checkup_time: str
     fields: dict[str, Cleaned]
-    name_unclear: bool
+    questions: list[_Question]
+    refused: bool
 
     @property
-    def residual(self) -> bool:
-        return self.name_unclear or any(cleaned.residual for cleaned in self.fields.values())
+    def reason(self) -> str | None:
+        return REFUSED if self.refused else RESIDUAL if self.questions else None
 
 
 def _codes_by_visit(table: pa.Table, codes: pa.Table) -> dict[str, dict[str, Any]]:
@@ -121,22 +69,63 @@ def _codes_by_visit(table: pa.Table, codes: pa.Table) -> dict[str, dict[str, Any
     return known
 
 
-def _gazetteer(row: dict[str, Any]) -> Gazetteer:
-    """The identifiers of the row, and the names that a role gives away in any of its fields."""
-    texts = [row[name] or "" for name in TEXT_FIELDS]
-    return Gazetteer(row["identifiers"]).and_names(text[f.start : f.end] for text in texts for f in find_person_names(text))
+class _Cleaning:
+    """A visit's fields, cleaned again for as long as a person's answers mark more of them."""
+
+    def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review) -> None:
+        self.row, self.calendar, self.review = row, calendar, review
+        self.texts = {name: row[name] or "" for name in TEXT_FIELDS}
+        self.marked: dict[str, set[Finding]] = defaultdict(set)
+        self.refused = False
+        self.questions: list[_Question] = []
+        own = Gazetteer(row["identifiers"])
+        self.gazetteer = own.and_names(t[f.start : f.end] for t in self.texts.values() for f in find_person_names(t))
+        self.fields = self._clean()
+        while self._take_answers():
+            self.fields = self._clean()
+        if own.unclear:
+            self._ask_for_the_column()
+
+    def _clean(self) -> dict[str, Cleaned]:
+        names = [self.texts[name][f.start : f.end] for name, found in self.marked.items() for f in found if f.cls == "NAME"]
+        gazetteer = self.gazetteer.and_names(names) if names else self.gazetteer
+        return {name: clean(text, gazetteer, self.calendar, sorted(self.marked[name])) for name, text in self.texts.items()}
+
+    def _take_answers(self) -> bool:
+        """Sort the suspicions into settled and open ones; True where an answer marks something that was not marked yet."""
+        self.questions, more = [], False
+        for name, cleaned in self.fields.items():
+            for finding in cleaned.residual:
+                place = cleaned.before(finding.start, finding.end)
+                key = self.review.question(self.row["visit_key"], name, self.texts[name], *place)
+                answer, spans = self.review.answer(self.row["visit_key"], key) or ("", [])
+                new = set(marked_places(finding, place, spans)) - self.marked[name] if answer == IDENTIFIER else set()
+                self.marked[name] |= new
+                more |= bool(new)
+                self.refused |= answer == REJECT
+                # an answer that took nothing away leaves the suspicion where it was
+                if answer != KEEP and not new:
+                    self.questions.append(_Question(key, name, finding))
+        return more
+
+    def _ask_for_the_column(self) -> None:
+        cells = "\0".join(sorted(f"{one['kind']}={one['value']}" for one in self.row["identifiers"] or ()))
+        key = self.review.question(self.row["visit_key"], "", cells, 0, 0)
+        answer, _ = self.review.answer(self.row["visit_key"], key) or ("", [])
+        self.refused |= answer in (REJECT, IDENTIFIER)
+        if answer != KEEP:
+            self.questions.append(_Question(key, "", Finding(0, 0, NAME_COLUMN)))
 
 
-def _visits(table: pa.Table, codes: pa.Table, settings: DeidentifySettings) -> Iterator[_Visit]:
+def _visits(table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review) -> Iterator[_Visit]:
     known = _codes_by_visit(table, codes)
     for row in table.to_pylist():
         if row["status"] != OK:
             continue
         code = known[row["visit_key"]]
-        gazetteer = _gazetteer(row)
         checkup_time, day = shift_time(row["checkup_time"], settings.dates, code["date_shift_days"])
-        fields = {name: clean(row[name] or "", gazetteer, settings.dates, day, code["date_shift_days"]) for name in TEXT_FIELDS}
-        yield _Visit(row, code, checkup_time, fields, gazetteer.unclear)
+        done = _Cleaning(row, Calendar(settings.dates, day, code["date_shift_days"]), review)
+        yield _Visit(row, code, checkup_time, done.fields, done.questions, done.refused)
 
 
 def _teeth(visit: _Visit) -> list[dict[str, Any]]:
@@ -163,38 +152,43 @@ def _released(visit: _Visit) -> dict[str, Any]:
             for cls, count in sorted(cleaned.removed.items())
         ],
     }
-    if visit.residual:
-        return row | dict.fromkeys(TEXT_FIELDS, "") | {"teeth": [], "removed": []} | rejected("deidentify:residual")
+    if visit.reason:
+        return row | dict.fromkeys(TEXT_FIELDS, "") | {"teeth": [], "removed": []} | rejected(visit.reason)
     texts = {name: cleaned.text for name, cleaned in visit.fields.items()}
     return row | texts | {"teeth": _teeth(visit), "status": OK, "reject_reason": None}
 
 
-def deidentify(table: pa.Table, codes: pa.Table, settings: DeidentifySettings) -> pa.Table:
+_NO_REVIEW = Review()
+
+
+def deidentify(table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review = _NO_REVIEW) -> pa.Table:
     """TEXT -> DEIDENTIFIED. ``codes``: visit_key, checkup_id, patient_id, date_shift_days, one row for each ok visit at least.
 
     Rows that were rejected before have no code and no checkup_id: they are counted in the ledger already and do not go on.
     """
-    return pa.Table.from_pylist([_released(visit) for visit in _visits(table, codes, settings)], schema=DEIDENTIFIED.schema)
+    return pa.Table.from_pylist(
+        [_released(visit) for visit in _visits(table, codes, settings, review)], schema=DEIDENTIFIED.schema
+    )
 
 
-def review_queue(table: pa.Table, codes: pa.Table, settings: DeidentifySettings) -> list[dict[str, Any]]:
-    """Why each visit was held back, for a person. PRIVATE: places and excerpt are of the text after replacement."""
-    queue = []
-    for visit in _visits(table, codes, settings):
-        keys = {"visit_key": visit.row["visit_key"], "checkup_id": visit.code["checkup_id"]}
-        if visit.name_unclear:
-            queue.append(keys | {"field": "", "class": "NAME_COLUMN", "start": 0, "end": 0, "excerpt": ""})
-        for name, cleaned in visit.fields.items():
-            for finding in cleaned.residual:
-                left, right = max(0, finding.start - _EXCERPT_CHARS), finding.end + _EXCERPT_CHARS
-                queue.append(
-                    keys
-                    | {
-                        "field": name,
-                        "class": finding.cls,
-                        "start": finding.start,
-                        "end": finding.end,
-                        "excerpt": cleaned.text[left:right],
-                    }
-                )
-    return queue
+def review_queue(
+    table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review = _NO_REVIEW
+) -> Iterator[dict[str, str]]:
+    """The open questions of each visit that is held back, in the columns of privacy_review.QUEUE_HEADER. PRIVATE: excerpts of the text."""
+    for visit in _visits(table, codes, settings, review):
+        for question in visit.questions if not visit.refused else ():
+            finding, cleaned = question.finding, visit.fields.get(question.field)
+            yield {
+                "question_key": question.key,
+                "visit_key": visit.row["visit_key"],
+                "checkup_id": visit.code["checkup_id"],
+                "field": question.field,
+                "class": finding.cls,
+                "marked": _marked(cleaned.text, finding) if cleaned else "",
+            }
+
+
+def _marked(text: str, finding: Finding) -> str:
+    """…陪同来诊，【王磊】磅礴…"""
+    left, right = max(0, finding.start - _EXCERPT_CHARS), finding.end + _EXCERPT_CHARS
+    return f"{text[left : finding.start]}【{text[finding.start : finding.end]}】{text[finding.end : right]}"

@@ -6,8 +6,9 @@ A table of a near search holds the pictures by two of the eight bytes of their h
 least two bytes, so they meet in one of the 28 tables (pigeonhole). The 29th holds them by content. Beyond four million pictures a table
 is cut by hash prefix as well. Only pairs of different visits come out, and only pairs reach the driver.
 
-Verdicts: an exact copy in a later visit of the same patient is dropped. Between two patients nobody can say whose picture it is: all copies are
-rejected and wait for a person. Near-duplicates across visits are reported, never dropped: a follow-up photograph may look alike.
+Verdicts: an exact copy in a later visit of the same patient is dropped. Between two patients nobody can say whose picture it is: all
+copies are rejected and wait for a person. Pictures that are held back count too: a copy is not released in the place of one that waits or
+was refused. Near-duplicates across visits are reported, never dropped: a follow-up photograph may look alike.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import pyarrow.compute as pc
 
 from codelib.contracts import CHOSEN, DUPLICATES, HASHES, OK, rejected
 from codelib.core.stage import Part, Work, read_part
+from codelib.data.image_review import ACCEPT, ACROSS, QUEUED, REJECT, Answers
 from codelib.data.likeness import hash_of, similarity
 
-DUPLICATE, ACROSS = "images:duplicate", "images:duplicate_across_patients"
+DUPLICATE, REFUSED = "images:duplicate", "images:rejected_by_person"
 PARTS_A_FILE = 256
 _PICTURES_A_TASK = 200_000  # times tables: what one task searches; seconds of work
 _PICTURES_A_PREFIX = 4_000_000  # what one task holds of one table: some 400 MB
@@ -33,7 +35,7 @@ _EXACT = 28  # number of the table by content; before it the 28 pairs of hash by
 _BYTE_PAIRS = tuple(combinations(range(8), 2))
 _NEAR_BITS = 20  # tighter than within a visit: the more pictures, the more meet by chance
 _NEIGHBOURS = 20  # of a picture that looks like many, so many pairs are reported
-_SEARCHED = ["image_key", "picture_key", "patient_key", "visit_key", "checkup_time", "likeness"]
+_SEARCHED = ["image_key", "picture_key", "patient_key", "visit_key", "checkup_time", "likeness", "held"]
 
 
 def hashes_work(images: Sequence[Part]) -> list[Work]:
@@ -41,8 +43,11 @@ def hashes_work(images: Sequence[Part]) -> list[Work]:
 
 
 def hashes(*tables: pa.Table) -> pa.Table:
-    """HASHES of some hundred partitions of images: the ok rows' keys and likenesses."""
-    return pa.concat_tables([t.select(HASHES.schema.names) for t in tables]).cast(HASHES.schema).combine_chunks()
+    """HASHES of some hundred partitions of images: keys and likenesses of the pictures that pass or are held back."""
+    table = pa.concat_tables(tables)
+    held = pc.is_in(table["reject_reason"], pa.array([*QUEUED, REFUSED]))
+    table = table.append_column("held", held).filter(pc.or_(held, pc.equal(table["status"], OK)))
+    return table.filter(pc.is_valid(table["likeness"])).select(HASHES.schema.names).cast(HASHES.schema).combine_chunks()
 
 
 def search_work(parts: Sequence[Part]) -> list[Work]:
@@ -77,7 +82,7 @@ def _rows(parts: Sequence[Part], table: int, prefix: int, of: int) -> list[dict[
         for row in read_part(part, _SEARCHED).to_pylist():
             row["hash"] = hash_of(row.pop("likeness"))
             row["meets"] = row["picture_key"] if table == _EXACT else _pair_of_bytes(row["hash"], _BYTE_PAIRS[table])
-            if of == 1 or _prefix(row["meets"], of) == prefix:
+            if (of == 1 or _prefix(row["meets"], of) == prefix) and (table == _EXACT or not row["held"]):
                 rows.append(row)
     rows.sort(key=lambda r: (r["meets"], r["checkup_time"] or "", r["visit_key"], r["image_key"]))
     return rows
@@ -179,17 +184,28 @@ def _pair(row: dict[str, Any], other: dict[str, Any], value: float, exact: bool,
 # what follows from it
 
 
-def chosen_work(images: Sequence[Part], found: Sequence[Part], accepted: set[tuple[str, str]]) -> list[Work]:
-    """For each partition of images the verdicts that concern it. accepted: (visit_key, picture_key) a person has let pass."""
+def chosen_work(images: Sequence[Part], found: Sequence[Part], answers: Answers) -> list[Work]:
+    """For each partition of images the verdicts that concern it, after what a person answered."""
     verdicts: dict[str, dict[str, str]] = defaultdict(dict)  # visit -> image -> reason
     for part in found:
         for row in read_part(part).to_pylist():
-            if row["verdict"] and (row["visit_key"], row["picture_key"]) not in accepted:
-                verdicts[row["visit_key"]].setdefault(row["image_key"], row["verdict"])
+            reason = row["verdict"]
+            if reason == ACROSS:
+                answer = answers.owner.get(row["visit_key"], {}).get(row["picture_key"])
+                reason = {ACCEPT: None, REJECT: REFUSED}.get(answer or "", reason)
+            if reason:
+                verdicts[row["visit_key"]].setdefault(row["image_key"], reason)
+    refused = pa.array(sorted(answers.refused()), pa.string())
     work = []
     for part in images:
-        visits = set(read_part(part, ["visit_key"])["visit_key"].to_pylist()) & set(verdicts) if verdicts else set()
-        reasons = {key: reason for visit in sorted(visits) for key, reason in sorted(verdicts[visit].items())}
+        reasons: dict[str, str] = {}
+        if verdicts:
+            visits = set(read_part(part, ["visit_key"])["visit_key"].to_pylist()) & set(verdicts)
+            reasons |= {key: reason for visit in sorted(visits) for key, reason in sorted(verdicts[visit].items())}
+        if len(refused):
+            table = read_part(part, ["image_key", "picture_key", "visit_key"])
+            copies = table.filter(pc.is_in(table["picture_key"], refused))["image_key"].to_pylist()
+            reasons |= dict.fromkeys(sorted(copies), REFUSED)
         work.append(Work((part,), reasons or None, ship_drop=True))
     return work
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,8 +99,8 @@ def batch_names(export: Store) -> list[str]:
     outside += sorted(n for n in entries if n not in folders and n.lower().endswith(_IMAGE_SUFFIXES))
     if found and outside:
         raise InputError(
-            f"--input {export.root}: {', '.join(outside[:5])} {'lies' if len(outside) == 1 else 'lie'} beside the batches, "
-            "with images that would be left out; put them into a batch, or move them out of the export"
+            f"--input {export.root}: {len(outside)} {'entry lies' if len(outside) == 1 else 'entries lie'} beside the batches, with images that "
+            f"would be left out; put them into a batch, or move them out of the export (the batches are: {', '.join(found[:5])})"
         )
     if not found:
         raise InputError(
@@ -125,11 +125,23 @@ def _walk(export: Store, base: str) -> dict[str, Any]:
     fs, _ = export._open()
     options = {"on_error": "raise"} if export.is_local else {}
     try:
-        return dict(fs.find(base, withdirs=True, detail=True, **options))
+        found = dict(fs.find(base, withdirs=True, detail=True, **options))
+        _require_utf8(export, found)
+        return found
     except OSError as error:
         raise InputError(
             f"--input {export.root}: {error.strerror or type(error).__name__} while listing it; mend that and run again"
         ) from None
+
+
+def _require_utf8(export: Store, paths: Iterable[str]) -> None:
+    """A name in another encoding could stand in no table and no ledger."""
+    foreign = sum(not path.isascii() and any("\ud800" <= char <= "\udfff" for char in path) for path in paths)
+    if foreign:
+        raise InputError(
+            f"--input {export.root}: {foreign} names in it are not UTF-8 (exports from Windows are often GBK); rename them, for example with "
+            "convmv -f gbk -t utf8 -r --notest FOLDER"
+        )
 
 
 def list_batch(export: Store, name: str) -> Batch:

@@ -2,7 +2,7 @@
 
     private/queue/images.csv           written by each run: what waits, where it comes from, and why
     private/queue/contact-sheet.html   the same as pictures, with buttons that save the answers
-    private/queue/image-answers.csv    the answers: picture_key, visit_key, answer (accept | reject | mask); never written by a run
+    private/queue/image-answers.csv    the answers: picture_key, visit_key, reason, answer (accept | reject | mask); never written by a run
 
 An answer is bound to the picture's content: another file under the same name is another question. It holds for any picture that was decoded, so
 a released one can be rejected too. Answered pictures are made again by the next run; nothing else is.
@@ -14,7 +14,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -22,63 +22,109 @@ import pyarrow.compute as pc
 
 from codelib.core.cli import InputError
 from codelib.core.config import nearest
-from codelib.core.stage import Part, Work, read_part
+from codelib.core.stage import Part, Work, manifest_parts, read_part
 from codelib.core.store import Store
 from codelib.data.sheets import decode_text
 
+_RETRIES_FILE = "retries.json"
 ANSWERS_FILE, QUEUE_FILE = "queue/image-answers.csv", "queue/images.csv"
 ACCEPT, REJECT, MASK = "accept", "reject", "mask"
 ANSWERS = (ACCEPT, REJECT, MASK)
-QUEUED = ("images:burned_in_text", "images:face", "images:screenshot", "images:document", "images:duplicate_across_patients")
+QUEUED = (
+    *("images:burned_in_text", "images:face", "images:screenshot", "images:document", "images:screen_failed"),
+    "images:duplicate_across_patients",
+)
 """The reasons that a person may overrule: whether the picture shows who it is of, or whose it is."""
 QUEUE_HEADER = ("picture_key", "visit_key", "reason", "kind", "part", "source", "answer")
 
-Answers = Mapping[str, Mapping[str, str]]
+ACROSS = "images:duplicate_across_patients"
+"""The one question that is not about what a picture shows but about whose it is; the two have answers of their own."""
+
+_COLUMNS = ("picture_key", "visit_key", "reason", "answer")
+ByVisit = Mapping[str, Mapping[str, str]]
 """visit_key -> picture_key -> answer."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """content: accept | reject | mask, to what a picture shows; owner: accept | reject, to whose it is."""
+
+    content: ByVisit = field(default_factory=dict)
+    owner: ByVisit = field(default_factory=dict)
+
+    def lines(self) -> list[tuple[str, str, str, str]]:
+        """As the file has them: picture_key, visit_key, reason ("" for what it shows), answer."""
+        both = ((self.content, ""), (self.owner, ACROSS))
+        return sorted((p, v, reason, a) for found, reason in both for v, pictures in found.items() for p, a in pictures.items())
+
+    def refused(self) -> set[str]:
+        """Pictures that a person refused for what they show: none of their copies may be released either."""
+        return {picture for found in self.content.values() for picture, answer in found.items() if answer == REJECT}
 
 
 def read_answers(private: Store) -> Answers:
     """The person's file. Raises InputError naming the line that cannot be read: a misread answer could release a face."""
     if not private.exists(ANSWERS_FILE):
-        return {}
+        return Answers()
     place = f"{private.root}/{ANSWERS_FILE}"
     rows = csv.DictReader(io.StringIO(decode_text(private.read(ANSWERS_FILE), place)))
-    wanted = ("picture_key", "visit_key", "answer")
-    lacking = [name for name in wanted if name not in (rows.fieldnames or ())]
+    lacking = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
     if lacking:
-        raise InputError(f"{place}: no column {', '.join(lacking)}; its first line reads {','.join(wanted)}")
-    found: dict[str, dict[str, str]] = defaultdict(dict)
+        raise InputError(f"{place}: no column {', '.join(lacking)}; its first line reads {','.join(_COLUMNS)}")
+    content: dict[str, dict[str, str]] = defaultdict(dict)
+    owner: dict[str, dict[str, str]] = defaultdict(dict)
     for number, row in enumerate(rows, 2):
-        answer = (row["answer"] or "").strip().lower()
-        picture, visit = (row["picture_key"] or "").strip(), (row["visit_key"] or "").strip()
+        picture, visit, reason, answer = ((row[name] or "").strip() for name in _COLUMNS)
+        answer = answer.lower()
         if not answer:
             continue  # not decided yet
-        if answer not in ANSWERS:
-            raise InputError(f"{place}: line {number}: answer {answer}: {nearest(answer, ANSWERS)}")
+        allowed = answers_to(reason)
+        if answer not in allowed:
+            raise InputError(f"{place}: line {number}: answer {answer} to {reason or 'a picture'}: {nearest(answer, allowed)}")
         if not picture or not visit:
             raise InputError(f"{place}: line {number}: picture_key or visit_key is missing; copy both from {QUEUE_FILE}")
-        if found[visit].setdefault(picture, answer) != answer:
+        if (owner if reason == ACROSS else content)[visit].setdefault(picture, answer) != answer:
             raise InputError(f"{place}: line {number}: this picture has two different answers; leave one")
-    return dict(found)
+    return Answers(dict(content), dict(owner))
 
 
-def images_work(records: Sequence[Part], answers: Answers) -> list[Work]:
-    """Partitions without an answer keep their key, so that nothing of them is done again."""
+def answers_to(reason: str) -> tuple[str, ...]:
+    return (ACCEPT, REJECT) if reason == ACROSS else ANSWERS
+
+
+def images_work(records: Sequence[Part], answers: Answers, private: Store) -> list[Work]:
+    """Partitions without an answer and never retried keep their key, so that nothing of them is done again."""
+    given, retries = answers.content, _retries(private)
     work = []
     for part in records:
-        visits = set(read_part(part, ["visit_key"])["visit_key"].to_pylist()) & set(answers) if answers else set()
-        extra = {"answers": {visit: dict(sorted(answers[visit].items())) for visit in sorted(visits)}}
-        work.append(Work((part,), extra if visits else None, ship_drop=True))
+        visits = set(read_part(part, ["visit_key"])["visit_key"].to_pylist()) & set(given) if given else set()
+        extra: dict[str, Any] = {}
+        if visits:
+            extra["answers"] = {visit: dict(sorted(given[visit].items())) for visit in sorted(visits)}
+        if part.key in retries:
+            extra["retry"] = retries[part.key]
+        work.append(Work((part,), extra or None, ship_drop=True))
     return work
 
 
-def accepted(answers: Answers) -> set[tuple[str, str]]:
-    return {(visit, picture) for visit, found in answers.items() for picture, answer in found.items() if answer == ACCEPT}
+def retry(private: Store, reasons: Collection[str]) -> None:
+    """Note that the partitions in which a picture was rejected for one of these reasons are to be made once more."""
+    if private.exists("stages/images/manifest.json"):
+        retries = dict(_retries(private))
+        for record, image in zip(manifest_parts(private, "records"), manifest_parts(private, "images"), strict=True):
+            if set(image.counts) & set(reasons):
+                retries[record.key] = retries.get(record.key, 0) + 1
+        private.commit_json(_RETRIES_FILE, retries)
+
+
+def _retries(private: Store) -> Mapping[str, int]:
+    found: dict[str, int] = private.read_json(_RETRIES_FILE) if private.exists(_RETRIES_FILE) else {}
+    return found
 
 
 def unmatched(answers: Answers, images: Sequence[Part]) -> int:
     """How many answers name no picture of this export (any more)."""
-    left = {(visit, picture) for visit, found in answers.items() for picture in found}
+    left = {(visit, picture) for picture, visit, _, _ in answers.lines()}
     for part in images if left else ():
         rows = read_part(part, ["visit_key", "picture_key"])
         left -= set(zip(rows["visit_key"].to_pylist(), rows["picture_key"].to_pylist(), strict=True))

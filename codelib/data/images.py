@@ -12,24 +12,27 @@ import io
 import re
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from codelib.contracts import IMAGES, OK, rejected
-from codelib.core.sandbox import Culprit, Mark, Sandbox
+from codelib.core.cli import InputError
+from codelib.core.sandbox import TOO_MUCH_MEMORY, Culprit, Mark, Sandbox
 from codelib.core.store import Store
 from codelib.data.export import patient_number
 from codelib.data.image_files import Opened, open_files
 from codelib.data.image_review import ACCEPT, MASK, REJECT
 from codelib.data.image_settings import ImageSettings
-from codelib.data.likeness import are_alike, likeness
+from codelib.data.likeness import Neighbours, likeness, similarity
 from codelib.data.pixels import encode, fit
 from codelib.data.screens import Finding, Screens, ScreenSettings, mask
 from codelib.data.vault import Keyed
 
 _KIND_ORDER = {"radiograph": 0, "photograph": 1}
 _PREVIEW_PX, _PREVIEW_QUALITY = 256, 70
+_LEAST_PX = 28  # shorter side in the release, of whatever kind: one patch of the model
 _BLANK_DEVIATION = 2.0  # grey levels: a lens cap, a white wall, an empty sensor read-out
 _BLACK_LEVEL = 20  # of 255: where 99.5 % of a picture lie below
 _SCREENS: dict[ScreenSettings, Screens] = {}
@@ -82,67 +85,85 @@ def visit_rows(
     """The rows of one visit's files. Runs in the child process; one picture is in memory at a time (and one volume)."""
     files = {f["path"]: f for f in visit["files"]}
     wanted = [f for f in visit["files"] if not _unopened(f)]
-    rows = []
+    rows: list[dict[str, Any]] = []
     order: dict[str, tuple[Any, ...]] = {}
+    origins: dict[str, tuple[str, str, int]] = {}  # image key -> the file or member it comes from
     for opened in open_files(wanted, export, keyed, settings, mark):
         row = _row(visit, files[opened.paths[0]], keyed)
         row |= {
-            "image_key": image_key(keyed, opened.paths[0], opened.part),
+            "image_key": image_key(keyed, opened.paths[0], opened.part_key),
             "sources": [image_key(keyed, path) for path in opened.paths],
             "part": opened.part,
-            "picture_key": keyed.text("picture", f"{opened.digest}\0{opened.part}") if opened.digest else None,
+            "picture_key": keyed.text("picture", f"{opened.digest}\0{opened.inner}") if opened.digest else None,
         }
-        try:
-            mark(f"{opened.paths[0]}\0{opened.part}\0screens")
-            row |= _released_or_not(opened, row["kind"], settings, answers.get(row["picture_key"] or ""))
-        except Culprit as code:
-            row |= rejected(f"images:{code}")
-        except MemoryError:
-            row |= rejected("images:too_much_memory")
+        row |= _screened(opened, row, settings, answers, mark)
+        if row["image_key"] in order:
+            continue  # an item that gave pictures and then failed: what it gave is told already
         rows.append(row)
-        order[row["image_key"]] = (_KIND_ORDER[row["kind"]], _natural(opened.paths[0]), _natural(opened.part))
-    _drop_near_duplicates(rows, settings.near_duplicate)
+        order[row["image_key"]] = (_KIND_ORDER[row["kind"]], _natural(opened.paths[0]), _natural(opened.part), opened.number)
+        origins[row["image_key"]] = (opened.paths[0], opened.member, opened.number)
+    told = {source for row in rows for source in row["sources"]}
+    lost = [f for f in wanted if image_key(keyed, f["path"]) not in told]
+    assert not lost, f"{len(lost)} files of a visit gave neither a picture nor a reason"
+    _drop_near_duplicates(rows, origins, settings.near_duplicate, mark)
     rows.sort(key=lambda r: order[r["image_key"]])
     _number(rows)
     return rows + [_row(visit, f, keyed) | rejected(_unopened(f) or "") for f in visit["files"] if _unopened(f)]
 
 
-def _released_or_not(opened: Opened, kind: str, settings: ImageSettings, answer: str | None) -> dict[str, Any]:
-    """The columns of a picture that passes, or its reason and a preview."""
-    image = opened.image
-    if image is None:
+def _screened(
+    opened: Opened, row: dict[str, Any], settings: ImageSettings, answers: dict[str, str], mark: Mark
+) -> dict[str, Any]:
+    if opened.image is None:
         return rejected(f"images:{opened.reason}")
-    width, height = image.size
+    try:
+        mark(f"{opened.paths[0]}\0{opened.part_key}\0screens")
+        return _released_or_not(opened, opened.image, row["kind"], settings, answers.get(row["picture_key"] or ""))
+    except Culprit as code:
+        return rejected(f"images:{code}")
+    except MemoryError:
+        return rejected(f"images:{TOO_MUCH_MEMORY}")
+    except (cv2.error, ValueError, RuntimeError) as error:  # a model that cannot do this picture; a missing one is an InputError
+        if isinstance(error, InputError):
+            raise
+        return rejected("images:screen_failed")
+
+
+def _released_or_not(
+    opened: Opened, image: Image.Image, kind: str, settings: ImageSettings, answer: str | None
+) -> dict[str, Any]:
+    """The columns of a picture that passes, or its reason and a preview. Whatever becomes of a picture that shows something, it has its
+    number: then an answer renames no other."""
+    width, height = image.info.get("full_size", image.size)
     known: dict[str, Any] = {"width": width, "height": height}
-    junk = _junk(image, 1 if opened.of_volume else settings.min_px)
+    small = fit(image, settings.longest_px)
+    least_px = _LEAST_PX if opened.of_volume else settings.min_px
+    junk = _junk(image, too_small=min(width, height) < least_px or min(small.size) < _LEAST_PX)
     if junk:
-        return known | _held(image, junk, [])
+        return known | rejected(f"images:{junk}") | {"preview": _preview(image)}
     found = _findings(opened, kind, settings)
+    known |= {"ordinal": 1, "likeness": likeness(small)}
     known["findings"] = [{"code": f.code, "score": f.score, "boxes": [list(box) for box in f.boxes]} for f in found]
     if answer == REJECT:
-        return known | _held(image, "rejected_by_person", found)
-    if answer == MASK or (answer is None and found and settings.screens.text == "mask"):
-        if any(not f.boxes for f in found) or (answer is None and any(f.code != "burned_in_text" for f in found)):
-            return known | _held(image, found[0].code, found)  # nothing says what to paint over
-        image = mask(image, found)
-        found = _screen(image, kind, opened.from_dicom, settings)  # what is still seen after masking is not released
-        if answer == MASK and not known["findings"]:
-            return known | _held(image, "nothing_to_mask", found)
+        return known | rejected("images:rejected_by_person") | {"preview": _preview(image)}
+    by_setting = answer is None and settings.screens.text == "mask" and all(f.code == "burned_in_text" for f in found)
+    if found and (answer == MASK or by_setting) and all(f.boxes for f in found):
+        masked = mask(image, found)
+        left = _screen(masked, kind, opened.from_dicom, settings)  # what is still seen after masking is not released
+        if not left:
+            image, found, small = masked, [], fit(masked, settings.longest_px)
+            known["likeness"] = likeness(small)
     if found and answer != ACCEPT:
-        return known | _held(image, found[0].code, found)
-    small = fit(image, settings.longest_px)
-    jpeg = encode(small, settings.quality)
-    return known | {"width": small.width, "height": small.height, "likeness": likeness(small), "pixels": jpeg}
+        return known | rejected(f"images:{found[0].code}") | {"preview": _preview(image)}
+    return known | {"width": small.width, "height": small.height, "pixels": encode(small, settings.quality)}
 
 
-def _held(image: Image.Image, code: str, found: list[Finding]) -> dict[str, Any]:
-    preview = encode(fit(image, _PREVIEW_PX), _PREVIEW_QUALITY)
-    has_number = bool(found) or code == "rejected_by_person"  # so that an answer renames no other picture (_number)
-    return rejected(f"images:{code}") | {"preview": preview, "ordinal": int(has_number)}
+def _preview(image: Image.Image) -> bytes:
+    return encode(fit(image, _PREVIEW_PX), _PREVIEW_QUALITY)
 
 
-def _junk(image: Image.Image, min_px: int) -> str | None:
-    if min(image.size) < min_px:
+def _junk(image: Image.Image, too_small: bool) -> str | None:
+    if too_small:
         return "too_small"
     grey = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BOX))
     if np.percentile(grey, 99.5) < _BLACK_LEVEL:
@@ -164,31 +185,41 @@ def _screen(image: Image.Image, kind: str, from_dicom: bool, settings: ImageSett
     return _SCREENS[settings.screens].check(image, "radiograph" if kind == "radiograph" else "photograph", from_dicom)
 
 
-def _drop_near_duplicates(rows: list[dict[str, Any]], threshold: float) -> None:
-    """Of pictures that show the same thing the larger stays, then the first. Pictures of one file (frames, slices) are not compared."""
-    kept: list[dict[str, Any]] = []
-    for row in sorted((r for r in rows if r["status"] == OK), key=lambda r: -max(r["width"], r["height"])):
-        if any(k["sources"] != row["sources"] and are_alike(k["likeness"], row["likeness"], threshold) for k in kept):
-            row |= rejected("images:near_duplicate") | {"preview": _preview(row["pixels"]), "pixels": None}
+def _drop_near_duplicates(
+    rows: list[dict[str, Any]], origins: dict[str, tuple[str, str, int]], threshold: float, mark: Mark
+) -> None:
+    """Of pictures that show the same thing the larger stays, then the first; a copy of one that is held back or refused is none that
+    stays. Pictures of one file (pages, frames, slices) are not compared."""
+    blocking = [r for r in rows if r["status"] != OK and r["likeness"]]
+    candidates = sorted((r for r in rows if r["status"] == OK), key=lambda r: -max(r["width"], r["height"]))
+    kept = Neighbours([r["likeness"] for r in blocking])
+    sources = [origins[r["image_key"]] for r in blocking]
+    for index, row in enumerate(candidates):
+        try:
+            mark(f"\0near-duplicates {index}")
+        except Culprit:
+            return  # a visit of too many pictures to compare: exact copies are gone already
+        own = origins[row["image_key"]]
+        if any(
+            sources[i] != own and similarity(kept.values[i], row["likeness"]) >= threshold for i in kept.near(row["likeness"])
+        ):
+            with Image.open(io.BytesIO(row["pixels"])) as released:
+                row |= rejected("images:near_duplicate") | {"preview": _preview(released.convert("RGB")), "pixels": None}
         else:
-            kept.append(row)
-
-
-def _preview(jpeg: bytes) -> bytes:
-    with Image.open(io.BytesIO(jpeg)) as image:
-        return encode(fit(image.convert("RGB"), _PREVIEW_PX), _PREVIEW_QUALITY)
+            kept.add(row["likeness"])
+            sources.append(own)
 
 
 def _number(rows: list[dict[str, Any]]) -> None:
-    """1.. within the visit. A picture that waits for a person has its number already: the answer renames no other."""
+    """1.. within the visit, for every picture that shows something, whatever became of it: an answer or a copy renames no other."""
     ordinal = 0
     for row in rows:
-        if row["status"] == OK or row["ordinal"]:
+        if row["ordinal"]:
             ordinal += 1
             row["ordinal"] = ordinal
 
 
 def _natural(path: str) -> list[Any]:
-    """2.jpg before 10.jpg. Text and numbers alternate, so that any two keys compare."""
+    """2.jpg before 10.jpg. Text and numbers alternate, so that any two keys compare; numbers as (digits, text), for they may be endless."""
     parts = re.split(r"(\d+)", path.lower())
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+    return [(len(part.lstrip("0")), part.lstrip("0"), part) if index % 2 else part for index, part in enumerate(parts)]

@@ -8,6 +8,8 @@ Measured on 30 real pictures and on drawings that resemble each other more: docs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -68,6 +70,28 @@ def _best_crop(whole: np.ndarray, part: np.ndarray) -> float:
         window = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
         best = max(best, float(cv2.matchTemplate(whole, window, cv2.TM_CCOEFF_NORMED).max()))
     return best if np.isfinite(best) else -1.0
+
+
+class Neighbours:
+    """A growing list of likenesses that knows which of them are near another by their hash."""
+
+    _MOST = 20  # compared more closely: of pictures that look like many, the nearest few tell
+
+    def __init__(self, values: Sequence[bytes]):
+        self.values = list(values)
+        self._hashes = [hash_of(value) for value in values]
+
+    def add(self, value: bytes) -> None:
+        self.values.append(value)
+        self._hashes.append(hash_of(value))
+
+    def near(self, value: bytes) -> list[int]:
+        """Indices of candidates, the nearest first."""
+        if not self.values:
+            return []
+        bits = np.bitwise_count(np.array(self._hashes, dtype=np.uint64) ^ np.uint64(hash_of(value)))
+        found = np.flatnonzero(bits <= NEAR_BITS)
+        return [int(i) for i in found[np.argsort(bits[found], kind="stable")][: self._MOST]]
 
 
 def are_alike(a: bytes, b: bytes, threshold: float) -> bool:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from codelib.data.identifiers import fold
-from codelib.data.person_names import CJK, NOT_GIVEN, allowed_words, foreign_length, simplify, surname_length
+from codelib.data.person_names_foreign import foreign_length
+from codelib.data.person_names_lists import CJK, NOT_GIVEN, allowed_words, simplify, surname_length
 
 EMPTY = re.compile(
     r"(?:[\s/\\\-—.。,，*×xX_?？#无無暂未知不详空否有是男女]|匿名|保密|同上|未填写?|待补充?|待定|测试|null|none|nan|n/?a)*",

@@ -8,9 +8,11 @@ from codelib.core.config import Settings
 from codelib.data.annotate import AnnotateSettings
 from codelib.data.deidentify import DeidentifySettings
 from codelib.data.image_settings import ImageSettings
+from codelib.data.k_anonymity import KAnonymitySettings
 from codelib.data.sharegpt import ShareGptSettings
 from codelib.data.sheets import Mapping
 from codelib.data.split import SplitSettings
+from codelib.data.teeth import TeethSettings
 from codelib.data.translate import TranslateSettings
 
 
@@ -22,7 +24,9 @@ class DatasetSettings(Settings):
     exclude: str | None = None  # text file: source ids of patients without consent, one a line
     mapping: Mapping = Mapping()
     images: ImageSettings = ImageSettings()
+    teeth: TeethSettings = TeethSettings()
     deidentify: DeidentifySettings = DeidentifySettings()
+    k_anonymity: KAnonymitySettings = KAnonymitySettings()
     translate: TranslateSettings = TranslateSettings()
     annotate: AnnotateSettings = AnnotateSettings()
     split: SplitSettings = SplitSettings()

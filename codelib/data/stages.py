@@ -31,20 +31,25 @@ from codelib.contracts import (
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data.annotate import annotate
+from codelib.data import annotate_second, teeth_review
+from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
-from codelib.data.image_settings import ImageSettings
+from codelib.data.identifiers import contains_identifier
+from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
 from codelib.data.partition import cut
+from codelib.data.privacy_review import Review
 from codelib.data.release import FILES, LINES, assemble, publish, shard
 from codelib.data.settings import DatasetSettings
 from codelib.data.sharegpt import make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
-from codelib.data.teeth import normalise_teeth
-from codelib.data.translate import AnswerCache, TranslateSettings, make_translator
+from codelib.data.teeth import TeethSettings, normalise_teeth
+from codelib.data.translate import AnswerCache, make_bilingual
+from codelib.data.translate_cache import FOLDER as ANSWERS
+from codelib.data.translate_fill import translations_stage
 from codelib.data.vault import Secret
 
 _CODES = pa.schema(
@@ -58,11 +63,7 @@ class Stages:
     def __init__(self, workspace: Workspace, export: Store, settings: DatasetSettings, excluded: frozenset[str]):
         secret = Secret(workspace.private)
         release = Store(workspace.public.path("release") if workspace.public.is_local else f"{workspace.public.root}/release")
-        if settings.translate.engine == "openai" and not workspace.public.is_local:
-            raise ValueError(
-                f"--workspace {workspace.public.root}: translate.engine=openai keeps every answer in the workspace and needs one on a disk"
-            )
-        cache = workspace.public.path("cache/translations")
+        answers = AnswerCache(Store(f"{workspace.public.root}/{ANSWERS}"))
         group = settings.fingerprint()
         self.release_store = release
         self.ingest = Stage(
@@ -79,13 +80,19 @@ class Stages:
             2,
             IMAGES,
             partial(_images, export, secret, settings.images),
-            settings=group["images"],
+            settings={**group["images"], "models": screen_models()},
             columns=(("visit_key", "patient", "checkup_time", "files", "status"),),
             ok_only=False,
             unit="images",
         )
         self.hashes = Stage(
-            "hashes", 1, HASHES, hashes, columns=((*HASHES.schema.names, "status"),) * PARTS_A_FILE, unit="images"
+            "hashes",
+            1,
+            HASHES,
+            hashes,
+            columns=((*(n for n in HASHES.schema.names if n != "held"), "status", "reject_reason"),) * PARTS_A_FILE,
+            ok_only=False,
+            unit="images",
         )
         self.duplicates = Stage(
             "duplicates",
@@ -106,35 +113,38 @@ class Stages:
             conserve="image_key",
             unit="images",
         )
-        self.text = Stage("text", 1, TEXT, normalise_teeth, conserve="visit_key", unit="visits")
+        self.text = Stage(
+            "text", 2, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
+        )
         self.deidentified = Stage(
             "deidentified",
-            1,
+            2,
             DEIDENTIFIED,
-            partial(_deidentify, settings.deidentify),
+            partial(_deidentify, secret, settings.deidentify),
             settings=group["deidentify"],
             conserve="visit_key",
             unit="visits",
         )
-        asks_a_server = settings.translate.engine == "openai"
+        # the server is asked by one task, for the whole cluster; what it answered is then read by as many workers as there are
+        self.translate_settings = settings.translate
+        self.translations = translations_stage(settings.translate, workspace.public)
         self.bilingual = Stage(
             "bilingual",
-            1,
+            2,
             BILINGUAL,
-            None if asks_a_server else make_translator(settings.translate),
-            # one actor, so that the bound on requests in flight holds for the whole cluster
-            make=partial(_translator, settings.translate, cache) if asks_a_server else None,
-            # where the server stands and how patient we are changes no answer
-            settings={"engine": settings.translate.engine, "model": settings.translate.model if asks_a_server else None},
+            make_bilingual(settings.translate, answers),
+            settings=settings.translate.answer_settings(),
             conserve="checkup_id",
             unit="visits",
         )
+        asks_a_server = settings.annotate.second_pass.engine != "none"
         self.annotated = Stage(
             "annotated",
-            1,
+            2,
             ANNOTATED,
-            partial(annotate, settings=settings.annotate),
-            settings=group["annotate"],
+            None if asks_a_server else partial(annotate, settings=settings.annotate),
+            make=partial(_annotator, settings.annotate, workspace.public) if asks_a_server else None,
+            settings=annotate_second.identity(settings.annotate),
             conserve="checkup_id",
             unit="visits",
         )
@@ -175,17 +185,27 @@ def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset
 def _images(
     export: Store, secret: Secret, settings: ImageSettings, table: pa.Table, extra: dict[str, Any] | None = None
 ) -> pa.Table:
-    answers = extra["answers"] if extra else {}
+    answers = extra.get("answers", {}) if extra else {}
     return make_images(table, export, secret.load(), settings, answers, shared(settings.limits.sandbox()))
 
 
-def _deidentify(settings: DeidentifySettings, table: pa.Table, extra: list[list[Any]]) -> pa.Table:
-    return deidentify(table, codes_table(extra), settings)
+def _teeth(settings: TeethSettings, table: pa.Table, extra: dict[str, Any] | None = None) -> pa.Table:
+    answers = teeth_review.answers_of_table(table, extra["teeth"]) if extra else None
+    return normalise_teeth(table, settings, answers)
+
+
+def _deidentify(
+    secret: Secret, settings: DeidentifySettings, table: pa.Table, extra: list[list[Any]] | dict[str, Any]
+) -> pa.Table:
+    """extra: the codes; where a person answered questions about visits of the partition, {codes, answers}."""
+    codes, answers = (extra["codes"], extra["answers"]) if isinstance(extra, dict) else (extra, {})
+    return deidentify(table, codes_table(codes), settings, Review(secret.load(), answers))
 
 
 def codes_table(rows: list[list[Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(_CODES.names, row, strict=True)) for row in rows], schema=_CODES)
 
 
-def _translator(settings: TranslateSettings, cache: str) -> Any:
-    return make_translator(settings, AnswerCache(cache))
+def _annotator(settings: AnnotateSettings, public: Store) -> Any:
+    cache = annotate_second.FileCache(Store(f"{public.root}/cache/second_pass"))
+    return annotate_second.make_annotator(settings, cache, contains_identifier)

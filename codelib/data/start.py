@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from codelib.core.config import differences
 from codelib.core.stage import Work, is_finished, pending
 from codelib.core.store import Store, Workspace
+from codelib.data import translate_plan
 from codelib.data.export import batch_names, list_batch, patient_number
 from codelib.data.ingest import is_excluded
 from codelib.data.settings import DatasetSettings
@@ -148,6 +149,7 @@ def print_plan(stages: Stages, batches: Sequence[ListedBatch], workspace: Worksp
     work = [batch.work for batch in batches]
     new = pending(stages.ingest, work, workspace.private)
     changed = not is_finished(stages.ingest, work, workspace.private)
+    text_is_current = False
     print(f"\n{'stage':<15}{'where':<9}{'CPUs':>5}{'GPUs':>5}  what would be done")
     for stage, is_private in stages.in_order():
         store = workspace.private if is_private else workspace.public
@@ -162,4 +164,8 @@ def print_plan(stages: Stages, batches: Sequence[ListedBatch], workspace: Worksp
         else:
             todo = "what depends on the change" if changed else f"nothing new, {len(known['parts'])} partitions kept"
         print(f"{stage.name:<15}{'private' if is_private else 'public':<9}{stage.num_cpus:>5g}{stage.num_gpus:>5g}  {todo}")
+        if stage is stages.deidentified:
+            text_is_current = not changed
+    for line in translate_plan.cost_lines(stages.translate_settings, workspace.public, text_is_current):
+        print(line)
     print("\nNothing was touched.")

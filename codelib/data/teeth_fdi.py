@@ -6,6 +6,8 @@ Digits count from the midline.
 
 from __future__ import annotations
 
+from functools import cache
+
 _UPPER = [f"1{n}" for n in range(8, 0, -1)] + [f"2{n}" for n in range(1, 9)]
 _LOWER = [f"4{n}" for n in range(8, 0, -1)] + [f"3{n}" for n in range(1, 9)]
 _PRIMARY_UPPER = [f"5{n}" for n in range(5, 0, -1)] + [f"6{n}" for n in range(1, 6)]
@@ -18,6 +20,7 @@ QUADRANT = {("U", "R"): 1, ("U", "L"): 2, ("L", "L"): 3, ("L", "R"): 4}
 """(arch, side) -> quadrant."""
 
 
+@cache
 def fdi_number(quadrant: int, digit: int, primary: bool) -> str | None:
     """The FDI number of a tooth, or None where that quadrant has no such tooth."""
     number = f"{quadrant + 4 if primary else quadrant}{digit}"
@@ -35,3 +38,8 @@ def fdi_range(first: str, last: str) -> list[str] | None:
             a, b = arch.index(first), arch.index(last)
             return arch[a : b + 1] if a <= b else arch[b : a + 1][::-1]
     return None
+
+
+def universal_number(number: int) -> str | None:
+    """The FDI number of a permanent tooth of the Universal system (ADA): 1 is 18, 16 is 28, 17 is 38, 32 is 48."""
+    return (_UPPER + _LOWER[::-1])[number - 1] if 1 <= number <= 32 else None

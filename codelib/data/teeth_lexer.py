@@ -11,26 +11,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from codelib.data.teeth_fdi import FDI
-from codelib.data.teeth_words import (
-    CIRCLED,
-    DEGREES,
-    FOLD,
-    GLYPHS,
-    INSTRUMENT_AFTER,
-    INSTRUMENT_BEFORE,
-    MEASURED,
-    MEASURED_LATIN,
-    ROMAN_CHARS,
-    UNITS,
-    VOCABULARY,
-    is_latin_unit,
-)
+from codelib.data.teeth_guards import measured_before, unit_follows
+from codelib.data.teeth_words import CIRCLED, ENGLISH, ENGLISH_KINDS, GLYPHS, ROMAN_CHARS, VOCABULARY, Vocabulary
 
 _DIGITS = frozenset("0123456789")
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _SPACES = frozenset(" \t\r\n\u00a0\u2002\u2003\u2009\u200b\ufeff")
 _MAX_DIGITS = 8  # as many as a quadrant has teeth
-_CLAUSE_END = frozenset("。；;，,\n！!？?")
 
 
 class Token(NamedTuple):
@@ -41,16 +28,11 @@ class Token(NamedTuple):
     value: Any = None
 
 
-def fold(text: str) -> str:
-    """The text for matching, character for character."""
-    return "".join(FOLD.get(char, char) for char in text)
-
-
-def tokenise(folded: str) -> list[Token]:
+def tokenise(folded: str, vocabulary: Vocabulary = VOCABULARY) -> list[Token]:
     tokens: list[Token] = []
     at = 0
     while at < len(folded):
-        new = _tokens_at(folded, at)
+        new = _tokens_at(folded, at, vocabulary)
         tokens += new
         at = new[-1].end
     return tokens
@@ -62,18 +44,21 @@ def _run(folded: str, at: int, alphabet: frozenset[str]) -> int:
     return at
 
 
-def _tokens_at(folded: str, at: int) -> list[Token]:
+def _tokens_at(folded: str, at: int, vocabulary: Vocabulary) -> list[Token]:
     char = folded[at]
     if char in _SPACES:
         end = _run(folded, at, _SPACES)
         newline = "\n" in folded[at:end]
         return [Token("NEWLINE" if newline else "SPACE", folded[at:end], at, end)]
-    for word, kind, value in VOCABULARY.get(char, ()):
+    for word, kind, value in vocabulary.get(char, ()):
         if folded.startswith(word, at):
             return [Token(kind, word, at, at + len(word), value)]
     if char in _DIGITS:
         return _number(folded, at)
     if char in _LETTERS:
+        if (english := ENGLISH.match(folded, at)) and english.lastgroup:
+            kind, value = ENGLISH_KINDS[english.lastgroup]
+            return [Token(kind, english.group(), at, english.end(), value)]
         end = _run(folded, at, _LETTERS)
         return [Token("LETTERS", folded[at:end], at, end)]
     for kind, table in (("ROMAN", ROMAN_CHARS), ("CIRCLED", CIRCLED), ("GLYPH", GLYPHS)):
@@ -118,55 +103,8 @@ def _is_numbered(folded: str, texts: list[str], joints: list[str], parts: list[t
         return False
     start, end = parts[0][0], parts[-1][1]
     starts = start == 0 or folded[start - 1] in "\n;。 "
-    words_follow = folded[end : end + 1] > "\u2e7f" or folded[end : end + 1] == "、"  # 3.16 alone is a decimal
+    after = folded[end : end + 1]
+    if after in tuple("复来就初") and int(texts[1]) <= 31:  # 5.16复查 is a day
+        return False
+    words_follow = after > "\u2e7f" or after == "、" or "A" <= after <= "Z"  # 3.16 alone is a decimal
     return starts and words_follow and not unit_follows(folded, end) and not measured_before(folded, start)
-
-
-def unit_follows(folded: str, at: int) -> bool:
-    """Whether what stands at ``at`` makes the number before it a quantity: 岁, mm, %, 天 (but not 天然), …"""
-    at = _run(folded, at, frozenset(" \t\u00a0"))
-    if at >= len(folded):
-        return False
-    char = folded[at]
-    if char in "%‰°º℃℉×*":
-        return True
-    if char in "μµ㎜㎝㎎㎏㎖㏄" or (char in "/" and folded[at + 1 : at + 2] in ("分", "次", "天", "日")):
-        return True
-    if char in _LETTERS:
-        word = folded[at : _run(folded, at, _LETTERS)]
-        return is_latin_unit(word) or (word in ("x", "X") and folded[at + 1 : at + 2] in _DIGITS)
-    if char not in UNITS:
-        return False
-    return not any(folded.startswith(word, at) for word in UNITS[char].split())
-
-
-def measured_before(folded: str, at: int) -> bool:
-    """Whether a word just before ``at`` says that the number measures something: PD 3, 年龄36, 约12."""
-    before = folded[max(0, at - 10) : at].rstrip(" :")
-    if not before:
-        return False
-    if before[-1] in "±=<>≤≥×*$¥€@\\_≈＜＞":
-        return True
-    letters = len(before)
-    while letters and before[letters - 1] in _LETTERS:
-        letters -= 1
-    if before[letters:].upper() in MEASURED_LATIN or (before[-1] == "." and before[-3:-1].upper() == "NO"):
-        return True
-    return any(before.endswith(word) for word in MEASURED)
-
-
-def instrument_context(folded: str, start: int, end: int) -> bool:
-    """Whether the number at ``start``..``end`` is the size of a file, point, needle or blade: 主尖25#, 15#K锉, 预备至25号."""
-    after = folded[end : end + 6].lstrip(" #号")
-    if any(after.startswith(word) for word in INSTRUMENT_AFTER):
-        return True
-    clause = start
-    while clause and start - clause < 12 and folded[clause - 1] not in _CLAUSE_END:
-        clause -= 1
-    return any(word in folded[clause:start] for word in INSTRUMENT_BEFORE)
-
-
-def grade_follows(folded: str, at: int) -> bool:
-    """Whether a Roman numeral or letter that ends at ``at`` is a grade or a class."""
-    rest = folded[at : at + 3].lstrip(" ")
-    return rest[:1] in tuple(DEGREES) and rest[:2] not in ("分叉", "分裂")

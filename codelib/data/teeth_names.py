@@ -30,7 +30,7 @@ def names(
         i = src.skip(i + 1, "POSITION")
     found: list[Name] = []
     stop = i
-    while len(found) < 8 and (new := _name(src, stop if not found else _after_separator(src, stop))):
+    while len(found) < 8 and (new := _name(src, stop if not found else _after_separator(src, stop))):  # 第一磨牙、第二磨牙
         found += new[0]
         stop = new[1]
     if not found or (prefix and start == i):
@@ -39,6 +39,8 @@ def names(
     if any(digit > 8 or digit == 0 for digit, _ in elements):
         return Item(stop, [], "reject")
     if not all(name.exact for name in found):
+        if count is not None and len(found[0].digits) == 8:
+            return None  # 左下2颗牙: a count
         return _region(stop, found, quadrants, known, arch, side)
     numbers = in_quadrants(quadrants, elements)
     if numbers is None:
@@ -54,7 +56,7 @@ def _after_separator(src: Source, i: int) -> int:
 def _region(stop: int, found: list[Name], quadrants: list[int], known: bool, arch: bool, side: bool) -> Item | None:
     group = found[0]
     whole_quadrant = (len(group.digits) > 4 and not group.alone) or (group.primary and not group.alone)
-    if not (known or group.alone or ((arch or side) and not whole_quadrant)):
+    if not (known or group.alone or ((arch or side) and group.with_arch) or ((arch or side) and not whole_quadrant)):
         return None
     numbers = set(in_quadrants(quadrants, [(d, name.primary) for name in found for d in name.digits]) or [])
     if len(quadrants) == 1:

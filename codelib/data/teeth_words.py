@@ -1,11 +1,13 @@
-"""The vocabulary of tooth notation: words, glyphs, units, and the words that tell a quantity from a tooth.
+"""The vocabulary of tooth notation: words and glyphs. What tells a quantity from a tooth stands in `codelib.data.teeth_guards`.
 
 Tables only; what the words mean together stands in `codelib.data.teeth_grammar`.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Name:
     primary: bool = False
     ordinal_base: int | None = None
     alone: bool = False  # a group that is a region even without side and arch
+    with_arch: bool = False  # a group that is a region as soon as its arch is said (上半口)
 
     @property
     def exact(self) -> bool:
@@ -25,12 +28,13 @@ class Name:
 _PREMOLAR, _MOLAR, _PRIMARY_MOLAR = Name((4, 5), False, 3), Name((6, 7, 8), False, 5), Name((4, 5), True, 3)
 _FRONT, _BACK = Name((1, 2, 3), alone=True), Name((4, 5, 6, 7, 8), alone=True)
 _QUADRANT_TEETH = Name((1, 2, 3, 4, 5, 6, 7, 8))
+_ARCH_TEETH = Name((1, 2, 3, 4, 5, 6, 7, 8), with_arch=True)
 _NAMES: dict[Name, str] = {  # traditional characters are folded before (齒 -> 齿)
     Name((1,)): "中切牙 正中切牙 中门牙 正中门牙 中门齿 正中门齿 中切齿",
     Name((2,)): "侧切牙 侧门牙 侧门齿 侧切齿",
     Name((3,)): "尖牙 犬齿 犬牙 虎牙 恒尖牙",
     Name((6,)): "六龄齿 六龄牙 六岁齿 六岁牙 6龄齿 6龄牙 6岁牙 6岁齿",
-    Name((8,)): "智齿 智牙 智慧齿 智慧牙",
+    Name((8,)): "智齿 智牙 智慧齿 智慧牙 尽头牙 尽根牙 立事牙 立世牙",
     Name((1,), True): "乳中切牙 乳中门齿",
     Name((2,), True): "乳侧切牙 乳侧门齿",
     Name((3,), True): "乳尖牙 乳犬齿 乳犬牙",
@@ -44,7 +48,8 @@ _NAMES: dict[Name, str] = {  # traditional characters are folded before (齒 -> 
     Name((1, 2, 3), True, None, True): "乳前牙 乳前牙区",
     Name((4, 5), True, None, True): "乳后牙 乳后牙区",
     Name((1, 2, 3, 4, 5), True): "乳牙 乳牙区",
-    _QUADRANT_TEETH: "牙 牙齿 牙区 区 象限 区牙齿",
+    _QUADRANT_TEETH: "牙 牙齿 牙区 区 区牙齿",
+    _ARCH_TEETH: "半口 半口牙 半口牙齿",
 }
 _WORDS: dict[str, dict[str, str]] = {  # kind -> value -> words
     "SIDE": {"R": "右 右侧 右边", "L": "左 左侧 左边", "RL": "双侧 两侧 左右 左右侧 双侧的 左右两侧"},
@@ -52,8 +57,8 @@ _WORDS: dict[str, dict[str, str]] = {  # kind -> value -> words
     "ALL": {"": "全口 全口牙 全口牙齿 全牙列 全口牙列 全牙弓 满口 满口牙"},
     "SEP": {"、": "、 和 及 与 以及 &", ",": ","},
     "RANGE": {"-": "- ~ – — ― − ‐ ‑ ∼ 〜 至 到"},
-    "BAR": {"|": "| │ ┃ ∣ ⎪ ⏐"},
-    "RULE": {"": "─ ━ ═ _ + ┼ ╋ ¯"},
+    "BAR": {"|": "| │ ┃ ║ ∣ ⎪ ⏐ 丨 ⏀ ⏃ ⏆"},
+    "RULE": {"": "─ ━ ═ _ + ┼ ╋ ╂ ╬ ╫ ╪ ┿ ¯ ‾ ￣ ="},
     "OPEN": {"": "["},
     "CLOSE": {"": "]"},
     "HASH": {"": "# ♯"},
@@ -64,12 +69,13 @@ _WORDS: dict[str, dict[str, str]] = {  # kind -> value -> words
     "ADJECTIVE": {"": "阻生 埋伏 埋伏阻生 近中阻生 水平阻生 垂直阻生 低位阻生 前倾阻生 高位阻生"},
     "POSITION": {"": "牙位 牙位: 的 :"},
     "MEASURE": {"": "颗 个 枚 只"},
+    "QUADRANT": {"": "象限"},
     # 牙 opens these: they are no teeth. Longest match keeps 左下牙龈 from being a tooth.
     "STOP": {
         "": "牙龈 牙列 牙槽 牙周 牙髓 牙本质 牙合 牙石 牙体 牙面 牙弓 牙冠 牙根 牙尖 牙胚 牙胶 "
-        "牙线 牙刷 牙膏 牙科 牙医 牙痛 牙疼 牙颌 "
-        "牙片 牙釉质 牙骨质 牙结石 牙菌斑 牙隐裂 牙震荡 牙外伤 牙缺失 牙列缺损 "
-        "牙移动 区域 区间 区别 磨牙症 夜磨牙 磨牙后 磨牙后垫 "
+        "牙线 牙刷 牙膏 牙科 牙医 牙颌 "
+        "牙片 牙釉质 牙骨质 牙结石 牙菌斑 牙列缺损 "
+        "区域 区间 区别 半口义齿 全口义齿 磨牙症 夜磨牙 磨牙后 磨牙后垫 "
         "磨牙关系 尖牙关系 切牙管 切牙乳头 尖牙窝 尖牙引导 中和 以上 以下 晚上 早上 基本上 加上 以及时 及时 及早 及髓"
     },
 }
@@ -90,7 +96,21 @@ def _vocabulary() -> dict[str, list[tuple[str, str, object]]]:
     return table
 
 
-VOCABULARY = _vocabulary()
+Vocabulary = dict[str, list[tuple[str, str, object]]]
+VOCABULARY: Vocabulary = _vocabulary()
+
+
+@cache
+def vocabulary_with(words: tuple[tuple[str, Name], ...]) -> Vocabulary:
+    """The vocabulary with a clinic's own names of teeth; a built-in name of the same spelling gives way."""
+    if not words:
+        return VOCABULARY
+    own = {fold(word): name for word, name in words}
+    table = {char: [entry for entry in entries if entry[0] not in own] for char, entries in VOCABULARY.items()}
+    for word, name in own.items():
+        table.setdefault(word[0], []).append((word, "NAME", name))
+    return {char: sorted(entries, key=lambda entry: -len(entry[0])) for char, entries in table.items()}
+
 
 # Glyph -> (arch, sides, where its digits stand). ┘ closes the upper right quadrant: its digits stand before it.
 _GLYPHS = {
@@ -98,247 +118,79 @@ _GLYPHS = {
     ("U", "L", "after"): "└⎿┗╚╰",
     ("L", "R", "before"): "┐⏋┓╗╮",
     ("L", "L", "after"): "┌⎾┏╔╭",
-    ("U", "RL", "both"): "┴⏊┻",
-    ("L", "RL", "both"): "┬⏉┳",
+    ("U", "RL", "both"): "┴⏊┻⏂⏅⏈",
+    ("L", "RL", "both"): "┬⏉┳⏁⏄⏇",
 }
 GLYPHS = {char: meaning for meaning, chars in _GLYPHS.items() for char in chars}
 
 ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5}
-ROMAN_CHARS = {"Ⅰ": 1, "Ⅱ": 2, "Ⅲ": 3, "Ⅳ": 4, "Ⅴ": 5, "ⅰ": 1, "ⅱ": 2, "ⅲ": 3, "ⅳ": 4, "ⅴ": 5}
+ROMAN_CHARS = {char: n for chars in ("ⅠⅡⅢⅣⅤⅥⅦⅧ", "ⅰⅱⅲⅳⅴⅵⅶⅷ") for n, char in enumerate(chars, 1)}  # 6 to 8 are no primary tooth
 CIRCLED = {char: n for chars in ("①②③④⑤⑥⑦⑧", "❶❷❸❹❺❻❼❽", "⓵⓶⓷⓸⓹⓺⓻⓼") for n, char in enumerate(chars, 1)}
 
-_TRADITIONAL = dict(zip("齒顎頜側門號雙兩區個顆恆後歲時間點週類級張錐鑿擴備針內",
-                        "齿颌颌侧门号双两区个颗恒后岁时间点周类级张锥凿扩备针内", strict=True))  # fmt: skip
+_TRADITIONAL = dict(zip("齒顎頜側門號雙兩區個顆恆後歲時間點週類級張錐鑿擴備針內齡將與邊殘齲觸鬆動圖數約顏鑷鉗縫鑽慧",
+                        "齿颌颌侧门号双两区个颗恒后岁时间点周类级张锥凿扩备针内龄将与边残龋触松动图数约颜镊钳缝钻慧", strict=True))  # fmt: skip
 FOLD = {
     **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full-width forms
     **_TRADITIONAL,
+    **dict(zip("【】〔〕", "[][]", strict=True)),
     "\u3000": " ",
+    "﹟": "#",
     "腭": "颌",
 }
 
-# What turns a number before it into a quantity. Right of the bar: the words in which the character means something else.
-UNITS: dict[str, str] = {
-    "岁": "", "月": "月牙", "天": "天然", "次": "次要 次日", "年": "年轻", "日": "日常", "周": "周围 周边 周径 周炎 周组织",
-    "时": "时有 时常 时而 时感 时疼 时痛", "分": "分叉 分离 分裂 分根", "秒": "", "小": "小窝 小面 小凹 小洞 小牙", "钟": "",
-    "个": "个别", "颗": "颗粒", "枚": "", "只": "只能 只有 只需 只做 只是", "粒": "", "例": "例行", "人": "人工", "元": "",
-    "块": "块状", "片": "片状 片示 片见", "张": "张口", "支": "支抗 支架", "盒": "", "倍": "", "度": "", "级": "", "期": "期待",
-    "类": "类似", "型": "", "厘": "", "毫": "毫无", "公": "", "克": "", "升": "", "点": "点状 点隙",
-    "页": "", "楼": "", "室": "", "床": "",
-    "层": "", "栋": "", "名": "", "斤": "", "世": "", "余": "余留 余牙 余未 余无 余正",
-    "多": "多生 多发 多处 多面", "旬": "", "针": "",
-    "处": "处理 处置", "袋": "", "包": "", "滴": "", "号": "号牙 号齿", "种": "种植", "代": "",
-    "毛": "", "万": "", "千": "", "百": "",
-    "半": "半切 半阻 半年", "届": "", "区": "", "路": "", "栏": "", "成": "",
-}  # fmt: skip
-LATIN_UNITS = frozenset(
-    [
-        "mm",
-        "cm",
-        "m",
-        "um",
-        "nm",
-        "ml",
-        "l",
-        "mg",
-        "g",
-        "kg",
-        "h",
-        "hr",
-        "hrs",
-        "d",
-        "day",
-        "days",
-        "s",
-        "sec",
-        "min",
-        "mins",
-        "w",
-        "wk",
-        "y",
-        "yr",
-        "yrs",
-        "yo",
-        "month",
-        "months",
-        "week",
-        "weeks",
-        "year",
-        "years",
-        "hour",
-        "hours",
-        "mmhg",
-        "kpa",
-        "mpa",
-        "kv",
-        "kvp",
-        "ma",
-        "mas",
-        "n",
-        "ncm",
-        "hz",
-        "khz",
-        "bpm",
-        "iu",
-        "u",
-        "px",
-        "mb",
-        "kb",
-        "gb",
-        "kcal",
-        "v",
-        "usd",
-        "rmb",
-        "cc",
-    ]
-)
-_SINGLE_UPPER_SURFACES = frozenset("MDBLOPV")  # 36D is the distal face, 36d is 36 days
+
+def fold(text: str) -> str:
+    """The text for matching, character for character."""
+    return "".join(FOLD.get(char, char) for char in text)
 
 
-def is_latin_unit(word: str) -> bool:
-    return word not in _SINGLE_UPPER_SURFACES and word.lower() in LATIN_UNITS
-
-
-MEASURED = [
-    "年龄",
-    "血压",
-    "心率",
-    "脉搏",
-    "体温",
-    "体重",
-    "身高",
-    "共",
-    "共计",
-    "约",
-    "大约",
-    "第",
-    "编号",
-    "号码",
-    "电话",
-    "病历号",
-    "住院号",
-    "门诊号",
-    "卡号",
-    "床号",
-    "微信",
-    "深度",
-    "宽度",
-    "长度",
-    "高度",
-    "厚度",
-    "扭矩",
-    "比色",
-    "色号",
-    "型号",
-    "批号",
-    "规格",
-    "直径",
-    "转速",
-    "龄",
-    "每",
-    "每隔",
-    "间隔",
-    "逾",
-    "超过",
-    "不足",
-    "仅",
-    "至少",
-    "最多",
-    "合计",
-    "总计",
-    "平均",
-    "得分",
-    "评分",
-    "附着丧失",
-    "探诊",
-    "探诊深度",
-    "牙周袋",
-    "袋深",
-    "覆盖",
-    "开口度",
-    "张口度",
+_ENGLISH_NAMES: dict[Name, str] = {
+    Name((1,)): "central incisors?|central",
+    Name((2,)): "lateral incisors?|lateral",
+    Name((3,)): "canines?|cuspids?|eye (?:tooth|teeth)",
+    Name((4,)): "(?:first|1st) (?:premolars?|bicuspids?)",
+    Name((5,)): "(?:second|2nd) (?:premolars?|bicuspids?)",
+    Name((6,)): "(?:first|1st) (?:permanent )?molars?|six[- ]year molars?",
+    Name((7,)): "(?:second|2nd) (?:permanent )?molars?",
+    Name((8,)): "(?:third|3rd) molars?|wisdom (?:tooth|teeth)",
+    Name((1,), True): "(?:primary|deciduous) central incisors?",
+    Name((2,), True): "(?:primary|deciduous) lateral incisors?",
+    Name((3,), True): "(?:primary|deciduous) canines?",
+    Name((4,), True): "(?:primary|deciduous) (?:first|1st) molars?|(?:first|1st) (?:primary|deciduous) molars?",
+    Name((5,), True): "(?:primary|deciduous) (?:second|2nd) molars?|(?:second|2nd) (?:primary|deciduous) molars?",
+    Name((1, 2)): "incisors?",
+    _PREMOLAR: "premolars?|bicuspids?",
+    _MOLAR: "molars?",
+    _FRONT: "anterior (?:tooth|teeth|region|area)",
+    _BACK: "posterior (?:tooth|teeth|region|area)",
+    _QUADRANT_TEETH: "teeth|quadrant",
+}
+_ENGLISH_WORDS: list[tuple[str, str, str]] = [
+    ("upper|maxillary", "ARCH", "U"),
+    ("lower|mandibular", "ARCH", "L"),
+    ("right", "SIDE", "R"),
+    ("left", "SIDE", "L"),
+    ("bilateral", "SIDE", "RL"),
+    ("full[- ]mouth|whole mouth|all teeth|entire dentition", "ALL", ""),
+    # no teeth: the word is spent on them
+    (
+        "(?:molar|canine|incisor) (?:relationship|relation|guidance|fossa|class)|(?:upper|lower) (?:lip|jaw|limb|eyelid)|"
+        "lower than|upper limit|lateral (?:wall|view|cephalogram|excursion)|central (?:line|relation|fossa)|all right",
+        "STOP",
+        "",
+    ),
 ]
-"""Words after which a number measures something."""
-MEASURED_LATIN = frozenset(
-    [
-        "PD",
-        "AL",
-        "CAL",
-        "GR",
-        "BOP",
-        "BP",
-        "ISO",
-        "HR",
-        "P",
-        "T",
-        "R",
-        "SNA",
-        "SNB",
-        "ANB",
-        "NO",
-        "VAS",
-        "PI",
-        "GI",
-        "BI",
-        "PLI",
-        "SBI",
-        "GP",
-        "WL",
-        "QQ",
-        "TEL",
-    ]
-)
 
-INSTRUMENT_BEFORE = [
-    "锉",
-    "扩锉",
-    "主尖",
-    "主牙胶",
-    "扩大",
-    "扩至",
-    "扩大至",
-    "预备至",
-    "预备到",
-    "扩通",
-    "疏通",
-    "根备",
-    "机扩",
-    "成形至",
-    "牙胶尖",
-    "试尖",
-    "ISO",
-    "扩大针",
-    "车针",
-]
-INSTRUMENT_AFTER = [
-    "K锉",
-    "k锉",
-    "H锉",
-    "h锉",
-    "C锉",
-    "锉",
-    "K型",
-    "H型",
-    "C型",
-    "k型",
-    "扩大",
-    "扩孔",
-    "扩锉",
-    "主尖",
-    "主牙胶",
-    "牙胶",
-    "根管锉",
-    "根管器械",
-    "拔髓针",
-    "侧压",
-    "针",
-    "车针",
-    "手用",
-    "镍钛",
-    "刀片",
-    "手术刀",
-    "缝线",
-    "针头",
-]
-INSTRUMENT_SIZES = frozenset(["06", "08", "10", "15", "20", "25", "30", "35", "40", "45", "50", "55", "60", "70", "80"])
-DEGREES = "度°º级类期型分"
-"""What makes a Roman numeral or a letter before it a grade: 松动Ⅱ度, 安氏II类."""
+
+def _english() -> tuple[re.Pattern[str], dict[str, tuple[str, object]]]:
+    """One pattern of all English words, and what each of its groups means."""
+    rows: list[tuple[str, str, object]] = [(words, "NAME", name) for name, words in _ENGLISH_NAMES.items()]
+    rows += _ENGLISH_WORDS
+    rows.sort(key=lambda row: row[1] not in ("STOP", "ALL"))  # the longer readings stand before their parts
+    parts = [f"(?P<w{n}>{words.replace(' ', ' {1,3}').replace('[- {1,3}]', '[- ]')})" for n, (words, _, _) in enumerate(rows)]
+    pattern = re.compile(f"(?:{'|'.join(parts)})(?![A-Za-z])", re.IGNORECASE)
+    return pattern, {f"w{n}": (kind, value) for n, (_, kind, value) in enumerate(rows)}
+
+
+ENGLISH, ENGLISH_KINDS = _english()
+"""The English words: matched where a run of letters begins, in any case."""

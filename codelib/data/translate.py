@@ -1,92 +1,62 @@
 """Translation: deidentified -> bilingual. Every field twice, each with the engine it came from and the checks it failed.
 
     field_cn = the Chinese as de-identified          teeth spans lie in it
-    field    = the English ─┬─ openai    any compatible server, checked, cached
+    field    = the English ─┬─ openai    any compatible server, checked, cached: `translate_fill` asks, this reads the cache
                             ├─ glossary  term by term, offline: a stand-in, marked by its engine's name and by chinese_left
                             └─ none      the Chinese again, marked untranslated
-A field whose translation fails its checks holds the Chinese as written and the names of the checks. A visit with a privacy doubt
-is not sent: it is held back as ``translate:identifier``.
+
+A field whose translation failed its checks twice holds the Chinese as written, ``needs_review`` and the names of the checks. A visit with
+a privacy doubt is not sent: it is held back as ``translate:identifier``.
 """
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
-from pydantic import Field
 
 from codelib.contracts import BILINGUAL, OK, TEXT_FIELDS, rejected
-from codelib.core.config import Settings
-from codelib.data.identifiers import contains_identifier
-from codelib.data.translate_checks import check
-from codelib.data.translate_openai import AnswerCache, FieldAnswer, OpenAITranslator, Server
+from codelib.core.cli import InputError
+from codelib.data.translate_cache import AnswerCache
+from codelib.data.translate_checks import NEEDS_REVIEW, check
+from codelib.data.translate_fill import fill
+from codelib.data.translate_glossary import gloss, read_glossary
+from codelib.data.translate_settings import TranslateSettings
+from codelib.data.translate_texts import fields_of, is_safe, key_of, verdict
 
-__all__ = ["AnswerCache", "TranslateSettings", "gloss", "make_translator", "read_glossary"]
-
-
-class TranslateSettings(Settings):
-    engine: Literal["none", "glossary", "openai"] = "glossary"
-    base_url: str = "https://api.openai.com/v1"
-    model: str = "gpt-4o-2024-11-20"
-    key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable with the key; the key itself stands in no file."""
-    concurrency: int = Field(default=4, ge=1, le=64)
-    timeout_s: float = Field(default=60.0, gt=0)
-    max_retries: int = Field(default=5, ge=0, le=20)
-    backoff_s: float = Field(default=0.5, ge=0)
+__all__ = ["AnswerCache", "TranslateSettings", "gloss", "make_bilingual", "make_translator", "read_glossary"]
 
 
-_PUNCTUATION = str.maketrans(
-    {"，": ", ", "。": ". ", "；": "; ", "：": ": ", "、": ", ", "（": " (", "）": ") ", "！": "! ", "？": "? "}
-)
+@dataclass(frozen=True)
+class FieldAnswer:
+    """The English ("" where there is none) and the names of what is wrong with it."""
 
-
-@lru_cache(maxsize=1)
-def read_glossary() -> tuple[tuple[str, str], ...]:
-    """(Chinese, English) of terms/glossary.csv, longest first."""
-    path = Path(__file__).with_name("terms") / "glossary.csv"
-    with path.open(encoding="utf-8", newline="") as source:
-        rows = [(row["zh"], row["en"]) for row in csv.DictReader(source)]
-    return tuple(sorted(rows, key=lambda row: (-len(row[0]), row[0])))
-
-
-@lru_cache(maxsize=1)
-def _terms() -> tuple[dict[str, str], re.Pattern[str]]:
-    terms = dict(read_glossary())
-    return terms, re.compile("|".join(re.escape(zh) for zh, _ in read_glossary()))
-
-
-def gloss(chinese: str) -> str:
-    """Term by term, the longest first; what is unknown stays Chinese, numbers and placeholders stay as they are.
-
-    >>> gloss("16慢性龈炎，全口洁治")
-    '16 chronic gingivitis, full-mouth scaling'
-    """
-    terms, pattern = _terms()
-    pieces: list[str] = []
-    at = 0
-    for match in pattern.finditer(chinese):
-        pieces += [chinese[at : match.start()], f" {terms[match.group()]} "]
-        at = match.end()
-    text = "".join([*pieces, chinese[at:]]).translate(_PUNCTUATION)
-    text = re.sub(r"[ \t]+", " ", text)
-    text = re.sub(r" ([,.;:!?)](?!\d))", r"\1", text)
-    text = re.sub(r"\( ", "(", text)
-    return "\n".join(line.strip() for line in text.split("\n"))
+    english: str
+    failed: tuple[str, ...]
 
 
 def _offline(engine: str, chinese: str) -> FieldAnswer:
     if engine == "none":
         return FieldAnswer(chinese, ("untranslated",))
     english = gloss(chinese)
-    failed = [name for name in check(chinese, english) if name != "length"]  # a stand-in's length says nothing
+    # a stand-in's length says nothing, and what it says no to it says in Chinese
+    failed = [name for name in check(chinese, english) if name not in ("length", "negation_changed", "side_changed")]
     keep = {"chinese_left"}.issuperset(failed)
     return FieldAnswer(english if keep else chinese, tuple(failed))
+
+
+def _kept(settings: TranslateSettings, cache: AnswerCache, chinese: str) -> FieldAnswer:
+    """From the cache, checked anew. Raises InputError where the text was never asked for."""
+    kept = cache.get(key_of(settings, chinese))
+    if kept is None:
+        raise InputError(
+            f"{cache.store.root} lacks an answer that was there when this stage began; run the same command again, it asks for it"
+        )
+    failed = verdict(chinese, kept)
+    return FieldAnswer("", (NEEDS_REVIEW, *failed)) if failed else FieldAnswer(kept.english, ())
 
 
 def _row(row: dict[str, Any], engine: str, answers: dict[str, FieldAnswer]) -> dict[str, Any]:
@@ -108,36 +78,40 @@ def _held_back(row: dict[str, Any], reason: dict[str, str]) -> dict[str, Any]:
     return out | empty | {"teeth": [], "removed": [], "translations": []} | reason
 
 
+def _bilingual(table: pa.Table, engine: str, asks: bool, answer: Callable[[str], FieldAnswer]) -> pa.Table:
+    rows = []
+    for row in table.to_pylist():
+        fields = fields_of(row)
+        if row["status"] != OK:
+            rows.append(_held_back(row, {"status": row["status"], "reject_reason": row["reject_reason"]}))
+        elif asks and not is_safe(fields):
+            rows.append(_held_back(row, rejected("translate:identifier")))
+        else:
+            rows.append(_row(row, engine, {name: answer(text) for name, text in fields.items()}))
+    return pa.Table.from_pylist(rows, schema=BILINGUAL.schema)
+
+
+def make_bilingual(settings: TranslateSettings, cache: AnswerCache | None = None) -> Callable[[pa.Table], pa.Table]:
+    """The stage's function: deidentified -> bilingual, without a network. Engine openai reads ``cache``, which `translate_fill` has filled,
+    and raises InputError (when called) where it lacks a text."""
+    if settings.engine != "openai":
+        return partial(_bilingual, engine=settings.engine, asks=False, answer=partial(_offline, settings.engine))
+    assert cache is not None, "engine openai needs a cache"
+    return partial(_bilingual, engine=f"openai:{settings.model}", asks=True, answer=partial(_kept, settings, cache))
+
+
 def make_translator(settings: TranslateSettings, cache: AnswerCache | None = None) -> Callable[[pa.Table], pa.Table]:
-    """The stage's function under these settings. ``cache`` serves the openai engine alone: the others cost nothing.
+    """Both steps in one for a single table, in one process: what the cache lacks is asked for, then read.
 
-    Raises ValueError (when called) where the server refuses the key, the model or the address.
+    Raises InputError (when called) where the server refuses the key, the model or the address, gives no answer, or the budget is spent.
     """
-    server = Server(
-        settings.base_url, settings.model, settings.key_env, settings.timeout_s, settings.max_retries, settings.backoff_s
-    )
-    remote = OpenAITranslator(server, read_glossary(), cache, settings.concurrency)
-    engine = remote.name if settings.engine == "openai" else settings.engine
-
-    def answers_of(rows: list[dict[str, str]]) -> list[dict[str, FieldAnswer]]:
-        if settings.engine == "openai":
-            return remote.translate(rows)
-        return [{name: _offline(settings.engine, text) for name, text in fields.items()} for fields in rows]
+    bilingual = make_bilingual(settings, cache)
+    if settings.engine != "openai":
+        return bilingual
 
     def translate(table: pa.Table) -> pa.Table:
-        out: list[dict[str, Any] | None] = []
-        waiting: list[tuple[int, dict[str, Any], dict[str, str]]] = []
-        for row in table.to_pylist():
-            fields = {name: row[name] for name in TEXT_FIELDS if row[name] and row[name].strip()}
-            if row["status"] != OK:
-                out.append(_held_back(row, {"status": row["status"], "reject_reason": row["reject_reason"]}))
-            elif settings.engine == "openai" and any(contains_identifier(text) for text in fields.values()):
-                out.append(_held_back(row, rejected("translate:identifier")))
-            else:
-                waiting.append((len(out), row, fields))
-                out.append(None)
-        for (place, row, _), answers in zip(waiting, answers_of([fields for _, _, fields in waiting]), strict=True):
-            out[place] = _row(row, engine, answers)
-        return pa.Table.from_pylist(out, schema=BILINGUAL.schema)
+        assert cache is not None
+        fill(settings, cache, lambda: [table], 1)
+        return bilingual(table)
 
     return translate

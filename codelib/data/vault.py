@@ -47,7 +47,9 @@ class Keyed:
     key: bytes
 
     def bytes(self, purpose: str, value: bytes) -> str:
-        return hmac.new(self.key, purpose.encode() + b"\0" + value, hashlib.sha256).hexdigest()[:32]
+        made = hmac.new(self.key, purpose.encode() + b"\0", hashlib.sha256)
+        made.update(value)  # not joined before: a file's bytes are many
+        return made.hexdigest()[:32]
 
     def text(self, purpose: str, value: str) -> str:
         return self.bytes(purpose, value.encode())

@@ -24,6 +24,8 @@ class VolumeSettings(Settings):
             band = getattr(self, name)
             if band is not None and not 0 <= band[0] < band[1] <= 1:
                 raise ValueError(f"{name}={list(band)}: two fractions of the height, 0 (head) <= first < second <= 1")
+        if not self.axial + self.coronal + self.sagittal + self.mip:
+            raise ValueError("axial, coronal, sagittal and mip are all 0: a volume would give no picture; leave at least one")
         if self.window is not None and self.window[1] <= 1:
             raise ValueError(f"window={list(self.window)}: centre and width, with a width over 1")
         return self

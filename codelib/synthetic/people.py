@@ -1,4 +1,8 @@
-"""Invented people: names, numbers and addresses to plant. The two pools share no surname, given name or street."""
+"""Invented people: names, numbers and addresses to plant. The two pools share no surname, given name or street.
+
+names.json is divided between the pools; held_out.json belongs to the held-out one alone: rare and compound surnames, names of minorities and
+foreigners, and phrases in other styles of writing than those the privacy rules were written against.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ Pool = Literal["train", "held_out"]
 POOLS: tuple[Pool, ...] = ("train", "held_out")
 T = TypeVar("T")
 
+HELD_OUT_SHARE = 0.5
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643-1999
 ID_CHECK = "10X98765432"
 
@@ -47,6 +52,8 @@ def draw(rng: np.random.Generator, items: Sequence[T]) -> T:
 
 def draw_name(rng: np.random.Generator, pool: Pool, gender: str | None) -> tuple[str, str]:
     """A name and its pinyin: mostly a one-character surname, 6 % compound, 4 % of a minority."""
+    if pool == "held_out" and rng.random() < HELD_OUT_SHARE:
+        return _held_out_name(rng)
     names = _names()
     kind = rng.random()
     if kind < 0.04:
@@ -55,6 +62,17 @@ def draw_name(rng: np.random.Generator, pool: Pool, gender: str | None) -> tuple
     surname, surname_pinyin = draw(rng, pool_part(names["compound_surnames" if kind < 0.10 else "surnames"], pool))
     key = "given_male" if gender == "男" else "given_female"
     given, given_pinyin = draw(rng, pool_part(names[key], pool))
+    return surname + given, f"{surname_pinyin.capitalize()} {given_pinyin.capitalize()}"
+
+
+def _held_out_name(rng: np.random.Generator) -> tuple[str, str]:
+    """A third of them without a surname, a fifth of the others with a compound one."""
+    names = held_out()
+    if rng.random() < 0.33:
+        name, latin = draw(rng, names["whole_names"])
+        return name, latin.title()
+    surname, surname_pinyin = draw(rng, names["compound_surnames" if rng.random() < 0.2 else "surnames"])
+    given, given_pinyin = draw(rng, names["given"])
     return surname + given, f"{surname_pinyin.capitalize()} {given_pinyin.capitalize()}"
 
 
@@ -104,3 +122,9 @@ def _id_number(rng: np.random.Generator, area: str, birth_year: int) -> str:
 @lru_cache(maxsize=1)
 def _names() -> dict[str, list]:
     return json.loads((Path(__file__).parent / "names.json").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def held_out() -> dict[str, list]:
+    """Names and planted phrases of the held-out pool alone."""
+    return json.loads((Path(__file__).parent / "held_out.json").read_text(encoding="utf-8"))

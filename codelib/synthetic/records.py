@@ -19,7 +19,7 @@ import numpy as np
 from codelib.contracts import SIX_CLASSES
 from codelib.synthetic import diagnoses, notation
 from codelib.synthetic.diagnoses import NEGATED, OTHER, PAST, PRESENT, SUSPECTED, Term
-from codelib.synthetic.people import Person, Pool, draw, draw_name, pool_part
+from codelib.synthetic.people import Person, Pool, draw, draw_name, held_out, pool_part
 
 LEANING_SHARE = 0.12  # complaints that lean towards a class, and even those are shared by two or three classes
 DENTAL_FIELDS = ("检查", "X线检查示", "治疗方案", "处理")
@@ -224,7 +224,7 @@ def _mention_absent_conditions(rng: np.random.Generator, record: Record, labels:
 
 def _plant(rng: np.random.Generator, record: Record, visitor: Visitor) -> None:
     """One to three identifiers in the free text, at the ends of fields that have room for them."""
-    templates = pool_part(phrases()["planted"], visitor.pool)
+    templates = pool_part(phrases()["planted"], visitor.pool) + (held_out()["planted"] if visitor.pool == "held_out" else [])
     if not visitor.has_name_column:
         templates = [row for row in templates if not row.get("named_by_column")]
     used: set[str] = set()

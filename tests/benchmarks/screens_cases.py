@@ -19,7 +19,8 @@ WITH_WRITING = {
     "mlut_18.dcm",  # SMPTE test pattern: percentages, title
     "screenshot1.png",  # the export's own record screenshot
 }
-MARKED = {"zhangwei_pano.jpg": "L", "opg.jpg": "L", "pa_11.jpg": "L8"}
+# The radiographs among the backgrounds; the others are CT, MR, scintigrams, a drawing, a test pattern and a seascape in DICOM
+FILMS = {"zhangwei_pano.jpg", "opg.jpg", "pano.jpg", "pa.tif", "pa_11.jpg", "cr.dcm"}
 
 # the first half of each list was looked at while sizes and thresholds were chosen; the second was not
 CHINESE = ("王小明", "欧阳慧敏", "李建国 男 45岁", "北京口腔医院", "赵雨桐", "司马文博", "陈静 女 28岁", "华西口腔医院 放射科")

@@ -4,6 +4,7 @@ import html
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from codelib.contracts import CHOSEN, IMAGES, RECORDS
 from codelib.core.stage import Part, count
 from codelib.core.store import Store
 from codelib.data import contact_sheet
-from codelib.data.image_review import ANSWERS_FILE, Tables, read_answers
+from codelib.data.image_review import ACROSS, ANSWERS_FILE, Answers, Tables, read_answers
 from tests.pictures import jpeg, photograph
 
 pytestmark = pytest.mark.browser
@@ -87,27 +88,28 @@ def after(browser: str, page: Path, clicks: str) -> str:
     return html.unescape(found[1])
 
 
-def click(picture: str, answer: str) -> str:
-    return f"document.querySelector('input[name=\"{picture},v1\"][value={answer}]').click();"
+def click(picture: str, answer: str, reason: str = "") -> str:
+    return f"document.querySelector('input[name=\"{picture},v1,{reason}\"][value={answer}]').click();"
 
 
 def test_clicks_become_the_file_that_the_next_run_reads(browser, tmp_path):
     store, found = Store(str(tmp_path)), tables(tmp_path)
-    contact_sheet.write(found, {}, [], store)
+    contact_sheet.write(found, Answers(), [], store)
     page = tmp_path / contact_sheet.FILE
-    saved = after(browser, page, click("p0", "reject") + click("p1", "mask") + click("p1", "accept"))
+    saved = after(browser, page, click("p0", "mask") + click("p0", "reject") + click("p1", "accept", ACROSS))
     store.commit(ANSWERS_FILE, saved.encode())
-    assert read_answers(store) == {"v1": {"p0": "reject", "p1": "accept"}}
+    assert read_answers(store) == Answers({"v1": {"p0": "reject"}}, {"v1": {"p1": "accept"}})
 
     # the next page knows the answers, also those about pictures that it does not show, and a new one joins them
-    answers = {**read_answers(store), "v9": {"p9": "reject"}}
+    answers = replace(read_answers(store), content={"v1": {"p0": "reject"}, "v9": {"p9": "reject"}})
     contact_sheet.write(found, answers, [], store)
     store.commit(ANSWERS_FILE, after(browser, page, click("p2", "reject")).encode())
-    assert read_answers(store) == {"v1": {"p0": "reject", "p1": "accept", "p2": "reject"}, "v9": {"p9": "reject"}}
+    content = {"v1": {"p0": "reject", "p2": "reject"}, "v9": {"p9": "reject"}}
+    assert read_answers(store) == Answers(content, {"v1": {"p1": "accept"}})
 
 
 def test_names_of_files_are_text_and_not_markup(tmp_path):
-    contact_sheet.write(tables(tmp_path), {}, [], Store(str(tmp_path)))
+    contact_sheet.write(tables(tmp_path), Answers(), [], Store(str(tmp_path)))
     text = (tmp_path / contact_sheet.FILE).read_text(encoding="utf-8")
     assert "<b>face</b>.jpg" not in text
     assert "&lt;b&gt;face&lt;/b&gt;.jpg" in text

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codelib.contracts import DEIDENTIFIED, TEXT, TEXT_FIELDS
-from codelib.data.deidentify import Cleaned, DeidentifySettings, clean, deidentify, review_queue
+from codelib.data.deidentify import DeidentifySettings, deidentify, review_queue
+from codelib.data.deidentify_clean import Calendar, Cleaned, clean
 from codelib.data.gazetteer import Gazetteer
 from codelib.data.identifiers import contains_identifier
 
@@ -285,7 +286,7 @@ PHRASES = [
 
 def cleaned(text: str, *identifiers: tuple[str, str], mode: str = "keep", shift_days: int = 0) -> Cleaned:
     gazetteer = Gazetteer({"kind": kind, "value": value} for kind, value in identifiers)
-    return clean(text, gazetteer, mode, VISIT, shift_days)  # type: ignore[arg-type]
+    return clean(text, gazetteer, Calendar(mode, VISIT, shift_days))  # type: ignore[arg-type]
 
 
 def row(key: str = "v1", **values: Any) -> dict[str, Any]:
@@ -315,7 +316,7 @@ def run(*rows: dict[str, Any], shift_days: int = -40, dates: str = "shift") -> t
     options = DeidentifySettings(dates=dates)  # type: ignore[arg-type]
     out = deidentify(table, codes, options)
     assert out.schema == DEIDENTIFIED.schema
-    return out.to_pylist(), review_queue(table, codes, options)
+    return out.to_pylist(), list(review_queue(table, codes, options))
 
 
 @pytest.mark.parametrize("line", WITH_IDENTIFIERS)

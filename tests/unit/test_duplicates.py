@@ -14,7 +14,8 @@ from codelib.contracts import HASHES, IMAGES
 from codelib.core.stage import Part
 from codelib.core.store import Store
 from codelib.data import duplicates
-from codelib.data.duplicates import ACROSS, DUPLICATE, choose, chosen_work, search, search_work
+from codelib.data.duplicates import DUPLICATE, REFUSED, choose, chosen_work, search, search_work
+from codelib.data.image_review import ACROSS, Answers
 from codelib.data.likeness import HASH_BYTES, are_alike, hash_of, likeness, similarity
 
 
@@ -52,8 +53,8 @@ def row(name: str, patient: str, visit: str, value: bytes, content: str | None =
         "patient_key": patient,
         "visit_key": visit,
         "checkup_time": time,
-        "sources": [name],
         "likeness": value,
+        "held": False,
     }
 
 
@@ -143,6 +144,19 @@ def test_a_logo_in_many_visits_gives_rows_and_not_pairs(tmp_path):
     assert len(found(committed(Store(str(tmp_path)), rows))) == 300
 
 
+def test_a_copy_of_a_picture_that_waits_is_not_released_in_its_place(tmp_path):
+    value = likeness(picture(1))
+    rows = [
+        row("held", "p", "v1", value, "0f" * 16) | {"held": True},
+        row("later", "p", "v2", value, "0f" * 16, "2023-01-01"),
+        row("other", "q", "w1", value, "0f" * 16),
+    ]
+    verdicts = {key[0]: pair["verdict"] for key, pair in found(committed(Store(str(tmp_path / "a")), rows)).items()}
+    assert verdicts["later"] == verdicts["other"] == ACROSS
+    verdicts = {key[0]: pair["verdict"] for key, pair in found(committed(Store(str(tmp_path / "b")), rows[:2])).items()}
+    assert verdicts == {"later": DUPLICATE}
+
+
 def test_nothing_to_search_is_no_work():
     assert search_work([]) == []
 
@@ -158,15 +172,22 @@ def test_verdicts_reach_their_partitions_and_accepted_ones_do_not(tmp_path):
         image = dict.fromkeys(IMAGES.schema.names) | {
             "image_key": entry["image_key"],
             "visit_key": entry["visit_key"],
+            "picture_key": entry["picture_key"],
             "status": "ok",
         }
         part = Part(entry["image_key"], "images", store.root, 1, {})
         store.commit_table(part.name, pa.Table.from_pylist([image], schema=IMAGES.schema))
         images.append(part)
-    work = chosen_work(images, [Part("d", "duplicates", store.root, 2, {})], {("v2", "0e" * 16)})
-    assert [w.extra for w in work] == [{"a": ACROSS}, None]
+    pairs_found = [Part("d", "duplicates", store.root, 2, {})]
+    work = chosen_work(images, pairs_found, Answers(owner={"v1": {"0e" * 16: "reject"}, "v2": {"0e" * 16: "accept"}}))
+    assert [w.extra for w in work] == [{"a": REFUSED}, None]
+    # what is accepted for what it shows is not accepted for whose it is; what is refused is refused in every visit
+    work = chosen_work(images, pairs_found, Answers(content={"v2": {"0e" * 16: "accept"}}))
+    assert [w.extra for w in work] == [{"a": ACROSS}, {"b": ACROSS}]
+    work = chosen_work(images, [], Answers(content={"v9": {"0e" * 16: "reject"}}))
+    assert [w.extra for w in work] == [{"a": REFUSED}, {"b": REFUSED}]
     table = store.read_table(images[0].name)
-    assert choose(table, work[0].extra)["reject_reason"].to_pylist() == [ACROSS]
+    assert choose(table, work[0].extra)["reject_reason"].to_pylist() == [REFUSED]
     assert choose(table)["status"].to_pylist() == ["ok"]
 
 

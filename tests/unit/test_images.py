@@ -2,6 +2,8 @@
 
 import io
 import os
+import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from codelib.contracts import RECORDS
-from codelib.core.sandbox import Sandbox
+from codelib.core.sandbox import Limits, Sandbox
 from codelib.core.store import Store
 from codelib.data.image_settings import ImageSettings
 from codelib.data.images import image_key, make_images
@@ -159,6 +161,24 @@ def test_the_same_slices_as_a_zip_give_the_same_pictures(visit, tmp_path):
     assert {tuple(r["paths"]) for r in zip_rows} == {("X片/cbct.zip",)}
 
 
+def test_the_same_volume_in_two_folders_is_one_volume(visit):
+    """Names of different length in the other folder: dropping slices one by one as copies would leave two halves."""
+    slices = cbct_slices()
+    for index, content in enumerate(slices):
+        visit.add(f"X片/CBCT/IM{index}", content, "radiograph")
+        visit.add(f"X片/B/{'IM' if index < 12 else 'I'}{index:03d}", content, "radiograph")
+    visit.add("X片/part.zip", zipped(**{f"{i}": content for i, content in enumerate(slices[:15])}), "radiograph")
+    rows = visit.rows()
+    assert sorted(r["part"] for r in rows if r["status"] == "ok") == sorted(VIEWS)
+    assert {len(r["sources"]) for r in rows if r["status"] == "ok"} == {24}
+    assert {r["reject_reason"] for r in rows if r["status"] != "ok"} == {"images:duplicate"}
+
+
+def test_a_volume_that_would_give_no_picture_is_a_setting_that_cannot_be():
+    with pytest.raises(ValueError, match="leave at least one"):
+        ImageSettings.model_validate({"volume": {"axial": 0, "coronal": 0, "sagittal": 0, "mip": 0}})
+
+
 def test_a_volume_with_a_hole_is_rejected_slice_by_slice(visit):
     for index, content in enumerate(cbct_slices(gap_after=10)):
         visit.add(f"X片/CBCT/{index}", content, "radiograph")
@@ -185,6 +205,39 @@ def test_a_zip_of_anything_is_opened_and_every_member_named(visit):
         "photos.zip d": "images:not_an_image",
         "photos.zip e": "images:nested_archive",
     }
+
+
+def test_members_whose_names_could_be_taken_for_another_are_all_there(visit):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for seed, name in enumerate(("a", " a", "a", "a (2)", "", "9" * 5000)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile warns of the second "a"
+                archive.writestr(zipfile.ZipInfo(name), jpeg(photograph(seed)))
+        archive.writestr("s.tif page 1", jpeg(photograph(7)))
+        pages = io.BytesIO()
+        photograph(8).save(pages, "TIFF", save_all=True, append_images=[photograph(9)])
+        archive.writestr("s.tif", pages.getvalue())
+    visit.add("z.zip", out.getvalue())
+    rows = visit.rows()
+    assert [r["status"] for r in rows] == ["ok"] * 9
+    assert sorted(r["ordinal"] for r in rows) == list(range(1, 10))
+
+
+def test_near_copies_inside_a_zip_go_too(visit):
+    image = photograph(1, (900, 600))
+    visit.add("z.zip", zipped(a=jpeg(image), b=jpeg(image.resize((300, 200)))))
+    assert visit.reasons() == {"z.zip a": None, "z.zip b": "images:near_duplicate"}
+
+
+def test_a_member_that_cannot_be_unpacked_is_damaged(visit):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", jpeg(photograph(1)))
+    content = bytearray(out.getvalue())
+    content[60:200] = bytes(140)
+    visit.add("lzma.zip", bytes(content))
+    assert visit.reasons() == {"lzma.zip a": "images:damaged"}
 
 
 def test_archives_that_cannot_be_opened_have_a_reason(visit):
@@ -225,6 +278,34 @@ def test_a_film_among_the_photographs_is_not_read(visit):
     visit.add("1.jpg", jpeg(photograph(1)))
     visit.files.append({"path": "film.mp4", "kind": "photograph", "size_bytes": 3 << 30})  # not there: nobody looks
     assert visit.reasons() == {"1.jpg": None, "film.mp4": "images:file_too_large"}
+
+
+class Stuck(Store):
+    """A storage on which one file never arrives."""
+
+    def __reduce__(self):
+        return (Stuck, (self.root,))
+
+    def read(self, name: str) -> bytes:
+        if name == "stuck.jpg":
+            time.sleep(600)
+        return super().read(name)
+
+
+def test_a_file_that_never_arrives_is_named_and_no_other_is_blamed(visit):
+    for seed in range(3):
+        visit.add(f"{seed}.jpg", jpeg(photograph(seed)))
+    visit.add("stuck.jpg", jpeg(photograph(9)))
+    visit.add("z-after.jpg", jpeg(photograph(10)))
+    child = Sandbox(Limits(cpu_s=60, wall_s=8, memory_bytes=4 << 30))
+    try:
+        row = dict.fromkeys(RECORDS.schema.names) | {"visit_key": "v", "patient": "1", "files": visit.files, "status": "ok"}
+        table = make_images(
+            pa.Table.from_pylist([row], schema=RECORDS.schema), Stuck(str(visit.folder)), KEYED, PLAIN, None, child
+        )
+    finally:
+        child.close()
+    assert table["reject_reason"].to_pylist() == [None, None, None, "images:too_slow", None]
 
 
 def test_in_the_sandbox_the_same_rows_come_out(visit):
@@ -287,6 +368,25 @@ def test_burned_in_text_waits_with_its_place_and_the_answers_are_followed(visit)
     refused = visit.rows(SCREENED, answered(visit, first, "reject"))
     assert [r["reject_reason"] for r in refused][0::2] == ["images:rejected_by_person", None]
     assert [r["ordinal"] for r in refused] == [1, 2, 3]
+
+
+def test_a_copy_of_what_was_refused_is_not_released_in_its_place_and_no_name_changes(visit):
+    image = photograph(1, (1200, 800))
+    visit.add("1.jpg", jpeg(image))
+    visit.add("2.jpg", jpeg(image.resize((300, 200)), 60))
+    visit.add("3.jpg", jpeg(photograph(2)))
+    first, _, last = visit.rows(PLAIN)
+    rows = visit.rows(PLAIN, answered(visit, first, "reject"))
+    assert [r["reject_reason"] for r in rows] == ["images:rejected_by_person", "images:near_duplicate", None]
+    assert rows[2]["ordinal"] == last["ordinal"]
+
+
+def test_of_copies_the_one_that_is_screened_more_strictly_counts(visit):
+    """As a photograph two letters would be no label; among the radiographs any writing counts."""
+    content = burned_in("WX")
+    visit.add("X片/aaaaaa.jpg", content, "radiograph")
+    visit.add("照片/a.jpg", content)
+    assert visit.reasons(SCREENED) == {"X片/aaaaaa.jpg": "images:burned_in_text", "照片/a.jpg": "images:duplicate"}
 
 
 def test_an_answer_holds_for_the_content_and_not_for_the_name(visit):

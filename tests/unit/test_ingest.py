@@ -215,5 +215,5 @@ def test_images_beside_the_batches_are_named(tmp_path):
     (tmp_path / "旧照片").mkdir()
     assert batch_names(store) == ["第一批"]  # an empty folder says nothing
     (tmp_path / "旧照片" / "1.jpg").write_bytes(b"x")
-    with pytest.raises(InputError, match="旧照片 lies beside the batches"):
+    with pytest.raises(InputError, match="1 entry lies beside the batches"):
         batch_names(Store(str(tmp_path)))

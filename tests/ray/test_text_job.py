@@ -1,0 +1,187 @@
+"""Text through jobs.dataset: a translation server in a process of its own, kills, budgets; the queues and their answers."""
+
+import csv
+import io
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from codelib.core.stage import manifest_parts, read_part
+from codelib.core.store import Store
+from codelib.synthetic.export import generate
+from tests import llm_server
+from tests.jobs import run, start, tree, with_key
+
+QUICK = (
+    *("--set", "partition_visits=6"),
+    *("--set", "images.screens={text: 'off', faces: 'off', documents: 'off'}"),
+)
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "clinic"
+    generate(folder, visits=24, seed=6)
+    return folder
+
+
+@pytest.fixture
+def server():
+    with llm_server.started() as running:
+        yield running
+
+
+def asking(server, **more) -> tuple[str, ...]:
+    values = {"engine": "openai", "base_url": server.url, "model": "m-1", "key_env": "TEST_KEY", "backoff_s": 0.05} | more
+    return tuple(word for name, value in values.items() for word in ("--set", f"translate.{name}={value}"))
+
+
+def translations(workspace: Path) -> list[dict]:
+    rows = [
+        row for part in manifest_parts(Store(str(workspace)), "bilingual") for row in read_part(part, ok_only=True).to_pylist()
+    ]
+    return [t for row in rows for t in row["translations"] if t["engine"] != "empty"]
+
+
+def test_a_killed_translation_goes_on_and_pays_at_most_for_what_was_under_way(export, server, tmp_path):
+    given = (*QUICK, *asking(server, concurrency=4, texts_per_request=2))
+    server.control()
+    run("dataset", "--input", export, "--workspace", with_key(tmp_path / "calm"), *given, TEST_KEY=llm_server.KEY)
+    calm = sum(
+        server.stats()["delivered"].values()
+    )  # an answer that fails its checks is asked for once more: paid twice, by design
+
+    workspace = with_key(tmp_path / "work")
+    server.control(latency_s=0.3, shares={"429": 0.2, "500": 0.1, "cut": 0.05})
+    command = ("dataset", "--input", export, "--workspace", workspace, *given)
+    process = start(*command, TEST_KEY=llm_server.KEY)
+    until_s = time.monotonic() + 200
+    while process.poll() is None and sum(server.stats()["delivered"].values()) < 12 and time.monotonic() < until_s:
+        time.sleep(0.1)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    said = run(*command, TEST_KEY=llm_server.KEY)
+    paid = Counter(server.stats()["delivered"])
+    assert sum(paid.values()) <= calm + 4 * 2  # four requests of two texts were under way
+    found = translations(workspace)
+    assert found
+    assert {t["engine"] for t in found} == {"openai:m-1"}
+    assert "Released" in said
+    again = run(*command, TEST_KEY=llm_server.KEY)
+    assert Counter(server.stats()["delivered"]) == paid  # nothing is asked for again
+    assert "computed" not in again
+    assert tree(workspace / "release") == tree(tmp_path / "calm" / "release")
+
+
+def test_a_budget_stops_the_run_with_a_sentence_and_a_larger_one_continues(export, server, tmp_path):
+    workspace = with_key(tmp_path / "work")
+    server.control()
+    command = (
+        "dataset",
+        "--input",
+        export,
+        "--workspace",
+        workspace,
+        *QUICK,
+        *asking(server, texts_per_request=1, concurrency=1),
+    )
+    said = run(*command, "--set", "translate.budget_tokens=3000", code=2, TEST_KEY=llm_server.KEY)
+    assert "budget" in said.strip().splitlines()[-1]
+    paid = Counter(server.stats()["delivered"])
+    assert paid
+    plan = run(*command, "--dry-run", TEST_KEY=llm_server.KEY)
+    assert "Nothing was touched" in plan
+    assert "transl" in plan.lower()
+    run(*command, "--set", "translate.budget_tokens=100000000", TEST_KEY=llm_server.KEY)
+    after = Counter(server.stats()["delivered"])
+    assert all(after[text] == n for text, n in paid.items())  # what was received before the stop was not asked for again
+
+
+def test_a_missing_key_is_said_before_the_work_and_by_its_name_alone(export, server, tmp_path):
+    said = run(
+        "dataset", "--input", export, "--workspace", tmp_path / "w", *QUICK, *asking(server, key_env="NO_SUCH_KEY"), code=2
+    )
+    assert "NO_SUCH_KEY" in said
+
+
+# the queues
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def save(path: Path, rows: list[dict[str, str]]) -> None:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_text(out.getvalue(), encoding="utf-8")
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A clinic with a doubtful name and an ambiguous tooth in one record, and its workspace."""
+    export, workspace = tmp_path / "clinic", with_key(tmp_path / "work")
+    generate(export, visits=60, seed=9)
+    (sheet,) = export.rglob("*牙科病历.jsonl")
+    lines = sheet.read_text(encoding="utf-8").splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if '"诊断"' in line and '"备注"' in line)
+    import json
+
+    record = json.loads(lines[at])
+    record["备注"] = "5/3外院拔牙"
+    record["检查"] = "六龄齿深龋"
+    lines[at] = json.dumps(record, ensure_ascii=False) + "\n"
+    sheet.write_text("".join(lines), encoding="utf-8")
+    run("dataset", "--input", export, "--workspace", workspace, *QUICK)
+    return export, workspace
+
+
+def test_both_text_queues_are_answered_and_only_their_partitions_are_done_again(held, tmp_path):
+    export, workspace = held
+    queue = workspace / "private" / "queue"
+    doubts = (
+        [row for row in rows_of(queue / "privacy.csv") if "5/3" in row["context"]]
+        if "context" in (queue / "privacy.csv").read_text(encoding="utf-8").splitlines()[0]
+        else rows_of(queue / "privacy.csv")
+    )
+    assert doubts
+    teeth = [row for row in rows_of(queue / "teeth.csv") if "六龄齿" in row["written"]]
+    assert teeth
+    for row in doubts:
+        row["answer"] = "identifier"
+    save(queue / "privacy-answers.csv", doubts)
+    teeth[0]["answer"] = "16"
+    save(queue / "teeth-answers.csv", teeth[:1])
+    images = tree(workspace / "private" / "stages" / "images")
+    trace = tmp_path / "trace"
+    trace.mkdir()
+    said = run("dataset", "--input", export, "--workspace", workspace, *QUICK, CODELIB_TRACE=str(trace))
+    done = Counter(path.name.split(".")[0] for path in trace.iterdir())
+    visits = {row["visit_key"] for row in doubts} | {teeth[0]["visit_key"]}
+    assert done["text"] == 1
+    assert done["deidentified"] <= len(visits)
+    assert not done["images"]
+    assert tree(workspace / "private" / "stages" / "images") == images
+    rows = [r for part in manifest_parts(Store(str(workspace)), "annotated") for r in read_part(part).to_pylist()]
+    released = [r for r in rows if r["visit_key"] == teeth[0]["visit_key"] and r["status"] == "ok"]
+    assert released, said
+    assert any(t["fdi"] == ["16"] and t["field"] == "examination" for t in released[0]["teeth"])
+    assert "5/3" not in released[0]["remarks_cn"]
+    assert not [row for row in rows_of(queue / "privacy.csv") if row["visit_key"] == released[0]["visit_key"]]
+
+
+def test_an_answer_that_cannot_be_read_is_said_before_the_work(held):
+    export, workspace = held
+    for name in ("privacy-answers.csv", "teeth-answers.csv"):
+        path = workspace / "private" / "queue" / name
+        path.write_text("nonsense\n1\n", encoding="utf-8")
+        said = run("dataset", "--input", export, "--workspace", workspace, *QUICK, code=2)
+        assert name in said
+        path.unlink()

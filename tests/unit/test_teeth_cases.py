@@ -1,0 +1,167 @@
+"""Written forms as data: cases/teeth_seen.csv, which the rules were tuned on, and cases/teeth_held_out.csv, which they were not.
+
+A case gives the FDI numbers of the certain mentions and the status of the others; nothing: no tooth in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codelib.data.teeth import TeethSettings, find_teeth, normalise, normalised
+from codelib.data.teeth_fdi import FDI, universal_number
+from codelib.synthetic import notation
+
+CASES = Path(__file__).parent / "cases"
+
+
+def found_in(text: str) -> list[str]:
+    return sorted(part for m in find_teeth(text) for part in (m.fdi if m.status == "ok" else (m.status,)))
+
+
+@pytest.mark.parametrize("name", ["teeth_seen", "teeth_held_out"])
+def test_every_case(name: str) -> None:
+    wrong = []
+    with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            text = row["input"].replace("\\r", "\r").replace("\\n", "\n")
+            if found_in(text) != sorted(row["expected"].split()):
+                wrong.append((text, row["expected"], found_in(text)))
+            again, _ = normalise(normalise(text)[0])
+            assert again == normalise(text)[0], "normalising twice changes nothing"
+    assert wrong == []
+
+
+# --- round trips ---------------------------------------------------------------------------------------------------------------
+
+PERMANENT = sorted(number for number in FDI if number[0] in "1234")
+PRIMARY = sorted(FDI - set(PERMANENT))
+_ENGLISH = {1: "upper right", 2: "upper left", 3: "lower left", 4: "lower right"}
+_NAMES = ("central incisor", "lateral incisor", "canine", "first premolar", "second premolar", "first molar", "second molar")
+_FULL_WIDTH = str.maketrans("0123456789#[]", "０１２３４５６７８９＃［］")
+_DENTISTRY = {1: "{}⏌", 2: "⎿{}", 3: "⎾{}", 4: "{}⏋"}
+
+
+def _sign(number: str) -> str:
+    return "ABCDE"[int(number[1]) - 1] if notation.is_primary(number) else number[1]
+
+
+def written_forms(number: str) -> list[str]:
+    """One tooth in every form whose reading is certain."""
+    quadrant, digit, sign = notation.quadrant(number), int(number[1]), _sign(number)
+    place = notation.QUADRANT_ZH[quadrant]
+    slots = [sign if q == quadrant else "0" for q in (1, 2, 4, 3)]
+    row = [f"{slots[0]} | {slots[1]}", f"{slots[2]} | {slots[3]}"]
+    grid = "\n--+--\n".join(line.replace("0", " ") for line in row)
+    forms = [
+        number,
+        f"#{number}",
+        f"牙位：{number}",
+        f"{place}{sign}",
+        f"{place[1]}{place[0]}{sign}",
+        _DENTISTRY[quadrant].format(sign),
+    ]
+    forms += [
+        "".join(f"[{slot}]" for slot in slots),
+        grid,
+        f"{notation.QUADRANT_EN[quadrant]}{sign}",
+        f"{place[0]}侧{place[1]}颌{sign}",
+    ]
+    if notation.is_primary(number):
+        forms += [f"{place}{notation.PRIMARY_ZH[digit - 1]}", f"{place}乳{digit}", f"{place}{notation.ROMAN[digit - 1]}"]
+    else:
+        forms += [f"{place}第{digit}牙", f"{number}号牙", f"{place}{notation.PERMANENT_ZH[digit - 1]}"]
+        forms += [f"{_ENGLISH[quadrant]} {_NAMES[digit - 1]}"] if digit < 8 else []
+    return forms + [form.translate(_FULL_WIDTH) for form in forms]
+
+
+@pytest.mark.parametrize("number", sorted(FDI))
+def test_one_tooth_in_every_form_comes_back(number: str) -> None:
+    assert {form: found_in(form) for form in written_forms(number)} == {form: [number] for form in written_forms(number)}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 10**9), st.lists(st.sampled_from(PERMANENT), min_size=1, max_size=6, unique=True) | st.lists(
+    st.sampled_from(PRIMARY), min_size=1, max_size=5, unique=True))  # fmt: skip
+def test_what_the_synthetic_clinic_writes_comes_back(seed: int, numbers: list[str]) -> None:
+    text = notation.write_teeth(np.random.default_rng(seed), sorted(numbers))
+    assert found_in(f"检查：{text}叩（-），PD 3-4mm") == sorted(numbers)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(PERMANENT), min_size=1, max_size=12, unique=True))
+def test_bracket_slots_come_back(numbers: list[str]) -> None:
+    assert found_in(notation.bracket_slots(sorted(numbers))) == sorted(numbers)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(sorted(FDI)).flatmap(lambda number: st.tuples(st.just(number), st.sampled_from(written_forms(number)))),
+    st.sampled_from(["患者诉", "检查：", "", "于2022-03-05行", "PD 3-4mm，", "共3颗，"]),
+    st.sampled_from(["松动Ⅱ度", "深龋。", "，25#锉疏通", "叩（-），12岁", "", "\n医嘱：1周后复诊"]),
+)
+def test_the_words_around_a_tooth_stay(tooth: tuple[str, str], before: str, after: str) -> None:
+    number, form = tooth
+    text, mentions = normalise(before + form + after)
+    assert text.startswith(before) and text.endswith(after)
+    assert [(m.fdi, m.status, text[m.start : m.end]) for m in mentions] == [((number,), "ok", number)]
+
+
+def test_ranges_of_the_synthetic_clinic() -> None:
+    for text, numbers in notation.RANGES:
+        assert found_in(text) == sorted(numbers)
+
+
+# --- a clinic's habits ---------------------------------------------------------------------------------------------------------
+
+
+def test_universal_numbers_are_a_setting() -> None:
+    universal = TeethSettings(hash_numbers="universal")
+    assert [universal_number(n) for n in (1, 8, 9, 16, 17, 24, 25, 32, 0, 33)] == [
+        "18", "11", "21", "28", "38", "31", "41", "48", None, None,
+    ]  # fmt: skip
+    assert normalise("#16深龋，#3缺失", universal)[0] == "28深龋，16缺失"
+    assert normalise("#16深龋", TeethSettings())[0] == "16深龋"
+    assert [m.status for m in find_teeth("#36", universal)] == ["ambiguous"]  # FDI in a clinic that writes Universal: not guessed
+
+
+def test_zone_letters_are_a_setting() -> None:
+    assert (
+        normalise("A6深龋，D7缺失，维生素B6，比色A2", TeethSettings(zone_letters=True))[0] == "16深龋，37缺失，维生素B6，比色A2"
+    )
+
+
+def test_answers_of_a_person_count() -> None:
+    text = "六龄齿窝沟深，A6，左下26"
+    plain = normalised(text)
+    assert [m.status for m in plain.written] == ["ambiguous", "ambiguous", "ambiguous"]
+    starts = [m.start for m in plain.written]
+    done = normalised(text, answers={starts[0]: ("16", "26"), starts[1]: ("none",), starts[2]: ("region",)})
+    assert done.text == "16、26窝沟深，A6，左下26"
+    assert [(m.fdi, m.status) for m in done.mentions if m.status == "ok"] == [(("16", "26"), "ok")]
+    assert [m.status for m in done.mentions] == ["ok", "region"]
+
+
+# --- hostile input -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["0123456789", "[6][0][0][0]", "[", "]", "6|", "16 ", "6、", "1[6][0]", "-", "upper ", "左、右", "第一、", "#1", "6 "],
+)
+def test_a_hostile_field_of_100_kb_is_read_in_a_second(piece: str) -> None:
+    text = piece * (100_000 // len(piece.encode()))
+    best = min(_seconds(text) for _ in range(2))  # the machine may be busy with something else
+    assert best < 2.0, "about 0.5 s of processor time on an idle core"
+
+
+def _seconds(text: str) -> float:
+    start = time.process_time()
+    normalise(text)
+    return time.process_time() - start
