@@ -154,7 +154,7 @@ IMAGES = Contract(
             ("picture_key", pa.string()),  # keyed hash of content and part: what a person's answer is bound to
             ("width", pa.int32()),
             ("height", pa.int32()),
-            ("likeness", pa.binary()),  # codelib.data.likeness: what near-duplicates are found by
+            ("likeness", pa.binary()),  # codelib.imaging.likeness: what near-duplicates are found by
             ("findings", pa.list_(FINDING)),
             ("pixels", pa.large_binary()),  # JPEG; null where rejected
             ("preview", pa.binary()),  # a small JPEG of a rejected picture, for the contact sheet (private)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from codelib.data.pixels import PixelSettings, pictures
+from codelib.imaging.pixels import PixelSettings, pictures
 
 DATA = Path(__file__).parent / "data"
 SETTINGS = PixelSettings(max_megapixels=60)

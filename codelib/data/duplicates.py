@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from codelib.contracts import CHOSEN, DUPLICATES, HASHES, OK, rejected
 from codelib.core.stage import Part, Work, read_part
 from codelib.data.image_review import ACCEPT, ACROSS, QUEUED, REJECT, Answers
-from codelib.data.likeness import hash_of, similarity
+from codelib.imaging.likeness import hash_of, similarity
 
 DUPLICATE, REFUSED = "images:duplicate", "images:rejected_by_person"
 PARTS_A_FILE = 256

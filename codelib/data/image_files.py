@@ -23,12 +23,12 @@ from PIL import Image
 
 from codelib.core.sandbox import TOO_MUCH_MEMORY, Culprit, Mark
 from codelib.core.store import Store
-from codelib.data import dicom, volume
-from codelib.data.archives import OTHER_ARCHIVES, ZIP, members, unpacked
 from codelib.data.image_settings import ImageSettings
-from codelib.data.pixels import ImageRejected
-from codelib.data.pixels import pictures as plain_pictures
 from codelib.data.vault import Keyed
+from codelib.imaging import dicom, volume
+from codelib.imaging.archives import OTHER_ARCHIVES, ZIP, members, unpacked
+from codelib.imaging.pixels import ImageRejected
+from codelib.imaging.pixels import pictures as plain_pictures
 
 _AHEAD, _AHEAD_BYTES = 4, 512 << 20  # files read while one is decoded: hides the storage's latency
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -158,7 +158,7 @@ def _file(item: _Item, content: bytes, visit: _Visit) -> Iterator[Opened]:
     if content[:4] == ZIP:
         if item.member:
             raise ImageRejected("nested_archive")
-        archive, listed = members(content, visit.settings.limits)
+        archive, listed = members(content, visit.settings.limits.archive_files, int(visit.settings.limits.archive_gb * 2**30))
         for number, info in listed:
             name = info.filename or "(unnamed)"
             inner = _Item(item.path, name, number, "", lambda info=info: unpacked(archive, info))  # type: ignore[misc]

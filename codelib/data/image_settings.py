@@ -8,9 +8,9 @@ from pydantic import Field
 
 from codelib.core.config import Settings
 from codelib.core.sandbox import CRASHED, TOO_MUCH_MEMORY, TOO_SLOW, Limits
-from codelib.data.pixels import PixelSettings, wanted_px
-from codelib.data.screens import ScreenSettings
-from codelib.data.volume_settings import VolumeSettings
+from codelib.imaging.pixels import PixelSettings, wanted_px
+from codelib.imaging.screens import ScreenSettings
+from codelib.imaging.volume_settings import VolumeSettings
 
 TRANSIENT = tuple(f"images:{code}" for code in (TOO_SLOW, TOO_MUCH_MEMORY, CRASHED, "unreadable"))
 """Reasons that another try, another limit or a mended permission may undo (jobs.dataset --retry)."""
@@ -49,7 +49,7 @@ class ImageSettings(PixelSettings):
 
     min_px: int = Field(96, ge=1, le=4096)  # a picture whose shorter side is smaller is an icon or a thumbnail
     max_frames: int = Field(16, ge=1, le=1000)  # of a multi-frame object that is no volume: evenly spaced ones
-    near_duplicate: float = Field(0.96, ge=0.5, le=1.0)  # correlation from which two pictures are one (codelib.data.likeness)
+    near_duplicate: float = Field(0.96, ge=0.5, le=1.0)  # correlation from which two pictures are one (codelib.imaging.likeness)
     volume: VolumeSettings = VolumeSettings()
     screens: ScreenSettings = ScreenSettings()
     limits: LimitSettings = LimitSettings()

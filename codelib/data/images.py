@@ -25,10 +25,10 @@ from codelib.data.export import patient_number
 from codelib.data.image_files import Opened, open_files
 from codelib.data.image_review import ACCEPT, MASK, REJECT
 from codelib.data.image_settings import ImageSettings
-from codelib.data.likeness import Neighbours, likeness, similarity
-from codelib.data.pixels import encode, fit
-from codelib.data.screens import Finding, Screens, ScreenSettings, mask
 from codelib.data.vault import Keyed
+from codelib.imaging.likeness import Neighbours, likeness, similarity
+from codelib.imaging.pixels import encode, fit
+from codelib.imaging.screens import Finding, Screens, ScreenSettings, mask
 
 _KIND_ORDER = {"radiograph": 0, "photograph": 1}
 _PREVIEW_PX, _PREVIEW_QUALITY = 256, 70

@@ -123,7 +123,7 @@ def _source_of(workspace: Workspace, row: dict[str, Any], export: Store) -> byte
 
 def _side_by_side(before: bytes, after: bytes | None) -> bytes:
     from codelib.data.image_files import first_picture
-    from codelib.data.pixels import ImageRejected, fit
+    from codelib.imaging.pixels import ImageRejected, fit
 
     height = 448
     canvas = Image.new("RGB", (2 * height + 20, height), "white")

@@ -23,8 +23,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from codelib.data.likeness import likeness
-from codelib.data.pixels import PixelSettings, decode, encode, fit, pictures
+from codelib.imaging.likeness import likeness
+from codelib.imaging.pixels import PixelSettings, decode, encode, fit, pictures
 from tests.benchmarks.dslr import Photograph, photographs
 from tests.conftest import REAL_DATA
 

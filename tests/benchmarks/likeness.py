@@ -19,7 +19,7 @@ from PIL import Image, ImageEnhance
 
 from codelib.data.duplicates import _BYTE_PAIRS, _first_table
 from codelib.data.image_settings import ImageSettings
-from codelib.data.likeness import are_alike, hash_of, likeness, similarity
+from codelib.imaging.likeness import are_alike, hash_of, likeness, similarity
 from codelib.synthetic.export import generate
 
 DATA = Path(os.environ.get("CODELIB_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))

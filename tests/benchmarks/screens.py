@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy.stats import beta
 
-from codelib.data import dicom
 from codelib.data.image_files import first_picture
-from codelib.data.pixels import ImageRejected
-from codelib.data.screens import Screens, ScreenSettings, mask
+from codelib.imaging import dicom
+from codelib.imaging.pixels import ImageRejected
+from codelib.imaging.screens import Screens, ScreenSettings, mask
 from tests.benchmarks.screens_cases import FILMS, MARKERS, WITH_WRITING, Case, burn, burned_in, card, stamp
 from tests.conftest import REAL_DATA
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from codelib.data.pixels import ImageRejected, PixelSettings, decode, pictures
+from codelib.imaging.pixels import ImageRejected, PixelSettings, decode, pictures
 from tests.picture_files import DATA, SETTINGS, WORKING_PX, chunk, corners, gradient, noisy, only, png, saved, with_tag
 
 PICTURE = noisy(92, 70)  # a multiple of 4: a bitmap's rows have no padding, which may be missing without harm

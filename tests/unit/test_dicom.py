@@ -24,8 +24,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from codelib.data.dicom import DicomSettings, looks_like_dicom, read, shown_frames
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.dicom import DicomSettings, looks_like_dicom, read, shown_frames
+from codelib.imaging.pixels import ImageRejected
 
 # Each line was checked by eye against the picture, or against what SOURCE.md, the headers and pydicom's README say of the file
 REAL = {

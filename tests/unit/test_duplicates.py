@@ -16,7 +16,7 @@ from codelib.core.store import Store
 from codelib.data import duplicates
 from codelib.data.duplicates import DUPLICATE, REFUSED, choose, chosen_work, search, search_work
 from codelib.data.image_review import ACROSS, Answers
-from codelib.data.likeness import HASH_BYTES, are_alike, hash_of, likeness, similarity
+from codelib.imaging.likeness import HASH_BYTES, are_alike, hash_of, likeness, similarity
 
 
 def picture(seed: int, size=(300, 200)) -> Image.Image:

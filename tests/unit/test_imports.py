@@ -1,4 +1,4 @@
-"""The direction of imports: jobs -> data | train | evaluate | synthetic -> models -> core, and importing does nothing."""
+"""The direction of imports: jobs -> data | train | evaluate | synthetic -> models | imaging -> core, and importing does nothing."""
 
 import ast
 import subprocess
@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "core": {"core", "contracts"},
     "models": {"models", "core", "contracts"},
-    "data": {"data", "models", "core", "contracts"},
+    "imaging": {"imaging", "core"},
+    "data": {"data", "imaging", "models", "core", "contracts"},
     "train": {"train", "models", "core", "contracts"},
     "evaluate": {"evaluate", "models", "core", "contracts"},
     "synthetic": {"synthetic", "models", "core", "contracts"},

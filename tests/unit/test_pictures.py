@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from codelib.data.pictures import recognise
-from codelib.data.pixels import PixelSettings, pictures
+from codelib.imaging.pictures import recognise
+from codelib.imaging.pixels import PixelSettings, pictures
 from tests.picture_files import (
     CORNERS,
     DATA,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from codelib.data.pixels import PixelSettings, decode, encode, fit, pictures
+from codelib.imaging.pixels import PixelSettings, decode, encode, fit, pictures
 from tests.picture_files import gradient, noisy, saved
 
 PIXELS = PixelSettings()

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from codelib.core.cli import InputError
-from codelib.data import screen_faces
 from codelib.data.image_files import first_picture
-from codelib.data.pixels import ImageRejected
-from codelib.data.screen_documents import document_score, flat_share, screenshot_score
-from codelib.data.screen_text import Line, is_marker
-from codelib.data.screens import Finding, Screens, ScreenSettings, mask
+from codelib.imaging import screen_faces
+from codelib.imaging.pixels import ImageRejected
+from codelib.imaging.screen_documents import document_score, flat_share, screenshot_score
+from codelib.imaging.screen_text import Line, is_marker
+from codelib.imaging.screens import Finding, Screens, ScreenSettings, mask
 
 OFF = ScreenSettings(text="off", faces="off", documents="off")
 

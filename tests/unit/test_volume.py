@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from codelib.data.dicom import read
-from codelib.data.pixels import ImageRejected
-from codelib.data.volume import Group, VolumeSettings, group, views
+from codelib.imaging.dicom import read
+from codelib.imaging.pixels import ImageRejected
+from codelib.imaging.volume import Group, VolumeSettings, group, views
 
 CT, ENHANCED_CT, INTRAORAL = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.1.3"
 SETTINGS = VolumeSettings()

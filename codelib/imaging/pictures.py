@@ -18,11 +18,11 @@ from contextlib import contextmanager
 
 from PIL import Image
 
-from codelib.data import containers
-from codelib.data.colour import upright_rgb
-from codelib.data.jpeg import read_jpeg
-from codelib.data.picture import DECODER_ERRORS, ImageRejected, Limits, Picture, PixelSettings, Raw, evenly_spaced
-from codelib.data.tiff import pages, read_page
+from codelib.imaging import containers
+from codelib.imaging.colour import upright_rgb
+from codelib.imaging.jpeg import read_jpeg
+from codelib.imaging.picture import DECODER_ERRORS, ImageRejected, Limits, Picture, PixelSettings, Raw, evenly_spaced
+from codelib.imaging.tiff import pages, read_page
 
 _READERS: dict[str, Callable[[bytes, Limits], Raw]] = {
     "jpeg": read_jpeg,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.pixels import ImageRejected
 
 _SEGMENTS = (0xC1, 0xC2, 0xC3, 0xC4, 0xDA, 0xDB, 0xDD, 0xFE)  # frame headers, tables, scan, restart interval, comment
 

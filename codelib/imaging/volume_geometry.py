@@ -13,8 +13,8 @@ from itertools import permutations
 
 import numpy as np
 
-from codelib.data.dicom_header import Dicom
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.dicom_header import Dicom
+from codelib.imaging.pixels import ImageRejected
 
 _SAME_POSITION_MM = 0.01  # the finest dental voxels are 0.075 mm
 _SPACING_TOLERANCE = 0.1  # of the usual step

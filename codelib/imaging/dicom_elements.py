@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.pixels import ImageRejected
 
 ALLOWED = {
     "ImageType": 0x00080008,

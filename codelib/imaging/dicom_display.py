@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from codelib.data.dicom_codecs import stored_values
-from codelib.data.dicom_header import Dicom, Frame, Window
-from codelib.data.dicom_luts import Lut
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.dicom_codecs import stored_values
+from codelib.imaging.dicom_header import Dicom, Frame, Window
+from codelib.imaging.dicom_luts import Lut
+from codelib.imaging.pixels import ImageRejected
 
 _PERCENTILES = (0.5, 99.5)
 

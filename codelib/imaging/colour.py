@@ -13,8 +13,8 @@ import io
 
 from PIL import Image, ImageCms
 
-from codelib.data.depth import eight_bit
-from codelib.data.picture import DECODER_ERRORS, Box, Raw, whole_box
+from codelib.imaging.depth import eight_bit
+from codelib.imaging.picture import DECODER_ERRORS, Box, Raw, whole_box
 
 _MAX_PROFILE = 8_000_000  # bytes; press profiles have 2 MB
 _UPRIGHT = {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.pixels import ImageRejected
 
 
 def words(value: Any) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from codelib.data.dicom_values import first_item, integers
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.dicom_values import first_item, integers
+from codelib.imaging.pixels import ImageRejected
 
 _MAX_ENTRIES = 65536
 _MAX_DEPTH = 2  # an indirect segment may not lead to another; one more for writers who do

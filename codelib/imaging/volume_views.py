@@ -22,13 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from codelib.data.dicom import guarded
-from codelib.data.dicom_codecs import stored_values
-from codelib.data.dicom_display import modality_values, padded, percentile_range, stretched, windowed
-from codelib.data.dicom_header import Dicom, Window
-from codelib.data.pixels import ImageRejected
-from codelib.data.volume_geometry import Stack
-from codelib.data.volume_settings import VolumeSettings
+from codelib.imaging.dicom import guarded
+from codelib.imaging.dicom_codecs import stored_values
+from codelib.imaging.dicom_display import modality_values, padded, percentile_range, stretched, windowed
+from codelib.imaging.dicom_header import Dicom, Window
+from codelib.imaging.pixels import ImageRejected
+from codelib.imaging.volume_geometry import Stack
+from codelib.imaging.volume_settings import VolumeSettings
 
 _SAMPLE = 2_000_000  # voxels that percentiles are taken of
 _TEETH, _ARCH = 99.0, 97.0  # percentiles of the volume, and of its dental band

@@ -26,9 +26,9 @@ from pydicom import uid
 from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
-from codelib.data.dicom_codestreams import Stream, jpeg_2000_head, jpeg_colours, jpeg_head, require_clean_head
-from codelib.data.dicom_header import Dicom
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.dicom_codestreams import Stream, jpeg_2000_head, jpeg_colours, jpeg_head, require_clean_head
+from codelib.imaging.dicom_header import Dicom
+from codelib.imaging.pixels import ImageRejected
 
 _NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian)
 

@@ -21,8 +21,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, JpegImagePlugin
 
-from codelib.data.picture import DECODER_ERRORS, ImageRejected, Limits, Raw
-from codelib.data.tiff import exif_orientation
+from codelib.imaging.picture import DECODER_ERRORS, ImageRejected, Limits, Raw
+from codelib.imaging.tiff import exif_orientation
 
 _MAX_SCANS = 100  # encoders write about 10; each scan walks all the coefficients: the way to make a small file slow
 _MAX_SEGMENTS = 5_000  # of an ICC profile there may be 255

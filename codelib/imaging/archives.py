@@ -10,8 +10,7 @@ import zipfile
 import zlib
 from collections import Counter
 
-from codelib.data.image_settings import LimitSettings
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.pixels import ImageRejected
 
 ZIP = b"PK\x03\x04"
 OTHER_ARCHIVES = (b"Rar!", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
@@ -21,8 +20,9 @@ _BROKEN = (  # what zipfile and its decompressors answer damaged archives with
 )
 
 
-def members(content: bytes, limits: LimitSettings) -> tuple[zipfile.ZipFile, list[tuple[int, zipfile.ZipInfo]]]:
-    """The archive, and its files: those with the shortest name first, each with a number that counts members of the same name.
+def members(content: bytes, max_files: int, max_bytes: int) -> tuple[zipfile.ZipFile, list[tuple[int, zipfile.ZipInfo]]]:
+    """The archive, and its files (at most ``max_files``, of ``max_bytes`` unpacked): those with the shortest name first, each with a
+    number that counts members of the same name.
 
     Raises ImageRejected: damaged, too_many_files, archive_too_large, empty_archive.
     """
@@ -31,9 +31,9 @@ def members(content: bytes, limits: LimitSettings) -> tuple[zipfile.ZipFile, lis
         found = [info for info in archive.infolist() if not info.filename.endswith("/") and not _is_litter(info.filename)]
     except _BROKEN:
         raise ImageRejected("damaged") from None
-    if len(found) > limits.archive_files:
+    if len(found) > max_files:
         raise ImageRejected("too_many_files")
-    if sum(info.file_size for info in found) > limits.archive_gb * 2**30:
+    if sum(info.file_size for info in found) > max_bytes:
         raise ImageRejected("archive_too_large")
     if not found:
         raise ImageRejected("empty_archive")

@@ -16,11 +16,11 @@ from PIL import Image
 from pydantic import Field
 
 from codelib.core.config import Settings
-from codelib.data.dicom_codecs import require_supported
-from codelib.data.dicom_display import picture
-from codelib.data.dicom_elements import BROKEN, looks_like_dicom, parse, silence_libraries
-from codelib.data.dicom_header import Dicom, Frame, describe
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.dicom_codecs import require_supported
+from codelib.imaging.dicom_display import picture
+from codelib.imaging.dicom_elements import BROKEN, looks_like_dicom, parse, silence_libraries
+from codelib.imaging.dicom_header import Dicom, Frame, describe
+from codelib.imaging.pixels import ImageRejected
 
 __all__ = ["Dicom", "DicomSettings", "Frame", "guarded", "looks_like_dicom", "read", "shown_frames"]
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import pi_heif
 from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from codelib.data.depth import load
-from codelib.data.picture import DECODER_ERRORS, ImageRejected, Limits, Raw
-from codelib.data.tiff import exif_orientation
+from codelib.imaging.depth import load
+from codelib.imaging.picture import DECODER_ERRORS, ImageRejected, Limits, Raw
+from codelib.imaging.tiff import exif_orientation
 
 _MAX_PIECES = 100_000  # chunks, boxes, segments or tile-parts in one file
 _MAX_TILES = 16_384  # of a JPEG 2000: 128 x 128 tiles

@@ -120,7 +120,7 @@ def is_marker(text: str) -> bool:
 
 @cache
 def _markers() -> re.Pattern[str]:
-    lines = (files("codelib.data") / "screen_markers.txt").read_text(encoding="utf-8").splitlines()
+    lines = (files("codelib.imaging") / "screen_markers.txt").read_text(encoding="utf-8").splitlines()
     return re.compile("|".join(f"(?:{line})" for line in lines if line and not line.startswith("#")))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from codelib.data.screen_text import Line
+from codelib.imaging.screen_text import Line
 
 _LONGEST_PX = 448  # reduced to the release's size: the noise of JPEG on a flat panel averages out, a camera's shading stays
 _SAME = 2  # grey values within a 5 x 5 neighbourhood of a flat area

@@ -12,8 +12,8 @@ import math
 
 from PIL import Image
 
-from codelib.data.picture import MAX_PIXELS, Box, ImageRejected, Picture, PixelSettings, whole_box
-from codelib.data.pictures import pictures
+from codelib.imaging.picture import MAX_PIXELS, Box, ImageRejected, Picture, PixelSettings, whole_box
+from codelib.imaging.pictures import pictures
 
 __all__ = ["MAX_PIXELS", "ImageRejected", "Picture", "PixelSettings", "decode", "encode", "fit", "pictures", "wanted_px"]
 

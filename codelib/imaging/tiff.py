@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from PIL import TiffImagePlugin
 
-from codelib.data.depth import load
-from codelib.data.picture import ImageRejected, Limits, Raw
+from codelib.imaging.depth import load
+from codelib.imaging.picture import ImageRejected, Limits, Raw
 
 _MAX_PAGES = 4096
 _MAX_STRIPS = 200_000

@@ -13,10 +13,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from codelib.data.dicom_elements import Elements, Pixels
-from codelib.data.dicom_luts import Lut, lut_of, palette_of
-from codelib.data.dicom_values import first_item, floats, integers, is_sequence, numbers, positive, whole, word, words
-from codelib.data.pixels import ImageRejected
+from codelib.imaging.dicom_elements import Elements, Pixels
+from codelib.imaging.dicom_luts import Lut, lut_of, palette_of
+from codelib.imaging.dicom_values import first_item, floats, integers, is_sequence, numbers, positive, whole, word, words
+from codelib.imaging.pixels import ImageRejected
 
 # PS3.3 C.7.3.1.1.1; what is not listed reads as "OT"
 _MODALITIES = (

@@ -17,12 +17,12 @@ from typing import Generic, TypeVar
 
 from PIL import Image
 
-from codelib.data.dicom import guarded
-from codelib.data.dicom_header import Dicom
-from codelib.data.pixels import ImageRejected
-from codelib.data.volume_geometry import Slice, Stack, stack
-from codelib.data.volume_settings import VolumeSettings
-from codelib.data.volume_views import Voxels, render
+from codelib.imaging.dicom import guarded
+from codelib.imaging.dicom_header import Dicom
+from codelib.imaging.pixels import ImageRejected
+from codelib.imaging.volume_geometry import Slice, Stack, stack
+from codelib.imaging.volume_settings import VolumeSettings
+from codelib.imaging.volume_views import Voxels, render
 
 __all__ = ["Group", "VolumeSettings", "group", "may_be_slice", "views"]
 

@@ -24,8 +24,8 @@ from codelib.core.cli import InputError
 from codelib.core.config import Settings
 
 if TYPE_CHECKING:  # importing OpenCV takes a second: only where a screen runs
-    from codelib.data.screen_faces import FaceFinder
-    from codelib.data.screen_text import Line, TextReader
+    from codelib.imaging.screen_faces import FaceFinder
+    from codelib.imaging.screen_text import Line, TextReader
 
 Box = tuple[float, float, float, float]
 Code = Literal["burned_in_text", "face", "screenshot", "document"]
@@ -91,7 +91,7 @@ class Screens:
 
     def _lines(self, picture: np.ndarray) -> list[Line]:
         if self._reader is None:
-            from codelib.data.screen_text import TextReader
+            from codelib.imaging.screen_text import TextReader
 
             _one_thread()
             self._reader = TextReader(_session, self._detector, self._recogniser)
@@ -114,7 +114,7 @@ class Screens:
         return [Finding("burned_in_text", score, tuple(boxes))]
 
     def _documents(self, picture: np.ndarray, lines: Sequence[Line]) -> list[Finding]:
-        from codelib.data.screen_documents import document_score, flat_share, screenshot_score
+        from codelib.imaging.screen_documents import document_score, flat_share, screenshot_score
 
         boxes = tuple(line.box for line in lines)
         if score := screenshot_score(flat_share(picture), lines):
@@ -125,7 +125,7 @@ class Screens:
 
     def _faces(self, picture: np.ndarray) -> list[Finding]:
         if self._finder is None:
-            from codelib.data.screen_faces import FaceFinder
+            from codelib.imaging.screen_faces import FaceFinder
 
             _one_thread()
             self._finder = FaceFinder(self._centerface)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFile
 
-from codelib.data.picture import DECODER_ERRORS, Limits, Raw
+from codelib.imaging.picture import DECODER_ERRORS, Limits, Raw
 
 _PERCENTILE_SAMPLES = 4_000_000
 _SIXTEEN = re.compile(r"^(RGB|RGBA|RGBX|RGBa|LA);16([BLN])$")  # Pillow's names of 16-bit colour in a file
