@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         start.check_owner(workspace, settings, args.reconfigure)
         start.print_plan(stages, batches, workspace)
         return 0
+    start.check_keys(settings)
     workspace.create()
     with workspace.locked():
         start.check_owner(workspace, settings, args.reconfigure)

@@ -20,6 +20,7 @@ from codelib.contracts import OK
 from codelib.data.annotate import DEFAULT, AnnotateSettings, labels_by_status, published_labels, six_class, teeth_of
 from codelib.data.annotate_context import SEGMENT_END, Segment, segments
 from codelib.data.annotate_terms import Dictionary
+from codelib.data.identifiers import contains_identifier
 
 _DIAGNOSIS = "diagnosis"
 _ITEM_ENDS = "、"
@@ -87,11 +88,18 @@ class Unknown:
                 found.patients.setdefault(words, set()).add(row["patient_id"] or row["checkup_id"])
         return found
 
-    def __add__(self, other: Unknown) -> Unknown:
-        patients = {words: set(who) for words, who in self.patients.items()}
+    def __iadd__(self, other: Unknown) -> Unknown:
+        """In place: what many partitions add up to is never copied."""
+        self.visits.update(other.visits)
         for words, who in other.patients.items():
-            patients.setdefault(words, set()).update(who)
-        return Unknown(self.visits + other.visits, patients)
+            self.patients.setdefault(words, set()).update(who)
+        return self
+
+    def __add__(self, other: Unknown) -> Unknown:
+        total = Unknown()
+        total += self
+        total += other
+        return total
 
     def private(self) -> list[UnknownString]:
         """Every string, the most frequent first. For private/: a rare string may tell of its patient."""
@@ -104,10 +112,15 @@ class Unknown:
         The text is de-identified, but a string of one patient alone may still be what the rules missed; one that several patients
         share, of the length of a diagnosis, names none of them.
         """
-        rows = self.private()
-        shared = [row for row in rows if row.patients >= min_patients and len(row.words) <= _MAX_SHOWN]
-        rest = [row for row in rows if row not in shared]
-        return shared, len(rest), sum(row.visits for row in rest)
+        shared: list[UnknownString] = []
+        others = visits = 0
+        for row in self.private():
+            # a missed name of the staff or the clinic is shared by many patients too
+            if row.patients >= min_patients and len(row.words) <= _MAX_SHOWN and not contains_identifier(row.words):
+                shared.append(row)
+            else:
+                others, visits = others + 1, visits + row.visits
+        return shared, others, visits
 
 
 def unknown_diagnoses(table: pa.Table, settings: AnnotateSettings = DEFAULT) -> list[tuple[str, int]]:

@@ -21,7 +21,7 @@ import openai
 import pyarrow as pa
 
 from codelib.contracts import ANNOTATED, OK
-from codelib.core.cli import InputError, JobFailed
+from codelib.core.cli import InputError
 from codelib.core.store import Store
 from codelib.data.annotate import AnnotateSettings, annotate, disease_row, six_class, teeth_of
 from codelib.data.annotate_lists import Condition
@@ -106,7 +106,7 @@ class SecondPass:
         return pa.Table.from_pylist(rows, schema=ANNOTATED.schema)
 
     def ask(self, strings: Iterable[str]) -> dict[str, tuple[Found, ...]]:
-        """What the model says of each string that may be sent. Raises JobFailed where the server does not answer."""
+        """What the model says of each string that may be sent. Raises InputError where the server does not answer."""
         answers: dict[str, tuple[Found, ...]] = {}
         asked: list[str] = []
         for words in dict.fromkeys(strings):
@@ -145,19 +145,24 @@ class SecondPass:
             raise InputError(
                 f"annotate.second_pass: the server refuses ({error.status_code}); look at base_url, model and {self._settings.key_env}"
             ) from None
-        except openai.APIError as error:  # its message may quote what was sent
-            raise JobFailed(
+        except (openai.APIError, json.JSONDecodeError, AttributeError, TypeError) as error:  # its message may quote what was sent
+            raise InputError(
                 f"annotate.second_pass: no answer from the server ({type(error).__name__}) after {self._settings.max_retries} retries; "
                 "run the same command again, it continues"
             ) from None
-        return (response.choices[0].message.content or "") if response.choices else ""
+        try:
+            return str(response.choices[0].message.content or "")
+        except (AttributeError, IndexError, TypeError):  # an answer of another shape
+            return ""
 
     def _checked(self, words: str, conditions: list[Any]) -> tuple[Found, ...]:
         """The conditions that keep the rules: quoted word for word, of the dictionary, with a status of ours."""
         found = []
         for row in conditions:
             quote, zh, status = (row.get(name) for name in ("quote", "zh", "status")) if isinstance(row, dict) else (None,) * 3
-            if not isinstance(quote, str) or not quote.strip() or zh not in self._conditions or status not in STATUSES:
+            if not (isinstance(quote, str) and isinstance(zh, str) and isinstance(status, str)) or not quote.strip():
+                continue
+            if zh not in self._conditions or status not in STATUSES:
                 continue
             start = words.find(quote)
             if start >= 0:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pyarrow.compute as pc
+
 from codelib import __version__
 from codelib.contracts import OK
 from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
@@ -85,7 +87,10 @@ def write_review_queue(
         for before, after in zip(text, deidentified, strict=True):
             if RESIDUAL in after.counts:
                 review = privacy_review.Review(keyed, privacy_review.answers_of(before, written, workspace.private))
+                after_rows = read_part(after, ["visit_key", "status", "reject_reason"])
+                held = after_rows.filter(pc.equal(after_rows["reject_reason"], RESIDUAL))["visit_key"]
                 table = read_part(before, ok_only=True)
+                table = table.filter(pc.is_in(table["visit_key"], held))
                 yield from review_queue(table, codes_table(_codes_of(before, codes)), settings.deidentify, review)
 
     waiting = privacy_review.write_queue(questions(), workspace.private)

@@ -76,7 +76,8 @@ class _Cleaning:
         self.row, self.calendar, self.review = row, calendar, review
         self.texts = {name: row[name] or "" for name in TEXT_FIELDS}
         self.marked: dict[str, set[Finding]] = defaultdict(set)
-        self.refused = False
+        # a visit that a person refused stays out, also where a later rule suspects nothing in it any more
+        self.refused = any(answer == REJECT for answer, _ in review.answers.get(row["visit_key"], {}).values())
         self.questions: list[_Question] = []
         own = Gazetteer(row["identifiers"])
         self.gazetteer = own.and_names(t[f.start : f.end] for t in self.texts.values() for f in find_person_names(t))

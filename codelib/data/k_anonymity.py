@@ -28,7 +28,7 @@ class KAnonymitySettings(Settings):
     age_band_years: int = Field(5, ge=1, le=100)
     date: Literal["day", "month", "year"] = "month"  # of the released checkup_time: shifted under deidentify.dates=shift
     diagnosis: Literal["class", "conditions"] = "class"  # the six-class label, or all conditions that are present
-    levels: tuple[int, ...] = (2, 3, 5, 10, 20)
+    levels: tuple[int, ...] = Field((2, 3, 5, 10, 20), min_length=1)
 
 
 QUASI_IDENTIFIERS: tuple[tuple[str, ...], ...] = (

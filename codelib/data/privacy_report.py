@@ -14,6 +14,7 @@ import csv
 import html
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -157,6 +158,8 @@ def draw_audit(
     Which visits depends on the workspace's key and ``sample`` alone, so nobody can choose what is looked at. Raises InputError where there is
     nothing to draw from, or where the sample exists: its verdicts must not be overwritten.
     """
+    if not re.fullmatch(r"[\w-]{1,40}", sample):
+        raise InputError("--sample: letters, digits, _ and -, at most 40; it names the files of the sample")
     page, verdicts = f"{AUDIT}/{sample}.html", f"{AUDIT}/{sample}.csv"
     if private.exists(verdicts):
         raise InputError(

@@ -6,9 +6,12 @@ private/workspace.json   the settings of the last finished run: a mapping and a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from codelib.core.config import differences
 from codelib.core.stage import Work, is_finished, pending
@@ -23,6 +26,7 @@ from codelib.data.times import parse_time
 from codelib.data.vault import Secret
 
 _FILE = "workspace.json"
+_LONGEST_LINE = 200  # of a difference between settings: a clinic's own list may stand in one
 _LISTERS = 16  # batches listed at once: hides the latency of a network disk
 
 
@@ -101,6 +105,15 @@ def _mine(settings: DatasetSettings) -> dict[str, object]:
     return {name: value for name, value in settings.fingerprint().items() if name != "exclude"}
 
 
+def _before(private: Store) -> dict[str, object]:
+    """The settings of the last finished run, those that are new since at their defaults."""
+    written: dict[str, object] = private.read_json(_FILE)
+    try:
+        return _mine(DatasetSettings.model_validate(written))
+    except ValidationError:  # a setting that is no more
+        return written
+
+
 def check_owner(workspace: Workspace, settings: DatasetSettings, reconfigure: bool) -> None:
     """Raises ValueError where the workspace's private room is another one, or its last finished run had other settings."""
     public, private = workspace.public, workspace.private
@@ -112,11 +125,28 @@ def check_owner(workspace: Workspace, settings: DatasetSettings, reconfigure: bo
                 "name the right one with --private-room: another key would give every patient another code"
             )
     if private.exists(_FILE) and not reconfigure:
-        changed = differences(private.read_json(_FILE), _mine(settings))
+        changed = [
+            line if len(line) < _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …"
+            for line in differences(_before(private), _mine(settings))
+        ]
         if changed:
             raise ValueError(
                 f"--workspace {public.root} was made with other settings ({'; '.join(changed[:4])}); use another workspace, "
                 "the same settings, or --reconfigure to redo what depends on them here"
+            )
+
+
+def check_keys(settings: DatasetSettings) -> None:
+    """Raises ValueError where a server is to be asked whose key is in no environment: said before the work, not after the images."""
+    second = settings.annotate.second_pass
+    asked = (
+        ("translate", settings.translate.engine, settings.translate.key_env),
+        ("annotate.second_pass", second.engine, second.key_env),
+    )
+    for place, engine, variable in asked:
+        if engine == "openai" and not os.environ.get(variable):
+            raise ValueError(
+                f"{place}.engine=openai: the environment variable {variable} is not set; put the server's key into it"
             )
 
 
@@ -127,6 +157,9 @@ def take(workspace: Workspace, release: Store) -> None:
     workspace.public.commit_json(_FILE, {"key_check": Secret(workspace.private).load().text("check", "")})
     workspace.private.delete("errors")
     workspace.private.delete("inspect")
+    for name in workspace.private.names("audit"):
+        if name.endswith(".html"):  # the records as written; the verdicts beside it stay
+            workspace.private.delete(name)
     workspace.private.sweep()
     release.sweep()
 

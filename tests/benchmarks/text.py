@@ -8,9 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import text_privacy
+from tests.benchmarks import text_diagnoses, text_privacy, text_teeth
 
-SECTIONS: dict[str, Callable[[], None]] = {"privacy": text_privacy.main}
+SECTIONS: dict[str, Callable[[], None]] = {
+    "teeth": text_teeth.section,
+    "privacy": text_privacy.main,
+    "diagnoses": text_diagnoses.section,
+}
 
 
 def main(names: list[str]) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from codelib.contracts import ANNOTATED, BILINGUAL, TEXT_FIELDS
-from codelib.core.cli import InputError, JobFailed
+from codelib.core.cli import InputError
 from codelib.core.store import Store
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.annotate_report import unknown_diagnoses
@@ -154,7 +154,7 @@ def test_a_babbling_model_changes_nothing(server: Server, tmp_path: Path) -> Non
 def test_a_server_that_fails_or_refuses_says_so_without_the_text(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(JobFailed, match="InternalServerError") as failed:
+    with pytest.raises(InputError, match="InternalServerError") as failed:
         second(server, tmp_path, model="broken", max_retries=0)(table("牙齿蛀了个洞"))
     assert "蛀" not in str(failed.value)
     monkeypatch.setenv("SECOND_PASS_KEY", "wrong")
