@@ -5,7 +5,7 @@
     python -m jobs.inspect --workspace DIR stage annotated
     python -m jobs.inspect --workspace DIR audit 50 [--sample NAME]
     python -m jobs.inspect --workspace DIR rejections [images:truncated] [--private]
-    python -m jobs.inspect text "左上6深龋，患者张伟" [--names 张伟,李娜] [--field diagnosis]
+    python -m jobs.inspect text "左上6深龋，患者周岩" [--names 周岩,何静] [--field diagnosis]
 
 `text` needs no workspace: it prints as JSON what each text stage makes of a sentence. --private also shows what stands before
 de-identification: only where you may see it, and never in a shared log.

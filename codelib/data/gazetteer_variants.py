@@ -1,8 +1,8 @@
 """A name, a number or an address as it is likely to be written again: (class, regular expression) of each variant.
 
     周岩            -> 周岩 · 周 岩 · 周医生 · 小岩 · 阿岩 · Zhou Yan · YAN ZHOU · Y. Zhou
-    0512-65271234   -> 0512 6527 1234 · 65271234
-    苏州市姑苏区平江路128号 -> 姑苏区平江路128号 · 平江路128号 · 平江路
+    0571-85123407   -> 0571 8512 3407 · 85123407
+    杭州市上城区清波街56号 -> 上城区清波街56号 · 清波街56号 · 清波街
 
 A column is not trusted to hold what its name says: blanks, 无, a department or an amount of money never become a term, because a term is removed
 wherever it stands. The expressions are for text that is folded and simplified.

@@ -1,6 +1,6 @@
 """Addresses, and names of hospitals and clinics: found at their last words, then walked to the left to where they begin.
 
-家住苏州市姑苏区平江路128号，       曾在|苏州美奥|口腔门诊部 ── 我院, 外院, 当地医院 and 上级医院 have no name of their own
+家住杭州市上城区清波街56号，       曾在|苏州美奥|口腔门诊部 ── 我院, 外院, 当地医院 and 上级医院 have no name of their own
 """
 
 from __future__ import annotations
