@@ -7,10 +7,9 @@ Run the same command again after a kill, a full disk or new visits in the export
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from codelib.core.cli import Parser, run_job
+from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.stage import Part, Work, run
@@ -121,4 +120,4 @@ def each(parts: Sequence[Part]) -> list[Work]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))
