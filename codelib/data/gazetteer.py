@@ -1,9 +1,8 @@
 """The visit's own identifiers, in every way they are likely to be written again in its text.
 
     identifiers of the row ─ terms (cleaned, checked) ─┬─ pattern of variants     find()      replaced
-                                                       ├─ squeezed forms          hidden()    what still shows once blanks, dots,
-                                                       │                                      case and width are taken away
-                                                       └─ a name cell that cannot be read     unclear: the visit is held back
+                                                       └─ squeezed forms          hidden()    what still shows once blanks, dots,
+                                                                                              case and width are taken away
 A column is not trusted to hold what its name says: blanks, 无, a department or an amount of money never become a term, because
 a term is removed wherever it stands. A name that is also a word of records (高强, 田) counts only where a name can stand.
 """
@@ -20,6 +19,7 @@ from codelib.data.gazetteer_variants import (
     CHINESE,
     CLASS_OF,
     DOUBT,
+    NAMED,
     NICK,
     digits_of,
     is_named,
@@ -35,6 +35,7 @@ from codelib.data.person_names_lists import CJK, allowed_at, allowed_words, simp
 Terms = tuple[tuple[str, str], ...]  # (kind, value), as in contracts.IDENTIFIER
 
 _NUMERALS = dict(zip("〇零一二三四五六七八九幺两", "0012345678912", strict=True))
+_STAFF = ("staff", NAMED["staff"])
 _CJK_WORD = re.compile(rf"[{CJK}]+")
 
 
@@ -70,8 +71,16 @@ def _squeezed_terms(terms: Terms) -> tuple[tuple[str, str, bool], ...]:
     return tuple(sorted(squeezed))
 
 
+def is_name_cell(kind: str, value: str) -> bool:
+    """A cell that is read for names: of a column of patients or staff, or a patient's number without a digit."""
+    return kind in ("name", "staff") or (kind == "patient_id" and not digits_of(value))
+
+
 def _whole_names(kind: str, value: str) -> list[str]:
-    if kind in ("name", "staff") or (kind == "patient_id" and not digits_of(value)):
+    if kind in NAMED.values():
+        whole = re.sub(r"\s+", "", value)
+        return [whole] if CHINESE.fullmatch(whole) and usable(whole) else []
+    if is_name_cell(kind, value):
         return [name for name in read_name_cell(value).chinese if usable(name)]
     squeezed = re.sub(r"\s+", "", value)
     return [squeezed] if kind == "other" and CHINESE.fullmatch(squeezed) and is_named(squeezed) else []
@@ -121,8 +130,8 @@ class Gazetteer:
 
     def __init__(self, identifiers: Iterable[dict[str, str]] | None) -> None:
         rows = [(row["kind"] or "other", row["value"] or "") for row in identifiers or ()]
-        self._staff: Terms = tuple(sorted({row for row in rows if row[0] == "staff"}))
-        self._own: Terms = tuple(sorted({row for row in rows if row[0] != "staff"}))
+        self._staff: Terms = tuple(sorted({row for row in rows if row[0] in _STAFF}))
+        self._own: Terms = tuple(sorted({row for row in rows if row[0] not in _STAFF}))
 
     def and_names(self, names: Iterable[str]) -> Gazetteer:
         """The same and the whole names that a role gave away in one of the visit's fields: they may stand bare in another."""
@@ -134,13 +143,6 @@ class Gazetteer:
 
     def _each(self) -> Sequence[Terms]:
         return [terms for terms in (self._own, self._staff) if terms]
-
-    @property
-    def unclear(self) -> bool:
-        """A name cell has what looks like a name, and none could be read from it: nobody knows what to remove."""
-        cells = [value for kind, value in (*self._own, *self._staff) if kind in ("name", "staff")]
-        cells += [value for kind, value in self._own if kind == "patient_id" and not digits_of(value)]
-        return any(read_name_cell(value).unclear for value in cells)
 
     def _matches(self, text: str) -> Iterator[Finding]:
         folded = fold(text)

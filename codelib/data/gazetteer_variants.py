@@ -18,7 +18,7 @@ from itertools import islice, product
 from pypinyin import Style, pinyin
 
 from codelib.data.identifiers import contains_identifier, fold
-from codelib.data.name_cells import EMPTY, TITLE, could_be_a_name, read_name_cell
+from codelib.data.name_cells import DOTS, EMPTY, TITLE, could_be_a_name, read_name_cell
 from codelib.data.person_names_foreign import foreign_length
 from codelib.data.person_names_lists import CJK, allowed_words, simplify, surname_length
 
@@ -30,6 +30,8 @@ _PLACE = re.compile(r".*?(?:省|自治区|市|区|县|街道|镇|乡)(?=.)")
 _ROAD = re.compile(rf"[{CJK}]{{2,8}}(?:路|街|大道|巷|弄|小区|花园|公寓|新村|家园|苑|村|大厦)")
 _DATE = re.compile(r"((?:19|20)\d{2})\s*[-./年]\s*(\d{1,2})\s*[-./月]\s*(\d{1,2})\s*日?(?:[ T]0?0:00(?::00)?)?")
 BY_ROLE = "by role"
+NAMED = {"name": "named patient", "staff": "named person"}
+"""Kinds of a word that a person called a name: it is taken as it is, however little it looks like one."""
 NICK = "nickname"  # checked against the words around it, then NAME
 DOUBT = "doubt"  # found by hidden(): not replaced, held back
 CLASS_OF = {"phone": "PHONE", "id_number": "ID", "other": "RECORD_NO", "patient_id": "RECORD_NO"}
@@ -302,6 +304,21 @@ def _name_cell_variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
             yield from _number_variants("other", re.sub(rf"[{CJK}]", "", number), 6)
 
 
+def _named_variants(name: str, nicknames: bool) -> Iterator[tuple[str, str]]:
+    """A word of the everyday language or one character stays doubtful: it would be removed wherever it stands."""
+    name = DOTS.sub("·", name)
+    if CHINESE.fullmatch(squeezed := re.sub(r"\s+", "", name)) and usable(squeezed):
+        yield from _name_variants(squeezed, nicknames)
+        yield from _dotted_parts(squeezed)
+    elif re.fullmatch(r"[A-Za-z][A-Za-z'.\- ,]*[A-Za-z.]", name):
+        yield from _latin_variants([word for word in re.split(r"[ ,.]+", name) if word])
+    elif CHINESE.fullmatch(squeezed) or len(squeezed) < 2:
+        yield from _doubtful_variants(squeezed)
+    else:
+        yield "NAME", re.escape(name)
+        yield from _name_cell_variants("name" if nicknames else "staff", name)
+
+
 def variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
     value = simplify(fold(value).text).strip()
     if not value or EMPTY.fullmatch(value):
@@ -309,6 +326,8 @@ def variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
     if kind == BY_ROLE:
         if usable(value):
             yield "NAME", re.escape(value)
+    elif kind in NAMED.values():
+        yield from _named_variants(value, kind == NAMED["name"])
     elif kind in ("name", "staff"):
         yield from _name_cell_variants(kind, value)
     elif kind == "patient_id":

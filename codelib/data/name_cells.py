@@ -28,9 +28,16 @@ _LABEL = re.compile(
     r"(?:患者|患儿|病人|客户|医生|医师)?(?:姓名|名字|名称|签名)\s*[:：]?|(?:患者|患儿|病人|客户)(?=[\s:：])[\s:：]*|^(?:患者|患儿|病人)(?=.{2})|(?<!.)[新老](?:客户|患者)"
     r"|(?<![A-Za-z])(?:S?VIP|vip|Mrs?|MRS?|Ms|MS|Miss|Dr|DR|Prof|[Nn]ame|NAME)(?![A-Za-z])[.:：]?"
 )
-_DOTS = re.compile(r"[•・‧∙●]")
+DOTS = re.compile(r"[•・‧∙●]")
 _CHINESE_RUN = re.compile(rf"[{CJK}·]+")
 _LATIN_RUN = re.compile(r"[A-Za-z][A-Za-z'.\-]*(?:[ ,]{1,2}[A-Za-z][A-Za-z'.\-]*){0,4}")
+# letters that are neither Chinese nor Latin: a name of another script is looked for as it is written
+_OTHER_RUN = re.compile(rf"[^\W\d_A-Za-z{CJK}]{{2,}}")
+_KIN = re.compile(
+    r"[的之]?(?:妈妈|母亲|父亲|爸爸|妻子|丈夫|爱人|儿子|女儿|爷爷|奶奶|外公|外婆|姐姐|妹妹|哥哥|弟弟|家属|家长|同事|朋友|好友|同学)的?"
+    rf"|的(?:妈|爸|妻|夫|友)|(?<=[{CJK}]{{2}})之[父母妻夫子女友]|会员卡?|[老新]客户|介绍人?|推荐人?|转诊|带教|代诉"
+)
+_DEPARTMENT = re.compile(rf"[{CJK}]{{1,10}}(?:科|部|中心|组|室|专家|医院|门诊|前台)(?=[{CJK}]{{2,4}}$)")
 _SEX = ("男", "女", "男性", "女性", "男童", "女童")
 
 
@@ -62,7 +69,10 @@ def _joined(cell: str) -> str:
 
 
 def _divided(run: str) -> list[str]:
-    """周岩和李娜 -> 周岩, 李娜; 王和平 stays."""
+    """周岩和李娜, 周岩妈妈李娜 -> 周岩, 李娜; 王和平 stays."""
+    parts = [part for part in _KIN.split(run) if part]
+    if parts != [run]:
+        return [name for part in parts for name in _divided(part)]
     for at in range(2, len(run) - 2):
         if run[at] in "和与及" and surname_length(run, 0) and surname_length(run, at + 1) and at <= 4:
             return [run[:at], *_divided(run[at + 1 :])]
@@ -70,8 +80,11 @@ def _divided(run: str) -> list[str]:
 
 
 def _stripped(run: str) -> str:
-    """Words of records off both ends while a whole name remains: 周岩复诊, 复诊周岩."""
+    """Words of records off both ends while a whole name remains: 周岩复诊, 复诊周岩, 正畸科周岩."""
     words = allowed_words()
+    department = _DEPARTMENT.match(run)
+    if department and 0 < surname_length(run, department.end()) < len(run) - department.end():
+        return run[department.end() :]
     for size in (4, 3, 2):
         rest = run[:-size]
         if run[-size:] in words and len(rest) > surname_length(rest, 0) > 0:
@@ -89,6 +102,13 @@ def _head(run: str) -> str:
     return head if surname_length(head, 0) and surname_length(head, 0) < len(head) <= 4 and head not in allowed_words() else ""
 
 
+def _tail(run: str) -> str:
+    """A whole name behind the last character that no given name has: 口腔科专家|陈思远."""
+    cut = next((i for i in range(len(run), 0, -1) if run[i - 1] in NOT_GIVEN), 0)
+    tail = run[cut:]
+    return tail if cut and 0 < surname_length(tail, 0) < len(tail) <= 4 and tail not in allowed_words() else ""
+
+
 def _class_of(run: str) -> Iterator[tuple[str, str]]:
     """(names | doubtful | unclear, word) of one run; nothing for what is plainly no name."""
     family = surname_length(run, 0)
@@ -102,10 +122,13 @@ def _class_of(run: str) -> Iterator[tuple[str, str]]:
     elif foreign_length(run, 0) == len(run):
         yield "names", run
     elif len(run) > 4:
-        head = _head(run)
-        if head and len(head) < len(run):
-            yield "names", head
-        elif not any(char in NOT_GIVEN for char in run):
+        parts = [part for part in (_head(run), _tail(run), run[: foreign_length(run, 0)]) if part and len(part) < len(run)]
+        yield from (("names", part) for part in dict.fromkeys(parts))
+        if 0 < len(run) - foreign_length(run, 0) <= 2 < foreign_length(run, 0):
+            yield "names", run  # a syllable that is on no list: 阿不都热西提|江
+        if parts:
+            return
+        if not any(char in NOT_GIVEN for char in run):
             yield "unclear", run
     elif could_be_a_name(run):
         yield "names", run
@@ -130,7 +153,7 @@ def read_name_cell(value: str) -> NameCell:
     >>> read_name_cell("VIP周岩 Zhou Yan").chinese
     ('周岩',)
     """
-    cell = _DOTS.sub("·", simplify(fold(value).text)).strip()
+    cell = DOTS.sub("·", simplify(fold(value).text)).strip()
     if EMPTY.fullmatch(cell):
         return NameCell()
     cell = _joined(TITLE.sub(" ", _LABEL.sub(" ", cell)).strip())
@@ -139,7 +162,8 @@ def read_name_cell(value: str) -> NameCell:
     for run in runs:
         for kind, word in _class_of(run if "·" in run else _stripped(run)):
             found[kind].append(word)
-    surnamed = [name for name in found["names"] if surname_length(name, 0) or foreign_length(name, 0)]
+    found["names"] += _OTHER_RUN.findall(cell)
+    surnamed = [name for name in found["names"] if surname_length(name, 0) or foreign_length(name, 0) or _OTHER_RUN.match(name)]
     latin = [(kind, words) for kind, words in _latin_names(cell) if not EMPTY.fullmatch(" ".join(words))]
     names = tuple(words for kind, words in latin if kind == "names")
     chinese = tuple(dict.fromkeys(surnamed or found["names"]))

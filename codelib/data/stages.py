@@ -118,7 +118,7 @@ class Stages:
         )
         self.deidentified = Stage(
             "deidentified",
-            2,
+            3,
             DEIDENTIFIED,
             partial(_deidentify, secret, settings.deidentify),
             settings=group["deidentify"],
@@ -197,9 +197,9 @@ def _teeth(settings: TeethSettings, table: pa.Table, extra: dict[str, Any] | Non
 def _deidentify(
     secret: Secret, settings: DeidentifySettings, table: pa.Table, extra: list[list[Any]] | dict[str, Any]
 ) -> pa.Table:
-    """extra: the codes; where a person answered questions about visits of the partition, {codes, answers}."""
-    codes, answers = (extra["codes"], extra["answers"]) if isinstance(extra, dict) else (extra, {})
-    return deidentify(table, codes_table(codes), settings, Review(secret.load(), answers))
+    """extra: the codes; where a person answered questions that concern visits of the partition, {codes, answers, cells}."""
+    codes, answers, cells = (extra["codes"], extra["answers"], extra["cells"]) if isinstance(extra, dict) else (extra, {}, {})
+    return deidentify(table, codes_table(codes), settings, Review(secret.load(), answers, cells))
 
 
 def codes_table(rows: list[list[Any]]) -> pa.Table:
