@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         start.check_owner(workspace, settings, args.reconfigure)
         with connect(args.num_cpus):
             start.take(workspace, stages.release_store)
+            stages.hand_over_lists()
             if args.retry:
                 image_review.retry(workspace.private, TRANSIENT)
             totals = dataset(stages, batches, workspace, settings)
@@ -99,7 +100,7 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     codes = build.assign_codes(visits, workspace)
     answered = build.read_privacy_answers(records, text, written, decisions, settings, workspace)
     deidentified = run(stages.deidentified, build.with_codes(text, codes, answered), public, private)
-    waiting, stale = build.write_review_queue(text, deidentified, codes, written, answered, settings, workspace)
+    waiting, stale = build.write_review_queue(stages, text, deidentified, codes, written, answered, settings, workspace)
     build.translate(stages, deidentified, settings, workspace)
     bilingual = run(stages.bilingual, each(deidentified), public, private)
     annotated = run(stages.annotated, each(bilingual), public, private)

@@ -92,6 +92,7 @@ def read_privacy_answers(
 
 
 def write_review_queue(
+    stages: Stages,
     text: Sequence[Part],
     deidentified: Sequence[Part],
     codes: Codes,
@@ -113,7 +114,8 @@ def write_review_queue(
                 table = read_part(before, ok_only=True)
                 table = table.filter(pc.is_in(table["visit_key"], pa.array({*held, *given.visits}, pa.string())))
                 review = privacy_review.Review(keyed, given.visits, given.cells)
-                for asked in look_again(table, codes_table(_codes_of(before, codes)), settings.deidentify, review):
+                coded = codes_table(_codes_of(before, codes))
+                for asked in look_again(table, coded, settings.deidentify, review, stages.lists):
                     yield from asked.questions
                     if asked.visit_key in given.visits:
                         met[asked.visit_key] = asked.met

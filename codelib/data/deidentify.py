@@ -18,14 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from pydantic import model_validator
 
 from codelib.contracts import DEIDENTIFIED, OK, TEXT_FIELDS, rejected
 from codelib.core.config import Settings
+from codelib.data import clinic_names
+from codelib.data.clinic_names import NO_LISTS, ClinicLists
 from codelib.data.dates_in_text import Mode, shift_time
-from codelib.data.deidentify_clean import OLDEST_AGE, Calendar, Cleaned, clean
+from codelib.data.deidentify_clean import OLDEST_AGE, Calendar, Cleaned, clean, find_names
 from codelib.data.gazetteer import Gazetteer, is_name_cell
 from codelib.data.gazetteer_variants import NAMED
-from codelib.data.identifiers import Finding, find_person_names
+from codelib.data.identifiers import Finding
 from codelib.data.name_cells import read_name_cell
 from codelib.data.privacy_review import IDENTIFIER, KEEP, NAME_COLUMN, REJECT, Answer, Review
 
@@ -36,6 +39,23 @@ _EXCERPT_CHARS = 20
 class DeidentifySettings(Settings):
     dates: Mode = "shift"
     """shift: checkup_time and the dates in the text move by the patient's own offset; year: only the year stays."""
+    names_file: str | None = None
+    """The clinic's list of names that are looked for in every visit: a .csv with a column name, or a .txt with one a line."""
+    words_file: str | None = None
+    """The clinic's list of words that look like names and are none: a .csv with a column word, or a .txt with one a line."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> DeidentifySettings:
+        self.lists()
+        return self
+
+    def lists(self) -> ClinicLists:
+        """Read anew at each call, on the driver. Raises ValueError with file, line and way out."""
+        return clinic_names.read(self.names_file, self.words_file)
+
+    def stage_settings(self, lists_key: str) -> dict[str, Any]:
+        """What the stage's work depends on. ``lists_key``: `ClinicLists.key`; the manifest is public, and a path would say nothing."""
+        return {"dates": self.dates} | ({"lists": lists_key} if lists_key else {})
 
 
 @dataclass(frozen=True)
@@ -76,13 +96,13 @@ def _codes_by_visit(table: pa.Table, codes: pa.Table) -> dict[str, dict[str, Any
 class _Cells:
     """The identifiers of a visit, its name cells as a person read them."""
 
-    def __init__(self, identifiers: Sequence[dict[str, str]], review: Review) -> None:
+    def __init__(self, identifiers: Sequence[dict[str, str]], review: Review, lists: ClinicLists) -> None:
         self.rows: list[dict[str, str]] = []
         self.unread: dict[str, None] = {}  # cells that look like a name and tell none: nobody knows what to remove
         self.refused = False
         for one in identifiers:
             kind, value = one["kind"] or "other", one["value"] or ""
-            if is_name_cell(kind, value):
+            if is_name_cell(kind, value) and not lists.explains(value.strip(), 0, len(value.strip())):
                 self._read(kind, value, review)
             self.rows.append(one)
 
@@ -100,17 +120,17 @@ class _Cells:
 class _Cleaning:
     """A visit's fields, cleaned again for as long as a person's answers mark more of them."""
 
-    def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review) -> None:
-        self.row, self.calendar, self.review = row, calendar, review
+    def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review, lists: ClinicLists) -> None:
+        self.row, self.calendar, self.review, self.lists = row, calendar, review, lists
         self.texts = {name: row[name] or "" for name in TEXT_FIELDS}
         self.marked: dict[str, set[Finding]] = defaultdict(set)
         self.answers, self.met = review.of_visit(row["visit_key"]), set[str]()
-        cells = _Cells(row["identifiers"] or (), review)
+        cells = _Cells(row["identifiers"] or (), review, lists)
         # a visit that a person refused stays out, also where a later rule suspects nothing in it any more
         self.refused = cells.refused or any(answer.answer == REJECT for answer in self.answers.values())
         self.questions: list[_Question] = []
-        own = Gazetteer(cells.rows)
-        self.gazetteer = own.and_names(t[f.start : f.end] for t in self.texts.values() for f in find_person_names(t))
+        own = Gazetteer(cells.rows, lists.listed)
+        self.gazetteer = own.and_names(t[f.start : f.end] for t in self.texts.values() for f in find_names(t, lists))
         self._clean()
         if self._mark_what_stale_answers_call_identifiers():
             self._clean()
@@ -123,7 +143,8 @@ class _Cleaning:
             names = [self.texts[name][f.start : f.end] for name, found in self.marked.items() for f in found if f.cls == "NAME"]
             gazetteer = self.gazetteer.and_names(names) if names else self.gazetteer
             self.fields = {
-                name: clean(text, gazetteer, self.calendar, sorted(self.marked[name])) for name, text in self.texts.items()
+                name: clean(text, gazetteer, self.calendar, sorted(self.marked[name]), self.lists)
+                for name, text in self.texts.items()
             }
             more = self._take_answers()
 
@@ -161,14 +182,17 @@ class _Cleaning:
         return new
 
 
-def _visits(table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review) -> Iterator[_Visit]:
+def _visits(
+    table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review, lists: ClinicLists
+) -> Iterator[_Visit]:
+    assert lists or not (settings.names_file or settings.words_file), "the clinic's lists did not arrive"
     known = _codes_by_visit(table, codes)
     for row in table.to_pylist():
         if row["status"] != OK:
             continue
         code = known[row["visit_key"]]
         checkup_time, day = shift_time(row["checkup_time"], settings.dates, code["date_shift_days"])
-        done = _Cleaning(row, Calendar(settings.dates, day, code["date_shift_days"]), review)
+        done = _Cleaning(row, Calendar(settings.dates, day, code["date_shift_days"]), review, lists)
         yield _Visit(row, code, checkup_time, done.fields, done.questions, done.refused, frozenset(done.met))
 
 
@@ -205,21 +229,32 @@ def _released(visit: _Visit) -> dict[str, Any]:
 _NO_REVIEW = Review()
 
 
-def deidentify(table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review = _NO_REVIEW) -> pa.Table:
+def deidentify(
+    table: pa.Table,
+    codes: pa.Table,
+    settings: DeidentifySettings,
+    review: Review = _NO_REVIEW,
+    lists: ClinicLists = NO_LISTS,
+) -> pa.Table:
     """TEXT -> DEIDENTIFIED. ``codes``: visit_key, checkup_id, patient_id, date_shift_days, one row for each ok visit at least.
+    ``lists``: what the files of ``settings`` hold.
 
     Rows that were rejected before have no code and no checkup_id: they are counted in the ledger already and do not go on.
     """
     return pa.Table.from_pylist(
-        [_released(visit) for visit in _visits(table, codes, settings, review)], schema=DEIDENTIFIED.schema
+        [_released(visit) for visit in _visits(table, codes, settings, review, lists)], schema=DEIDENTIFIED.schema
     )
 
 
 def review_queue(
-    table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review = _NO_REVIEW
+    table: pa.Table,
+    codes: pa.Table,
+    settings: DeidentifySettings,
+    review: Review = _NO_REVIEW,
+    lists: ClinicLists = NO_LISTS,
 ) -> Iterator[dict[str, str]]:
     """The open questions of each visit that is held back, in the columns of privacy_review.QUEUE_HEADER. PRIVATE: excerpts of the text."""
-    for asked in look_again(table, codes, settings, review):
+    for asked in look_again(table, codes, settings, review, lists):
         yield from asked.questions
 
 
@@ -232,9 +267,15 @@ class Asked:
     met: frozenset[str]
 
 
-def look_again(table: pa.Table, codes: pa.Table, settings: DeidentifySettings, review: Review = _NO_REVIEW) -> Iterator[Asked]:
+def look_again(
+    table: pa.Table,
+    codes: pa.Table,
+    settings: DeidentifySettings,
+    review: Review = _NO_REVIEW,
+    lists: ClinicLists = NO_LISTS,
+) -> Iterator[Asked]:
     """The visits of a table as their questions and answers stand now."""
-    for visit in _visits(table, codes, settings, review):
+    for visit in _visits(table, codes, settings, review, lists):
         questions = [] if visit.refused else [_asked(visit, question) for question in visit.questions]
         yield Asked(visit.row["visit_key"], questions, visit.met)
 

@@ -18,13 +18,15 @@ from itertools import islice, product
 from pypinyin import Style, pinyin
 
 from codelib.data.identifiers import contains_identifier, fold
-from codelib.data.name_cells import DOTS, EMPTY, TITLE, could_be_a_name, read_name_cell
+from codelib.data.name_cells import EMPTY, TITLE, could_be_a_name, read_name_cell
 from codelib.data.person_names_foreign import foreign_length
+from codelib.data.person_names_likelihood import likelihoods
 from codelib.data.person_names_lists import CJK, allowed_words, simplify, surname_length
 
 _TITLES = "(?=副?主任|[医醫](?![院学學理疗療保嘱用源务药藥治护護])|[护護](?![理肤膚板齿齒牙髓膝颈])|大夫|老师|先生|女士|小姐|院长|教授|主治)"
 _WORDY_SURNAMES = frozenset("于和时全明应平冷从有能解查计都相须空红后权单双曾常易连成向由经支管关包方左高安余金万")
 _FUNCTION_SURNAMES = frozenset("于和时从向由经与及应有能都查")  # 患者向医生咨询, 和医生沟通
+TITLE_FOLLOWS = re.compile(_TITLES)
 CHINESE = re.compile(rf"[{CJK}·]{{2,12}}")
 _PLACE = re.compile(r".*?(?:省|自治区|市|区|县|街道|镇|乡)(?=.)")
 _ROAD = re.compile(rf"[{CJK}]{{2,8}}(?:路|街|大道|巷|弄|小区|花园|公寓|新村|家园|苑|村|大厦)")
@@ -32,6 +34,8 @@ _DATE = re.compile(r"((?:19|20)\d{2})\s*[-./年]\s*(\d{1,2})\s*[-./月]\s*(\d{1,
 BY_ROLE = "by role"
 NAMED = {"name": "named patient", "staff": "named person"}
 """Kinds of a word that a person called a name: it is taken as it is, however little it looks like one."""
+LISTED, INITIALS, TITLED = "listed name", "initials", "titled surname"
+"""A name of the clinic's list; capitals that are one's initials; a surname that counts before a title."""
 NICK = "nickname"  # checked against the words around it, then NAME
 DOUBT = "doubt"  # found by hidden(): not replaced, held back
 CLASS_OF = {"phone": "PHONE", "id_number": "ID", "other": "RECORD_NO", "patient_id": "RECORD_NO"}
@@ -48,9 +52,9 @@ _SAYS = (
     r"|陪同|[,，]\s?[男女])"
 )
 # capitals of records that are no one's initials
-_ABBREVIATIONS = re.compile(
+ABBREVIATIONS = re.compile(
     r"PD|BOP|CT|CBCT|MB|DB|ML|DL|BP|HR|RCT|SRP|TMJ|TMD|GI|ZOE|MTA|LA|RPD|FPD|PFM|IV|IM|PO|BW|PA|OPG|CAL|AL|GBR|GTR|ISQ|WL|OHI|XM|SM|DM|HBV|HIV|RPR|BU"
-    r"|LI|UR|UL|LR|LL|AD|BC|DD|QD|BID|TID|PRN|CR|NB|FM|CM|MM"
+    r"|LI|UR|UL|LR|LL|AD|BC|DD|QD|QID|QN|BID|TID|PRN|SOS|AM|PM|EG|IE|CR|NB|FM|CM|MM"
 )
 _NO_UNIT = r"(?!\d|\.\d|\s?(?:mm|cm|ml|mg|kg|g|U|u|IU|元|万|年|月|Hz|kV|%|°|/))"
 _AFTER_SMALL_NUMBER = r"(?=$|[\s,，。;；:：)）](?!\d)|诉|自|主诉|述|来|复诊|要求|号(?!牙))"
@@ -69,6 +73,11 @@ def usable(word: str) -> bool:
     return len(word) >= 2 and not EMPTY.fullmatch(word) and word not in allowed_words() and len(set(word)) > (len(word) < 2)
 
 
+def is_word(word: str) -> bool:
+    """A word of the language or of records: 立新, 高峰. Such a name of a long list would be taken out of texts that name nobody."""
+    return word in likelihoods().word
+
+
 def readings(name: str) -> Iterator[tuple[str, ...]]:
     """Readings of a name, syllable by syllable; ü also as v and u."""
     readings = pinyin(name, style=Style.NORMAL, heteronym=True, errors="ignore")
@@ -76,7 +85,7 @@ def readings(name: str) -> Iterator[tuple[str, ...]]:
     yield from islice(product(*wider), 8)
 
 
-def _name_variants(name: str, nicknames: bool) -> Iterator[tuple[str, str]]:
+def _name_variants(name: str, nicknames: bool, listed: bool = False) -> Iterator[tuple[str, str]]:
     """(class, regex) of a Chinese name: whole, parted by a blank or a sign, given name alone, with a title, nicknames, pinyin."""
     family = surname_length(name, 0)
     if not family or family == len(name):
@@ -91,7 +100,7 @@ def _name_variants(name: str, nicknames: bool) -> Iterator[tuple[str, str]]:
     if usable(name):
         parted = r"(?:\s{0,2}|[,，.·・、_\-/*])" if name[0] not in _WORDY_SURNAMES else r"\s{0,2}"
         yield "NAME", r"\s{0,2}".join(map(re.escape, name[:family])) + parted + r"\s{0,2}".join(map(re.escape, given))
-    if len(given) >= 2 and usable(given):
+    if len(given) >= 2 and usable(given) and not (listed and is_word(given)):
         yield "NAME", re.escape(given)
     yield from _titled_surname(name[:family])
     if nicknames:
@@ -117,18 +126,21 @@ def _pinyin_variants(first: str, rest: Sequence[str]) -> Iterator[tuple[str, str
     if not rest or len(first) + len("".join(rest)) < 4:
         return
     gap, inner = r"[1-5]?[\s\-_.,·]{0,2}", r"[1-5]?[\s\-']?"
-    letters = rf"(?:{first}{gap}{inner.join(rest)}|{inner.join(rest)}{gap}{first})"
+    letters = rf"(?:{first}{gap}{inner.join(rest)}|{inner.join(rest)}{gap}{first})(?:(?<=[A-Za-z])[1-5](?![\d.]))?"
     yield "NAME", rf"(?<![A-Za-z])(?i:{letters})(?![A-Za-z])"
     if len(rest) >= 2 and len("".join(rest)) >= 6:
         yield "NAME", rf"(?<![A-Za-z])(?i:{inner.join(rest)})(?![A-Za-z])"
-    capitals = (first[0] + "".join(syllable[0] for syllable in rest)).upper()
-    if len(capitals) >= 2:
-        yield "NAME", rf"(?<![A-Za-z.])(?i:{'[.]'.join(capitals)})\.?(?![A-Za-z])"
-        if not _ABBREVIATIONS.fullmatch(capitals):
-            yield "NAME", rf"(?:{_CLAUSE}|{_CALLED}){capitals}{_SAYS}"
+    yield from _initials_variants((first[0] + "".join(syllable[0] for syllable in rest)).upper())
     initials = r"[.\s\-]{0,2}".join(syllable[0].upper() for syllable in rest)
     family = f"(?:{first.title()}|{first.upper()})"
     yield "NAME", rf"(?<![A-Za-z])(?:{family}[\s,]{{1,2}}{initials}\.?|{initials}[.\s]{{1,2}}{family})(?![A-Za-z])"
+
+
+def _initials_variants(capitals: str) -> Iterator[tuple[str, str]]:
+    """Z.Y. anywhere, ZY where someone speaks; p.o. and b.i.d. are no one's."""
+    if len(capitals) >= 2 and not ABBREVIATIONS.fullmatch(capitals):
+        yield "NAME", rf"(?<![A-Za-z.])(?i:{'[.]'.join(capitals)})\.?(?![A-Za-z])"
+        yield "NAME", rf"(?:{_CLAUSE}|{_CALLED}){capitals}{_SAYS}"
 
 
 def _latin_variants(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -304,11 +316,10 @@ def _name_cell_variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
             yield from _number_variants("other", re.sub(rf"[{CJK}]", "", number), 6)
 
 
-def _named_variants(name: str, nicknames: bool) -> Iterator[tuple[str, str]]:
+def _named_variants(name: str, nicknames: bool, listed: bool = False) -> Iterator[tuple[str, str]]:
     """A word of the everyday language or one character stays doubtful: it would be removed wherever it stands."""
-    name = DOTS.sub("·", name)
-    if CHINESE.fullmatch(squeezed := re.sub(r"\s+", "", name)) and usable(squeezed):
-        yield from _name_variants(squeezed, nicknames)
+    if CHINESE.fullmatch(squeezed := re.sub(r"\s+", "", name)) and usable(squeezed) and not (listed and is_word(squeezed)):
+        yield from _name_variants(squeezed, nicknames, listed)
         yield from _dotted_parts(squeezed)
     elif re.fullmatch(r"[A-Za-z][A-Za-z'.\- ,]*[A-Za-z.]", name):
         yield from _latin_variants([word for word in re.split(r"[ ,.]+", name) if word])
@@ -328,6 +339,12 @@ def variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
             yield "NAME", re.escape(value)
     elif kind in NAMED.values():
         yield from _named_variants(value, kind == NAMED["name"])
+    elif kind == LISTED:
+        yield from _named_variants(value, nicknames=False, listed=True)
+    elif kind == INITIALS:
+        yield from _initials_variants(value)
+    elif kind == TITLED:
+        yield from _titled_surname(value)
     elif kind in ("name", "staff"):
         yield from _name_cell_variants(kind, value)
     elif kind == "patient_id":

@@ -14,6 +14,7 @@ BARRIER = "\ue000"
 
 _INVISIBLE = frozenset("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u180e" + "".join(map(chr, range(0x300, 0x370))))
 _DASHES = frozenset("‐‑‒–—―−－")
+_DOTS = frozenset("•・‧∙●")  # what is typed for the dot of a name: 买买提•艾力
 
 
 @dataclass(frozen=True, order=True)
@@ -40,6 +41,8 @@ def _plain(char: str) -> str:
         return "-" if char == "－" else chr(code - 0xFEE0)
     if char in _DASHES:
         return "-"
+    if char in _DOTS:
+        return "·"
     if char in "\u3000\u00a0\t":
         return " "
     if 0xC0 <= code <= 0x24F:

@@ -28,7 +28,6 @@ _LABEL = re.compile(
     r"(?:患者|患儿|病人|客户|医生|医师)?(?:姓名|名字|名称|签名)\s*[:：]?|(?:患者|患儿|病人|客户)(?=[\s:：])[\s:：]*|^(?:患者|患儿|病人)(?=.{2})|(?<!.)[新老](?:客户|患者)"
     r"|(?<![A-Za-z])(?:S?VIP|vip|Mrs?|MRS?|Ms|MS|Miss|Dr|DR|Prof|[Nn]ame|NAME)(?![A-Za-z])[.:：]?"
 )
-DOTS = re.compile(r"[•・‧∙●]")
 _CHINESE_RUN = re.compile(rf"[{CJK}·]+")
 _LATIN_RUN = re.compile(r"[A-Za-z][A-Za-z'.\-]*(?:[ ,]{1,2}[A-Za-z][A-Za-z'.\-]*){0,4}")
 # letters that are neither Chinese nor Latin: a name of another script is looked for as it is written
@@ -153,7 +152,7 @@ def read_name_cell(value: str) -> NameCell:
     >>> read_name_cell("VIP周岩 Zhou Yan").chinese
     ('周岩',)
     """
-    cell = DOTS.sub("·", simplify(fold(value).text)).strip()
+    cell = simplify(fold(value).text).strip()
     if EMPTY.fullmatch(cell):
         return NameCell()
     cell = _joined(TITLE.sub(" ", _LABEL.sub(" ", cell)).strip())

@@ -759,3 +759,9 @@ def test_real_export_releases_its_visits_and_none_of_its_identifiers() -> None:
 def test_names_of_a_cell(cell: str, names: set[str]) -> None:
     read = read_name_cell(cell)
     assert ({name.lower() for name in read.chinese}, read.unclear) == (names, False)
+
+
+@pytest.mark.parametrize("dot", "·•・‧∙●")
+def test_every_dot_of_a_name_is_one_and_stops_nothing(dot: str) -> None:
+    out, _ = run(row("a", remarks=f"陪同者买买提{dot}艾力，已知情"), row("b", remarks=f"主诉{dot}牙痛{dot}叩痛"))
+    assert [r["remarks"] for r in out] == ["陪同者[NAME]，已知情", f"主诉{dot}牙痛{dot}叩痛"]
