@@ -15,22 +15,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from codelib.data.gazetteer_listed import ListedNames, Terms
+from codelib.data.gazetteer_numbers import CLASS_OF, digits_of, pieces_of, usable
 from codelib.data.gazetteer_variants import (
     BY_ROLE,
     CHINESE,
-    CLASS_OF,
     DOUBT,
     INITIALS,
     LISTED,
     NAMED,
     NICK,
     TITLED,
-    digits_of,
     is_named,
     is_word,
-    pieces_of,
     readings,
-    usable,
     variants,
 )
 from codelib.data.identifiers import BARRIER, Finding, fold

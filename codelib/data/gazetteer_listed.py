@@ -74,7 +74,9 @@ def _keys(name: str) -> Iterator[tuple[str, tuple[str, str]]]:
     given = name[family:]
     if not family or family == len(name) or "·" in name:
         yield plain, term
-        yield from ((squeezed(part), term) for part in name.split("·") if len(part) >= 2)
+        for part in name.split("·") if "·" in name else ():
+            yield squeezed(part), term
+            yield from (("".join(syllables), term) for syllables in readings(part) if len("".join(syllables)) >= 6)
     elif len(given) >= 2 and not is_word(given):
         yield squeezed(given), term
     else:
@@ -104,4 +106,6 @@ def _latin_keys(name: str, term: tuple[str, str]) -> Iterator[tuple[str, tuple[s
     if len(words) >= 2:
         yield words[0][:1] + words[-1], term
         yield words[-1] + words[0][:1], term
-        yield from ((word, term) for word in words if len(word) >= _SHORTEST_PINYIN)
+        yield from (("".join(part), term) for part in (words[1:], words[:-1]) if len(words) > 2)
+    parts = [squeezed(word) for word in re.split(r"[ ,.\-]+", name) if word]
+    yield from ((word, term) for word in parts if len(word) >= _SHORTEST_PINYIN)

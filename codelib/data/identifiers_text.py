@@ -45,8 +45,8 @@ def _plain(char: str) -> str:
         return "·"
     if char in "\u3000\u00a0\t":
         return " "
-    if 0xC0 <= code <= 0x24F:
-        return unicodedata.normalize("NFD", char)[0]  # Zhāng -> Zhang
+    if 0xC0 <= code <= 0x24F or 0x1E00 <= code <= 0x1EFF:
+        return unicodedata.normalize("NFD", char)[0]  # Zhāng -> Zhang, Nguyễn -> Nguyen
     if code > 127 and unicodedata.decimal(char, None) is not None:
         return str(unicodedata.decimal(char))
     return char

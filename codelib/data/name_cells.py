@@ -18,7 +18,7 @@ from codelib.data.person_names_foreign import foreign_length
 from codelib.data.person_names_lists import CJK, NOT_GIVEN, allowed_words, simplify, surname_length
 
 EMPTY = re.compile(
-    r"(?:[\s/\\\-—.。,，*×xX_?？#无無暂未知不详空否有是男女]|匿名|保密|同上|未填写?|待补充?|待定|测试|null|none|nan|n/?a)*",
+    r"(?:[\s/\\\-—.。,，*×xX_?？#无無暂未知不详空否有是男女]|匿名|保密|同上|未填写?|待补充?|待定|测试|test|null|none|nan|n/?a)*",
     re.IGNORECASE,
 )
 TITLE = re.compile(
@@ -30,6 +30,12 @@ _LABEL = re.compile(
 )
 _CHINESE_RUN = re.compile(rf"[{CJK}·]+")
 _LATIN_RUN = re.compile(r"[A-Za-z][A-Za-z'.\-]*(?:[ ,]{1,2}[A-Za-z][A-Za-z'.\-]*){0,4}")
+# what stands in columns of staff and referrers where nobody is meant
+_NOBODY = re.compile(
+    "前台|咨询师?|客服|导诊|助[手理]|实习生?|护士站|收费处?|药房|影像|综合|其[他它]|[外本]院|门诊|急诊|员工|家属|本人|朋友|同事|亲友|会员"
+    "|网络|网上|电话|微信|公众号|美团|(?:大众)?点评|抖音|小红书|百度|官网|老带新|自来|路过|转介绍|自然到店"
+)
+_ALSO = re.compile(rf"(?:小名|乳名|昵称|曾用名|原名|别名|又名)[\s:：为是叫]{{0,3}}([{CJK}]{{2,4}})")
 # letters that are neither Chinese nor Latin: a name of another script is looked for as it is written
 _OTHER_RUN = re.compile(rf"[^\W\d_A-Za-z{CJK}]{{2,}}")
 _KIN = re.compile(
@@ -113,6 +119,8 @@ def _class_of(run: str) -> Iterator[tuple[str, str]]:
     family = surname_length(run, 0)
     if "·" in run:
         yield "names", run.strip("·")
+    elif _NOBODY.fullmatch(run):
+        return
     elif len(run) == 1:
         yield "doubtful", run
     elif run in allowed_words():
@@ -155,6 +163,7 @@ def read_name_cell(value: str) -> NameCell:
     cell = simplify(fold(value).text).strip()
     if EMPTY.fullmatch(cell):
         return NameCell()
+    also, cell = _ALSO.findall(cell), _ALSO.sub(" ", cell)
     cell = _joined(TITLE.sub(" ", _LABEL.sub(" ", cell)).strip())
     runs = [part for run in _CHINESE_RUN.findall(cell) if run not in _SEX and run.strip("·") for part in _divided(run)]
     found: dict[str, list[str]] = {"names": [], "doubtful": [], "unclear": []}
@@ -165,6 +174,6 @@ def read_name_cell(value: str) -> NameCell:
     surnamed = [name for name in found["names"] if surname_length(name, 0) or foreign_length(name, 0) or _OTHER_RUN.match(name)]
     latin = [(kind, words) for kind, words in _latin_names(cell) if not EMPTY.fullmatch(" ".join(words))]
     names = tuple(words for kind, words in latin if kind == "names")
-    chinese = tuple(dict.fromkeys(surnamed or found["names"]))
+    chinese = tuple(dict.fromkeys([*(surnamed or found["names"]), *also]))
     doubtful = [] if chinese else found["doubtful"] + ["".join(words) for kind, words in latin if kind == "doubtful"]
     return NameCell(chinese, names, tuple(dict.fromkeys(doubtful)), bool(found["unclear"]) and not chinese and not names)
