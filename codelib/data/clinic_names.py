@@ -32,9 +32,9 @@ _NAME = re.compile(r"[^\W\d_](?:[^\W\d_]|[·.'\- ]){0,38}[^\W\d_]\.?")
 _WORD = re.compile(rf"(?=.*[{CJK}A-Za-z])[^,，;；、|\t]{{2,}}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClinicLists:
-    """Both lists as the stage uses them; empty where the clinic has none."""
+    """Both lists as the stage uses them; empty where the clinic has none. Never printed."""
 
     names: tuple[str, ...] = ()
     words: frozenset[str] = frozenset()  # folded and simplified

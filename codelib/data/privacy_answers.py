@@ -46,9 +46,9 @@ NO_CELL_WORDS = "its words do not stand in the cell"
 NO_VISIT, NO_CELL = "it names no visit of this export", "no name column of this export holds its cell"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WrittenAnswer:
-    """A line of the person's file."""
+    """A line of the person's file. Never printed: ``words`` and ``marked`` are identifiers."""
 
     line: int
     answer: str
