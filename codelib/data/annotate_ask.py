@@ -164,7 +164,7 @@ class _Asker:
         questions, cache = Questions(self.annotate), AnswerCache(self.cache)
         tables = ((read_part(part, COLUMNS), only) for part, only in zip(parts, wanted, strict=True))
         counts = asyncio.run(ask(self.settings, questions, cache, self.books, tables, len(parts)))
-        for part in parts[: extra["waiting"]]:
+        for part in parts:
             if part.drop:
                 _note_outdated(part, questions, cache)
         return pa.Table.from_pylist([counts], schema=TRANSLATIONS.schema)

@@ -198,8 +198,11 @@ def read_audit(private: Store) -> Lines:
 
 
 def standing(lines: Lines, annotated: Part, keyed: Keyed) -> dict[str, str]:
-    """checkup_id -> verdict, of the visits of a partition whose text is still the one that was judged."""
-    verdicts = {}
+    """checkup_id -> verdict, of the visits of a partition whose text is still the one that was judged. A partition without a judged visit is
+    not read whole."""
+    verdicts: dict[str, str] = {}
+    if lines.keys().isdisjoint(read_part(annotated, ["checkup_id", "visit_key"])["checkup_id"].to_pylist()):
+        return verdicts
     for row in read_part(annotated, ["checkup_id", "visit_key", *_RELEASED, "status"], ok_only=True).to_pylist():
         if found := lines.get(row["checkup_id"]):
             key = text_key(row, keyed)

@@ -126,8 +126,8 @@ def with_decisions(
         candidates.append(
             [Candidate(r["checkup_id"], r["patient_id"], r["six_class"], counts.get(r["visit_key"], 0)) for r in rows]
         )
-        if any(c.num_images and c.checkup_id in lines for c in candidates[-1]):
-            there = {c.checkup_id for c in candidates[-1] if c.num_images}
+        there = {c.checkup_id for c in candidates[-1] if c.num_images}
+        if not there.isdisjoint(lines):
             verdicts |= {c: verdict for c, verdict in audit.standing(lines, visits, keyed).items() if c in there}
     previous = _previous(settings, workspace.public)
     decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, previous)

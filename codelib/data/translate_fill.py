@@ -123,7 +123,7 @@ class _Filler:
                 yield _only(read_part(part, COLUMNS), frozenset(keys), self.settings)
 
         counts = fill(self.settings, cache, tables, len(parts))
-        for part in whole:
+        for part in parts:  # those with an open text too: an answer has them made again
             if part.drop:
                 _note_outdated(part, self.settings, cache)
         return counts

@@ -125,6 +125,17 @@ def test_rows_of_changed_visits_are_not_asked_for(server, tmp_path: Path) -> Non
     assert server.stats()["delivered"] == {A: 1, B: 1}
 
 
+def test_an_answer_comes_for_a_partition_with_a_changed_visit_whose_answers_were_pruned(server, tmp_path: Path) -> None:
+    server.control(poison=[B])
+    run, part = Run(server, tmp_path), deidentified(Store(str(tmp_path)), A, B)
+    run(part)
+    run.cache.store.delete(run.cache._name(key_of(run.options, A)))
+    server.control()
+    rows, is_made_again = run(Part(part.key, part.stage, part.root, part.rows, part.counts, ("v0",)))
+    assert is_made_again and checks(rows[1]) == []
+    assert server.stats()["delivered"] == {B: 1}
+
+
 # pruning
 
 
