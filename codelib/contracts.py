@@ -252,7 +252,7 @@ BILINGUAL = Contract(
 
 ANNOTATED = Contract(
     "annotated",
-    2,
+    3,
     ("checkup_id",),
     pa.schema(
         [
@@ -260,6 +260,7 @@ ANNOTATED = Contract(
             ("translations", pa.list_(TRANSLATION)),
             ("diseases", pa.list_(DISEASE)),
             ("six_class", pa.string()),  # set when exactly one of the six classes is present
+            ("unanswered", pa.list_(pa.string())),  # of the second pass: cache keys of the strings that its server failed on
             *_STATUS,
         ]
     ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,18 +16,15 @@ from codelib.contracts import OK
 from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import (
-    annotate_report,
+    audit,
     card,
     contact_sheet,
     image_review,
-    k_anonymity,
     ledger,
     privacy_answers,
     privacy_report,
     privacy_review,
     teeth_review,
-    translate_fill,
-    translate_plan,
 )
 from codelib.data import release as layout
 from codelib.data.deidentify import RESIDUAL, look_again
@@ -128,27 +123,6 @@ def write_review_queue(
     return waiting, notes
 
 
-def write_privacy_report(
-    deidentified: Sequence[Part],
-    annotated: Sequence[Part],
-    waiting: Counter[str],
-    written: privacy_answers.Written,
-    notes: Sequence[str],
-    settings: DatasetSettings,
-    workspace: Workspace,
-) -> None:
-    """privacy.json (public: counts) and private/reports/privacy.txt. ``notes``: of stale answers, a headline and a line for each."""
-    removed = privacy_report.count_removed(deidentified)
-    answers = Counter(line.answer for lines in written.values() for line in lines.values())
-    table = k_anonymity.measure(annotated, settings.k_anonymity).table()
-    public = privacy_report.public_report(removed, waiting, answers, table, privacy_report.read_audit(workspace.private))
-    public["answers_that_fit_nothing"] = len(notes[1:])
-    workspace.public.commit_json(privacy_report.PUBLIC_FILE, public)
-    text = privacy_report.private_report(public, removed, workspace.private)
-    if notes:
-        workspace.private.commit(privacy_report.PRIVATE_FILE, (text + "\n" + "\n".join(notes) + "\n").encode())
-
-
 def write_image_queue(
     records: Sequence[Part],
     images: Sequence[Part],
@@ -168,44 +142,17 @@ def write_image_queue(
         )
 
 
-def translate(stages: Stages, deidentified: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
-    """Ask the server for what the bilingual partitions still to be made need; nothing where the engine is offline."""
-    if settings.translate.engine != "openai":
-        return
-    work = [Work((part,), ship_drop=True) for part in deidentified]
-    needed = translate_fill.waiting(stages.bilingual, work, workspace.public)
-    if needed:
-        with translate_plan.shown(workspace.public):
-            run(stages.translations, translate_fill.translations_work(needed), workspace.public, workspace.private)
-
-
-def write_diagnosis_report(annotated: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
-    """diagnoses.json (public: strings that several patients share, counts) and private/queue/unknown-diagnoses.csv (every string)."""
-    unknown, compared = annotate_report.Unknown(), annotate_report.Comparison()
-    for part in annotated:
-        table = read_part(part)
-        unknown += annotate_report.Unknown.of(table, settings.annotate)
-        compared += annotate_report.Comparison.of(table, settings.annotate)
-    shared, others, visits = unknown.public()
-    report = {
-        "unknown": [{"words": row.words, "visits": row.visits} for row in shared],
-        "unknown_others": {"strings": others, "visits": visits},
-        "labels": compared.lines(),
-    }
-    workspace.public.commit_json("diagnoses.json", report)
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(
-        [("words", "visits", "patients"), *((row.words, row.visits, row.patients) for row in unknown.private())]
-    )
-    workspace.private.commit("queue/unknown-diagnoses.csv", out.getvalue().encode())
-
-
 # split
 
 
-def with_decisions(annotated: Sequence[Part], images: Sequence[Part], settings: DatasetSettings, public: Store) -> list[Work]:
-    """Decide the split on the driver, from keys and counts."""
+def with_decisions(
+    annotated: Sequence[Part], images: Sequence[Part], lines: audit.Lines, settings: DatasetSettings, workspace: Workspace
+) -> tuple[list[Work], dict[str, str]]:
+    """Decide the split on the driver, from keys and counts; and hold back what leaks. Also returns checkup_id -> verdict of the audit, of
+    the visits with an image whose text is still the one that a person judged; only their partitions are read whole."""
+    keyed = Secret(workspace.private).load()
     candidates: list[list[Candidate]] = []
+    verdicts: dict[str, str] = {}
     for visits, pictures in zip(annotated, images, strict=True):
         counts: dict[str, int] = {}
         for key in read_part(pictures, ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist():
@@ -215,12 +162,18 @@ def with_decisions(annotated: Sequence[Part], images: Sequence[Part], settings: 
         candidates.append(
             [Candidate(r["checkup_id"], r["patient_id"], r["six_class"], counts.get(r["visit_key"], 0)) for r in rows]
         )
-    decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, _previous(settings, public))
+        there = {c.checkup_id for c in candidates[-1] if c.num_images}
+        if not there.isdisjoint(lines):
+            verdicts |= {c: verdict for c, verdict in audit.standing(lines, visits, keyed).items() if c in there}
+    previous = _previous(settings, workspace.public)
+    decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, previous)
     work = []
     for visits, pictures, rows in zip(annotated, images, candidates, strict=True):
         extra = {c.checkup_id: [decisions[c.checkup_id].split, decisions[c.checkup_id].why] for c in rows if c.num_images}
+        for checkup_id, found in extra.items():
+            found += [audit.LEAK] if verdicts.get(checkup_id) == "leak" else []
         work.append(Work((visits, pictures), extra))
-    return work
+    return work, verdicts
 
 
 def _previous(settings: DatasetSettings, public: Store) -> dict[str, Decision]:
@@ -293,8 +246,8 @@ def _is_released(store: Store, private: Store, made_of: str) -> bool:
 _CALLED = {"visit": "visits", "image": "image files", "image_part": "parts of image files"}
 
 
-def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
-    """What was built, what was rejected and why, and what to look at next."""
+def print_summary(totals: Totals, told: Sequence[str], workspace: Workspace, store: Store) -> None:
+    """What was built, what was rejected and why, and what to look at next. ``told``: what the servers that were asked did."""
     print(f"\nReleased {totals.of('visit', True)} visits with {totals.num_images} images: {store.root}")
     for kind in ("visit", "image", "image_part"):
         rejects = {reason: n for (k, reason), n in sorted(totals.counts.items()) if k == kind and reason != OK}
@@ -311,6 +264,12 @@ def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
     print(
         f"{waiting} pictures wait for a person's eye; look at all of it: {workspace.private.root}/{contact_sheet.FILE} (private)"
     )
-    if line := translate_plan.summary(workspace.public):
+    leaking = totals.counts["visit", audit.LEAK]
+    if leaking:
+        print(
+            f"{leaking} visits are held back, since a person found that they leak; change their text (an answer, a name column, a term "
+            f"list) or their verdict: {workspace.private.root}/{audit.AUDIT} (private)"
+        )
+    for line in told:
         print(line)
     print(f"Look at one: python -m jobs.inspect --workspace {workspace.public.root} visit CHECKUP_ID   (codelib {__version__})")

@@ -7,6 +7,7 @@ from typing import Any
 
 from codelib import __version__
 from codelib.contracts import ANNOTATED, CONVERSATIONS, IMAGES, OK, SIX_CLASSES, SPLIT
+from codelib.data.annotate_second import identity
 from codelib.data.ledger import Totals
 from codelib.data.settings import DatasetSettings
 
@@ -14,8 +15,12 @@ from codelib.data.settings import DatasetSettings
 def release_settings(settings: DatasetSettings) -> dict[str, Any]:
     """The settings that a reader of the release may know."""
     group = settings.fingerprint()
-    known = {name: group[name] for name in ("seed", "images", "split", "sharegpt", "annotate")}
-    return known | {"dates": group["deidentify"]["dates"], "translation": settings.translate.engine}
+    known = {name: group[name] for name in ("seed", "images", "split", "sharegpt")}
+    return known | {
+        "annotate": identity(settings.annotate),
+        "dates": group["deidentify"]["dates"],
+        "translation": settings.translate.engine,
+    }
 
 
 def manifest(settings: DatasetSettings, totals: Totals, content: str) -> dict[str, Any]:

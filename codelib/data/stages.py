@@ -4,6 +4,7 @@
                       │          └───────────────────────┘              │
                       └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
        private rooms: ingest, records, images, hashes, duplicates, chosen, text
+       beside them: translations, second_answers (asking), asked, pruned (what answers are for), counted, joined, totals (reports)
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -27,15 +28,16 @@ from codelib.contracts import (
     RECORDS,
     SPLIT,
     TEXT,
+    TEXT_FIELDS,
 )
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_second, clinic_names, teeth_review
-from codelib.data.annotate import AnnotateSettings, annotate
+from codelib.data import annotate_ask, annotate_second, clinic_names, teeth_review
+from codelib.data.annotate_second import Annotator, Questions
+from codelib.data.answer_prune import prune_stage
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
-from codelib.data.identifiers import contains_identifier
 from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
@@ -46,10 +48,14 @@ from codelib.data.settings import DatasetSettings
 from codelib.data.sharegpt import make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
+from codelib.data.tallies import counting_stages
 from codelib.data.teeth import TeethSettings, normalise_teeth
-from codelib.data.translate import AnswerCache, make_bilingual
+from codelib.data.translate import AnswerCache, asked, make_bilingual
 from codelib.data.translate_cache import FOLDER as ANSWERS
+from codelib.data.translate_cache import SECOND_PASS
 from codelib.data.translate_fill import translations_stage
+from codelib.data.translate_prompt import prompt_digest
+from codelib.data.unanswered import ASKED
 from codelib.data.vault import Secret
 
 _CODES = pa.schema(
@@ -120,8 +126,8 @@ class Stages:
         self._secret, self._deidentify_settings = secret, settings.deidentify
         self.deidentified = self._deidentified()
         # the server is asked by one task, for the whole cluster; what it answered is then read by as many workers as there are
-        self.translate_settings = settings.translate
-        self.translations = translations_stage(settings.translate, workspace.public)
+        asks = settings.translate.engine == "openai"
+        self.translations = translations_stage(settings.translate, workspace.public) if asks else None
         self.bilingual = Stage(
             "bilingual",
             2,
@@ -131,17 +137,40 @@ class Stages:
             conserve="checkup_id",
             unit="visits",
         )
-        asks_a_server = settings.annotate.second_pass.engine != "none"
+        second = settings.annotate.second_pass.engine != "none"
+        self.second_answers = (
+            annotate_ask.answers_stage(settings.annotate, settings.translate, workspace.public) if second else None
+        )
+        kept = AnswerCache(Store(f"{workspace.public.root}/{SECOND_PASS}"))
         self.annotated = Stage(
             "annotated",
-            2,
+            3,
             ANNOTATED,
-            None if asks_a_server else partial(annotate, settings=settings.annotate),
-            make=partial(_annotator, settings.annotate, workspace.public) if asks_a_server else None,
+            Annotator(settings.annotate, kept),
             settings=annotate_second.identity(settings.annotate),
             conserve="checkup_id",
             unit="visits",
         )
+        # which answers of servers all of this hangs on
+        self.asked = Stage(
+            "asked",
+            1,
+            ASKED,
+            partial(asked, settings=settings.translate),
+            settings={"model": settings.translate.model, "prompt": prompt_digest()},
+            columns=(("checkup_id", "visit_key", *(f"{name}_cn" for name in TEXT_FIELDS), "translations", "status"),),
+            unit="texts",
+        )
+        self.asked_second = Stage(
+            "asked_second",
+            1,
+            ASKED,
+            partial(annotate_second.asked, questions=Questions(settings.annotate)),
+            settings=annotate_second.identity(settings.annotate),
+            columns=(("checkup_id", "visit_key", "diagnosis_cn", "teeth", "unanswered", "status"),),
+            unit="strings",
+        )
+        self.pruned = prune_stage(workspace.public)
         self.split = Stage(
             "split",
             1,
@@ -160,6 +189,7 @@ class Stages:
             settings={"seed": settings.seed, **group["sharegpt"]},
             unit="conversations",
         )
+        self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
         self.assemble = Stage("lines", 1, LINES, assemble, unit="lines")
         self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
@@ -186,7 +216,7 @@ class Stages:
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
-        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
+        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.counted, self.totals, self.conversations)
         release = (self.publish, self.assemble, self.shards)
         return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
 
@@ -218,8 +248,3 @@ def _deidentify(
 
 def codes_table(rows: list[list[Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(_CODES.names, row, strict=True)) for row in rows], schema=_CODES)
-
-
-def _annotator(settings: AnnotateSettings, public: Store) -> Any:
-    cache = annotate_second.FileCache(Store(f"{public.root}/cache/second_pass"))
-    return annotate_second.make_annotator(settings, cache, contains_identifier)
