@@ -80,17 +80,17 @@ def _inputs(number: int, store: Store) -> tuple[Part, Part]:
 
 
 def _one(root: str, number: int) -> tuple[int, float]:
-    """Samples of one partition, and the seconds that they took; the inputs are made outside of the clock."""
+    """Samples of one partition, and the CPU seconds that they took; the inputs are made outside of the clock."""
     store = Store(root)
     parts = _inputs(number, store)
-    start = time.perf_counter()
+    start = time.process_time()
     tables = [
         read_part(part, columns, ok_only=True) for part, columns in zip(parts, (ANNOTATED_COLUMNS, SPLIT_COLUMNS), strict=True)
     ]
     made = make_conversations(*tables, SETTINGS, 0)
     check(_STAGE, tables, made)
     store.commit_table(f"stages/conversations/{number:06d}.parquet", made)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     for part in parts:
         store.delete(part.name)
     return made.num_rows, seconds
@@ -102,15 +102,15 @@ def _peak(_: int) -> tuple[int, int]:
 
 
 def measure(visits: int) -> Measured:
-    """Seconds are those of the busier half of the workers: their sum over their number, and the counting."""
+    """Seconds are CPU time, which other work on the machine stretches less: that of the workers over their number, and the counting."""
     numbers = range(visits // PARTITION)
     with tempfile.TemporaryDirectory() as place:
         with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
             results = list(pool.map(_one, [place] * len(numbers), numbers, chunksize=8))
             peaks = dict(pool.map(_peak, range(4 * WORKERS)))
-        start = time.perf_counter()
+        start = time.process_time()
         counts = count_samples([Part(f"{n:06d}", "conversations", place, 0, {}) for n in numbers])
-        counting = time.perf_counter() - start
+        counting = time.process_time() - start
         shutil.rmtree(Path(place) / "stages")
     samples = sum(rows for rows, _ in results)
     assert samples == sum(count["samples"] for count in counts.values())
