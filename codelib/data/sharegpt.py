@@ -47,6 +47,7 @@ ANNOTATED_COLUMNS = (
     *(name for field in _TEXT for name in (field, f"{field}_cn")),
 )
 SPLIT_COLUMNS = ("checkup_id", "split", "photographs", "radiographs", "status")
+_ROWS_HELD = 10_000  # as Python objects; copies and languages make many of a visit
 MAX_COPIES = 20  # no task has fewer training templates, so copies differ in their question
 
 
@@ -84,12 +85,16 @@ def make_conversations(
     that name the label."""
     terms = labels.dictionary()
     places = {row["checkup_id"]: row for row in split.select(SPLIT_COLUMNS).to_pylist()}
+    made = [CONVERSATIONS.schema.empty_table()]
     rows: list[dict[str, Any]] = []
     for visit in _visits(annotated):
         place = places.get(visit["checkup_id"])
         if place is not None and place["split"] != "excluded":
             rows += _samples(visit, place, settings, seed, _names_label(visit, terms))
-    return pa.Table.from_pylist(rows, schema=CONVERSATIONS.schema)
+        if len(rows) >= _ROWS_HELD:
+            made.append(pa.Table.from_pylist(rows, schema=CONVERSATIONS.schema))
+            rows = []
+    return pa.concat_tables([*made, pa.Table.from_pylist(rows, schema=CONVERSATIONS.schema)])
 
 
 def _visits(annotated: pa.Table) -> Iterator[dict[str, Any]]:
