@@ -28,6 +28,6 @@ def subset(key: str, groups: tuple[list[str], ...], share: float, limit: int | N
     orders = [shuffled(f"{key}/subset", group) for group in groups if group]
     total = sum(map(len, orders))
     number = min(max(1, ceil(share * total)), limit or total, total)
-    first = [order[0] for order in orders]
+    first = shuffled(f"{key}/first", (order[0] for order in orders))
     rest = shuffled(f"{key}/rest", (name for order in orders for name in order[1:]))
     return set([*first, *rest][:number])

@@ -117,7 +117,7 @@ def validation_patients(patients: Iterable[str], fraction: float, seed: int) -> 
 
 
 def make_plan(measured: list[Measured], settings: TrainSettings) -> Plan:
-    """Split by patient, as the release says or else drawn here. Raises ValueError where nothing is left to train on."""
+    """Split by patient. Raises ValueError where nothing is left to train on."""
     fit = [one for one in measured if one.reason is None]
     rejected = tuple(one for one in measured if one.reason is not None)
     if not fit:
@@ -126,12 +126,9 @@ def make_plan(measured: list[Measured], settings: TrainSettings) -> Plan:
             f"all {len(rejected)} samples are unfit, the first {first.conversation.sample_id}: {first.reason} {first.detail}; "
             "check the dataset's Images folder, or raise cut_off or lower max_pixels"
         )
-    if any(one.conversation.split == "validation" for one in fit):  # the release has drawn its own, by patient
-        held = {one.conversation.sample_id for one in fit if one.conversation.split == "validation"}
-    else:
-        patients = validation_patients((one.conversation.patient for one in fit), settings.validation_fraction, settings.seed)
-        held = {one.conversation.sample_id for one in fit if one.conversation.patient in patients}
-    training = tuple(one for one in fit if one.conversation.sample_id not in held)
-    if not training:
-        raise ValueError(f"the {len(fit)} samples that are fit are all of the validation split; check why the others are not")
-    return Plan(training, tuple(one for one in fit if one.conversation.sample_id in held), rejected)
+    held = validation_patients((one.conversation.patient for one in fit), settings.validation_fraction, settings.seed)
+    return Plan(
+        tuple(one for one in fit if one.conversation.patient not in held),
+        tuple(one for one in fit if one.conversation.patient in held),
+        rejected,
+    )

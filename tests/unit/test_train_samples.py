@@ -100,24 +100,6 @@ def test_no_patient_stands_on_both_sides(tmp_path: Path, encoder: Encoder) -> No
     assert len(sides[1]) == 2
 
 
-def test_the_releases_own_validation_split_is_taken(tmp_path: Path, encoder: Encoder) -> None:
-    folder = make_release(tmp_path / "r", visits=20)
-    rows = json.loads((folder / "train-cls.json").read_text())
-    for row in rows:
-        row["checkup_id"] = row["images"][0].rsplit("/", 1)[1][:8]
-        row["split"] = "validation" if row["checkup_id"][:4] in ("1003", "1004", "1005") else "train"
-    (folder / "train-cls.json").write_text(json.dumps(rows))
-    plan = _plan(folder, encoder)
-    assert {one.conversation.patient for one in plan.validation} == {"1003", "1004", "1005"}
-    assert len(plan.training) == 14
-    for row in rows[:]:
-        row["images"] = [] if row["split"] == "train" else row["images"]
-        row["messages"][0]["content"] = "<image>" * len(row["images"]) + ("<|im_end|>" if row["split"] == "train" else "")
-    (folder / "train-cls.json").write_text(json.dumps(rows))
-    with pytest.raises(ValueError, match="6 samples that are fit are all of the validation split"):
-        _plan(folder, encoder)
-
-
 @given(st.sets(st.text("0123456789", min_size=4, max_size=4), max_size=40), st.floats(0.001, 0.99), st.integers(0, 5))
 def test_validation_is_never_empty_nor_everything(patients: set[str], fraction: float, seed: int) -> None:
     held = validation_patients(patients, fraction, seed)
