@@ -117,7 +117,8 @@ def _subgroups(variants: Sequence[dict[str, Any]]) -> str:
         f"<tr><td>{escape(variant['name'])}{_tags(variant)}</td><td class=prose>{escape(group['name'])}</td>"
         f"{_cell(group['accuracy'], group['accuracy_ci'], True)}<td>{group['n']}</td></tr>"
         for variant in variants
-        for group in (variant[CLASSIFICATION] or {}).get("subgroups", ())
+        if variant[CLASSIFICATION] and len(variant[CLASSIFICATION]["subgroups"]) > 1  # one group is the whole
+        for group in variant[CLASSIFICATION]["subgroups"]
     ]
     return f"<h3>Does the question give it away?</h3>{_table(('Model', 'What', 'Accuracy %', 'n'), rows)}" if rows else ""
 

@@ -192,11 +192,8 @@ def summary(report: dict[str, Any]) -> str:
         lines.append(f"  {'classification':<{width}}{'accuracy':>8}  {'95 % interval':<16}{'F1':>6}{'n':>7}{'unparsed':>10}")
         lines += [_class_line(v["name"], v[CLASSIFICATION], width) for v in classified]
         lines += [_class_line(row["name"], row, width) for row in report["baselines"][CLASSIFICATION]]
-        lines += [
-            _group_line(v["name"], v[CLASSIFICATION]["subgroups"])
-            for v in classified
-            if (v[CLASSIFICATION] or {}).get("subgroups")
-        ]
+        groups = {v["name"]: v[CLASSIFICATION]["subgroups"] for v in classified if v[CLASSIFICATION]}
+        lines += [_group_line(name, found) for name, found in groups.items() if len(found) > 1]  # one group is the whole
         for control in report["controls"]:
             pair = control["change_ci"]
             sure = f" [{100 * pair[0]:+.1f}, {100 * pair[1]:+.1f}]" if pair else ""
