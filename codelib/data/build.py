@@ -34,6 +34,7 @@ from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
 from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
+from codelib.data.sharegpt import count_samples
 from codelib.data.split import Candidate, Decision, decide
 from codelib.data.stages import Stages, codes_table
 from codelib.data.start import ListedBatch
@@ -230,7 +231,9 @@ def release(
     sums |= shards
     sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
-    sums["manifest.json"] = store.commit_json("manifest.json", card.manifest(settings, totals, digest(sums)))
+    sums["manifest.json"] = store.commit_json(
+        "manifest.json", card.manifest(settings, totals, count_samples(conversations), digest(sums))
+    )
     store.commit("SHA256SUMS", layout.checksums(sums).encode())
     private.commit_json(_RELEASED, {"made_of": made_of})
     store.delete(layout.INCOMPLETE)

@@ -23,13 +23,14 @@ def release_settings(settings: DatasetSettings) -> dict[str, Any]:
     }
 
 
-def manifest(settings: DatasetSettings, totals: Totals, content: str) -> dict[str, Any]:
-    """What a reader can check the release against. content: digest of all other files' sums. Holds no path, host or time: same
-    content, same bytes."""
+def manifest(settings: DatasetSettings, totals: Totals, samples: dict[str, dict[str, int]], content: str) -> dict[str, Any]:
+    """What a reader can check the release against. samples: how many conversations, by split/task/language. content: digest of all other
+    files' sums. Holds no path, host or time: same content, same bytes."""
     return {
         "code_version": __version__,
         "contracts": {c.name: c.version for c in (ANNOTATED, CONVERSATIONS, IMAGES, SPLIT)},
         "counts": {f"{kind}/{reason}": n for (kind, reason), n in sorted(totals.counts.items())},
+        "conversations": samples,
         "content": content,
         "settings": release_settings(settings),
     }

@@ -33,7 +33,7 @@ from codelib.contracts import (
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_ask, annotate_second, clinic_names, teeth_review
+from codelib.data import annotate_ask, annotate_second, clinic_names, sharegpt_words, teeth_review
 from codelib.data.annotate_second import Annotator, Questions
 from codelib.data.answer_prune import prune_stage
 from codelib.data.deidentify import DeidentifySettings, deidentify
@@ -45,7 +45,7 @@ from codelib.data.partition import cut
 from codelib.data.privacy_review import Review
 from codelib.data.release import FILES, LINES, assemble, publish, shard
 from codelib.data.settings import DatasetSettings
-from codelib.data.sharegpt import make_conversations
+from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
 from codelib.data.tallies import counting_stages
@@ -183,15 +183,16 @@ class Stages:
         )
         self.conversations = Stage(
             "conversations",
-            1,
+            2,
             CONVERSATIONS,
-            partial(make_conversations, settings=settings.sharegpt, seed=settings.seed),
-            settings={"seed": settings.seed, **group["sharegpt"]},
+            partial(make_conversations, settings=settings.sharegpt, seed=settings.seed, labels=settings.annotate),
+            settings={"seed": settings.seed, **group["sharegpt"], "words": sharegpt_words.fingerprint()},
+            columns=(ANNOTATED_COLUMNS, SPLIT_COLUMNS),
             unit="conversations",
         )
         self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
-        self.assemble = Stage("lines", 1, LINES, assemble, unit="lines")
+        self.assemble = Stage("lines", 2, LINES, assemble, unit="lines")
         self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
 
     def _deidentified(self) -> Stage:
