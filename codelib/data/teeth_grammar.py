@@ -82,6 +82,12 @@ def _joined(src: Source, last: Item, item: Item, i: int) -> bool:
     return True
 
 
+def is_list_joint(between: str) -> bool:
+    """Whether the words between two FDI numbers make one list of them: 、 和 /."""
+    tokens = lexer.tokenise(fold(between))
+    return len(tokens) == 1 and tokens[0].kind == "SEP" and tokens[0].value in _LIST_JOINTS
+
+
 def _item(src: Source, i: int) -> Item | None:
     match src.kind(i):
         case "OPEN":

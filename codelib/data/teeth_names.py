@@ -31,6 +31,8 @@ def names(
     found: list[Name] = []
     stop = i
     while len(found) < 8 and (new := _name(src, stop if not found else _after_separator(src, stop))):  # 第一磨牙、第二磨牙
+        if found and not (known or arch or side) and found[0].exact != new[0][0].exact:
+            break  # 六龄齿、前牙: a tooth, and a region
         found += new[0]
         stop = new[1]
     if not found or (prefix and start == i):
