@@ -21,7 +21,7 @@ from codelib.data.teeth_cells import (
     quadrants_of,
 )
 from codelib.data.teeth_fdi import FDI, fdi_number, fdi_range
-from codelib.data.teeth_guards import grade_follows, unit_follows
+from codelib.data.teeth_guards import finding_at, grade_follows, unit_follows
 from codelib.data.teeth_places import Place
 
 _FINDING_AFTER = frozenset("缺龋残叩松阻拔伸折倾楔")
@@ -36,7 +36,8 @@ PlaceRule = Callable[[Source, int], Place | None]
 def digits(src: Source, i: int, places: list[Place], quadrants: list[int], place: PlaceRule) -> Item | None:
     """The teeth that stand from token i behind ``places``; ``place`` reads the far end of a range across the midline."""
     known = all(p.known for p in places)
-    if not known and not (places[0].spelled or places[0].sides or _is_midline_range(src, i)):
+    told = places[0].spelled or places[0].sides or _is_midline_range(src, i)
+    if not known and not told and not (src.kind(i) == "NUMBER" and finding_at(src.folded, src.tokens[i].end)):  # 下7松动
         return None
     i = src.skip(i, "ORDINAL", "PRIMARY")
     primary = src.kind(i - 1) == "PRIMARY"
@@ -68,7 +69,7 @@ def digits(src: Source, i: int, places: list[Place], quadrants: list[int], place
         return Item(across[1], fdi[:-1] + across[0], "ok") if across[0] else Item(across[1], [], "ambiguous")
     if src.kind(stop) in ("HASH", "TOOTH_NO"):
         stop += 1
-    return Item(stop, list(dict.fromkeys(fdi)), "ok")
+    return Item(stop, list(dict.fromkeys(fdi)), "ok", quadrant=quadrants[0] if len(quadrants) == 1 else 0)
 
 
 def _as_primary(elements: list[Element], primary: bool) -> list[Element]:

@@ -7,8 +7,9 @@
     grid    = row newline [rule newline] row         row = [cell] "|" [cell]
     located = place {sep place} (names | digits)                                   右上3-左上3, 左下6、7, 上颌3-3
     plain   = fdi [range fdi]                                                      36, 13-23
+    bare    = digits finding                                                       6、7松动: without a quadrant
 
-The drawn rules stand in `teeth_drawn`, those of words in `teeth_located` and `teeth_names`, those of numbers here. A rule takes a
+The drawn rules stand in `teeth_drawn`, those of words in `teeth_located` and `teeth_names`, those of numbers in `teeth_numbers` and `teeth_bare`. A rule takes a
 token index and returns an `Item`, or None where it does not fit. Every look-ahead is bounded, so the whole is linear in the
 length of the text.
 """
@@ -16,6 +17,7 @@ length of the text.
 from __future__ import annotations
 
 from codelib.data import teeth_lexer as lexer
+from codelib.data.teeth_bare import bare, bare_primary, inherited
 from codelib.data.teeth_cells import Item, Source
 from codelib.data.teeth_drawn import bars, cross, glyphs, grid, lower_row
 from codelib.data.teeth_guards import unit_follows
@@ -42,6 +44,7 @@ def parse(text: str, universal: bool = False, zone_letters: bool = False, words:
             continue
         assert item.stop > i, "a rule must take at least one token"
         if item.status is not None:
+            src.quadrant = (item.quadrant, src.tokens[item.stop - 1].end) if item.quadrant else None
             item.start_char, item.end_char = src.tokens[i].start, src.tokens[item.stop - 1].end
             if not (items and _joined(src, items[-1], item, i)):
                 items.append(item)
@@ -99,11 +102,11 @@ def _item(src: Source, i: int) -> Item | None:
         case "BAR":
             return _drawing(src, i)
         case "NUMBER":
-            return _drawing(src, i) or named(src, i) or plain(src, i)
+            return _drawing(src, i) or named(src, i) or inherited(src, i) or bare(src, i) or plain(src, i)
         case "QUANTITY":
             return decimal(src, i)
         case "LETTERS":
-            return _drawing(src, i) or located(src, i) or zone(src, i)
+            return _drawing(src, i) or located(src, i) or inherited(src, i) or zone(src, i) or bare_primary(src, i)
         case "ROMAN" | "CIRCLED":
             return _drawing(src, i)
         case "SIDE" | "ARCH":
@@ -113,7 +116,7 @@ def _item(src: Source, i: int) -> Item | None:
         case "HASH":
             return hashed(src, i)
         case "CHINESE_DIGIT" | "NAME" | "ORDINAL" | "PRIMARY" | "PERMANENT":
-            return quadrant(src, i) or named(src, i)
+            return quadrant(src, i) or named(src, i) or (bare_primary(src, i) if src.kind(i) == "PRIMARY" else None)
     return None
 
 

@@ -39,7 +39,7 @@ def located(src: Source, i: int) -> Item | None:
     item = names(src, stop, quadrants, all(p.known for p in places), any(p.arches for p in places), any(p.sides for p in places))
     if item is None:
         return digits(src, stop, places, quadrants, place)
-    return _range_of_names(src, item, quadrants)
+    return _across_of_names(src, item, quadrants) or _range_of_names(src, item, quadrants)
 
 
 def _range_of_names(src: Source, item: Item, quadrants: list[int]) -> Item:
@@ -59,6 +59,17 @@ def _range_of_names(src: Source, item: Item, quadrants: list[int]) -> Item:
         return item
     numbers = fdi_range(item.fdi[0], far.fdi[0])
     return Item(far.stop, numbers or [], "ok" if numbers else "ambiguous")
+
+
+def _across_of_names(src: Source, item: Item, quadrants: list[int]) -> Item | None:
+    """上颌双侧尖牙至尖牙, 双侧下颌尖牙间: one name at both ends of an arch."""
+    dash = src.skip(item.stop, "SPACE")
+    if item.status != "ok" or len(item.fdi) != 2 or len(quadrants) != 2 or item.prefix or src.kind(dash) != "RANGE":
+        return None
+    at = src.skip(dash + 1, "SPACE")
+    far = names(src, at, quadrants, known=True) if at < len(src.tokens) else None
+    numbers = fdi_range(item.fdi[0], item.fdi[1]) if far and far.fdi == item.fdi else None
+    return Item(far.stop, numbers, "ok") if far and numbers else None
 
 
 def _row_in_arch(src: Source, i: int, arch: str) -> Item | None:

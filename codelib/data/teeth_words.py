@@ -6,7 +6,7 @@ Tables only; what the words mean together stands in `codelib.data.teeth_grammar`
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 
@@ -25,7 +25,7 @@ class Name:
         return len(self.digits) == 1
 
 
-_PREMOLAR, _MOLAR, _PRIMARY_MOLAR = Name((4, 5), False, 3), Name((6, 7, 8), False, 5), Name((4, 5), True, 3)
+_PREMOLAR, _MOLAR, _PRIMARY_MOLAR = Name((4, 5), False, 3, alone=True), Name((6, 7, 8), False, 5), Name((4, 5), True, 3)
 _FRONT, _BACK = Name((1, 2, 3), alone=True), Name((4, 5, 6, 7, 8), alone=True)
 _QUADRANT_TEETH = Name((1, 2, 3, 4, 5, 6, 7, 8))
 _ARCH_TEETH = Name((1, 2, 3, 4, 5, 6, 7, 8), with_arch=True)
@@ -38,25 +38,26 @@ _NAMES: dict[Name, str] = {  # traditional characters are folded before (齒 -> 
     Name((1,), True): "乳中切牙 乳中门齿",
     Name((2,), True): "乳侧切牙 乳侧门齿",
     Name((3,), True): "乳尖牙 乳犬齿 乳犬牙",
-    Name((1, 2)): "切牙 门牙 门齿 切齿",
+    Name((1, 2), alone=True): "切牙 门牙 门齿 切齿 大门牙",
     Name((1, 2), True): "乳切牙 乳门牙 乳门齿",
     _PREMOLAR: "前磨牙 双尖牙 小臼齿 前臼齿 前磨牙区",
-    _MOLAR: "磨牙 大臼齿 臼齿 恒磨牙 磨牙区",
+    _MOLAR: "磨牙 恒磨牙 磨牙区",
+    replace(_MOLAR, alone=True): "大臼齿 臼齿 大牙 槽牙 后槽牙",  # 磨牙 alone may be what the patient does at night
     _PRIMARY_MOLAR: "乳磨牙 乳臼齿 乳磨牙区",
     _FRONT: "前牙 前牙区 前齿 前牙区域",
     _BACK: "后牙 后牙区 后齿 后牙区域",
     Name((1, 2, 3), True, None, True): "乳前牙 乳前牙区",
     Name((4, 5), True, None, True): "乳后牙 乳后牙区",
-    Name((1, 2, 3, 4, 5), True): "乳牙 乳牙区",
-    _QUADRANT_TEETH: "牙 牙齿 牙区 区 区牙齿",
-    _ARCH_TEETH: "半口 半口牙 半口牙齿",
+    Name((1, 2, 3, 4, 5), True, with_arch=True): "乳牙 乳牙区 乳牙列",
+    _QUADRANT_TEETH: "牙 牙区 区 区牙齿",
+    _ARCH_TEETH: "半口 半口牙 半口牙齿 牙齿",
 }
 _WORDS: dict[str, dict[str, str]] = {  # kind -> value -> words
     "SIDE": {"R": "右 右侧 右边", "L": "左 左侧 左边", "RL": "双侧 两侧 左右 左右侧 双侧的 左右两侧"},
     "ARCH": {"U": "上 上颌 上牙弓 上牙列", "L": "下 下颌 下牙弓 下牙列", "UL": "上下 上下颌 上、下颌"},
     "ALL": {"": "全口 全口牙 全口牙齿 全牙列 全口牙列 全牙弓 满口 满口牙"},
-    "SEP": {"、": "、 和 及 与 以及 &", ",": ","},
-    "RANGE": {"-": "- ~ – — ― − ‐ ‑ ∼ 〜 至 到"},
+    "SEP": {"、": "、 和 及 与 以及 &", "/": "\\", ",": ","},
+    "RANGE": {"-": "- ~ – — ― − ‐ ‑ ∼ 〜 → ⟶ ➔ -> => 至 到"},
     "BAR": {"|": "| │ ┃ ║ ∣ ⎪ ⏐ 丨 ⏀ ⏃ ⏆"},
     "RULE": {"": "─ ━ ═ _ + ┼ ╋ ╂ ╬ ╫ ╪ ┿ ¯ ‾ ￣ ="},
     "OPEN": {"": "["},
@@ -112,6 +113,7 @@ def vocabulary_with(words: tuple[tuple[str, Name], ...]) -> Vocabulary:
     return {char: sorted(entries, key=lambda entry: -len(entry[0])) for char, entries in table.items()}
 
 
+CROSSES = frozenset("┼╋╂╬╫╪┿")
 # Glyph -> (arch, sides, where its digits stand). ┘ closes the upper right quadrant: its digits stand before it.
 _GLYPHS = {
     ("U", "R", "before"): "┘⏌┛╝╯",
