@@ -21,7 +21,7 @@ _ALL = [1, 2, 3, 4]
 
 def inherited(src: Source, i: int) -> Item | None:
     """A digit, run or letter from token i that stands in the quadrant of the tooth before it in the sentence."""
-    if src.quadrant is None or src.kind(i) not in ("NUMBER", "LETTERS") or src.tokens[i].text in FDI:
+    if src.quadrant is None or src.kind(i) not in ("NUMBER", "LETTERS", "ROMAN") or src.tokens[i].text in FDI:
         return None
     quadrant, end = src.quadrant
     start = src.tokens[i].start

@@ -56,14 +56,16 @@ def digits(src: Source, i: int, places: list[Place], quadrants: list[int], place
         if numbers is None:
             return Item(stop, [], "reject")
         fdi = numbers
-    if not known:
-        return _arch_or_side_only(src, stop, places, elements, fdi)
+    if not known and (item := _across_midline(src, stop, places, elements)):
+        return item
     for _ in range(_MAX_ELEMENTS):
         step = _next_element(src, stop, elements, quadrants, primary)
         if step is None:
             break
         more, elements, stop = step
         fdi += more
+    if not known:
+        return Item(stop, list(dict.fromkeys(fdi)), "ambiguous")  # 上颌6, 右侧6、7 do not say which tooth
     dash = src.skip(stop, "SPACE")
     if len(quadrants) == 1 and src.kind(dash) == "RANGE" and (across := across_from(src, dash + 1, fdi[-1], place)) is not None:
         return Item(across[1], fdi[:-1] + across[0], "ok") if across[0] else Item(across[1], [], "ambiguous")
@@ -99,7 +101,8 @@ def _first_element(src: Source, i: int, place: Place, quadrants: list[int]) -> _
             return _First([(number[1], number[0] > 4)], i + 1, [token.text])
         if abs(number[0] - number[1]) != 1:  # 右上36: tooth 36, or 13 and 16
             return _First([], i + 1, (), "ambiguous")
-    if token.kind in ("NUMBER", "LETTERS") and token.text in ("0", "9", "F"):
+    ninth = token.kind == "NUMBER" and len(token.text) <= 2 and not {"0", "9"}.isdisjoint(token.text)
+    if ninth or (token.kind == "LETTERS" and token.text == "F"):
         ends = token.end == len(src.folded) or src.folded[token.end] in _NUMBER_ENDS
         return _First([], i + 1, (), "reject") if ends else None
     found = _element(src, i)
@@ -218,8 +221,8 @@ def _is_midline_range(src: Source, i: int) -> bool:
     return bool(token and src.kind(i + 1) == "RANGE" and src.kind(i + 2) == token.kind and src.tokens[i + 2].text == token.text)
 
 
-def _arch_or_side_only(src: Source, stop: int, places: list[Place], elements: list[Element], fdi: list[str]) -> Item | None:
-    """上颌3-3 is the arch across the midline; 上颌6 and 右侧6 do not say which tooth."""
+def _across_midline(src: Source, stop: int, places: list[Place], elements: list[Element]) -> Item | None:
+    """上颌3-3: the arch across the midline; any other range of a place without a quadrant is ambiguous."""
     dash = src.skip(stop, "SPACE")
     if src.kind(dash) == "RANGE":
         end = _element(src, src.skip(src.skip(dash + 1, "RANGE"), "SPACE"))
@@ -228,7 +231,7 @@ def _arch_or_side_only(src: Source, stop: int, places: list[Place], elements: li
             if not one_place or end[0] != elements:
                 return Item(end[1], [], "ambiguous")
             return Item(end[1], [tooth for arch in places[0].arches for tooth in _across_arch(arch, elements[0])], "ok")
-    return Item(stop, fdi, "ambiguous")
+    return None
 
 
 def _across_arch(arch: str, end: Element) -> list[str]:

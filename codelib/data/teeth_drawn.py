@@ -29,7 +29,7 @@ def _slot(src: Source, i: int) -> tuple[list[Element] | None, int] | None:
         return [], j + 1
     is_number, is_sign = src.kind(j) == "NUMBER", src.kind(j) == "LETTERS" and len(src.tokens[j].text) == 1
     empty = (is_number and not src.tokens[j].text.strip("0")) or src.kind(j) == "RANGE"
-    empty |= src.kind(j) == "OTHER" and src.tokens[j].text == "/"
+    empty |= src.kind(j) == "OTHER" and src.tokens[j].text in ("/", "无", "空")
     found = None if empty else cell(src, j)
     if not empty and found is None and not (is_number or is_sign):
         return None

@@ -108,7 +108,7 @@ def _item(src: Source, i: int) -> Item | None:
         case "LETTERS":
             return _drawing(src, i) or located(src, i) or inherited(src, i) or zone(src, i) or bare_primary(src, i)
         case "ROMAN" | "CIRCLED":
-            return _drawing(src, i)
+            return _drawing(src, i) or inherited(src, i)
         case "SIDE" | "ARCH":
             return located(src, i)
         case "ALL":

@@ -6,6 +6,8 @@ names  : see `teeth_names`     左下第二乳磨牙, 四颗智齿, 左上第一
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from codelib.data.teeth_cells import Item, Source, in_quadrants, quadrants_of
 from codelib.data.teeth_digits import digits
 from codelib.data.teeth_drawn import row
@@ -18,7 +20,25 @@ def located(src: Source, i: int) -> Item | None:
     """A place with teeth."""
     if _not_a_place(src, i) or (found := places_at(src, i)) is None:
         return None
-    places, stop = found
+    places = _carried(src, i, found[0])
+    item = _located(src, places, found[1])
+    if item is not None:
+        src.said = ((places[-1].arches, places[-1].sides), item.stop)
+    return item
+
+
+def _carried(src: Source, i: int, places: list[Place]) -> list[Place]:
+    """右上6、下6: a bare 下 behind a tooth of the same list has the side of that tooth, a bare 左 its arch."""
+    joint = src.tokens[i - 1] if i else None
+    if src.said is None or src.said[1] != i - 1 or joint is None or joint.kind != "SEP" or joint.value != "、":
+        return places
+    arches, sides = src.said[0]
+    if len(places) != 1 or places[0].known or places[0].spelled or not (arches and sides):
+        return places
+    return [replace(places[0], arches=places[0].arches or arches, sides=places[0].sides or sides)]
+
+
+def _located(src: Source, places: list[Place], stop: int) -> Item | None:
     quadrants = list(dict.fromkeys(q for p in places for q in p.quadrants))
     last_token = src.tokens[stop - 1]
     if last_token.kind == "SIDE" and last_token.text[-1] == "侧" and src.folded.startswith("切牙", last_token.end):

@@ -38,7 +38,7 @@ def plain(src: Source, i: int) -> Item | None:
     if src.quantities[i] and src.kind(i + 1) != "TOOTH_NO":
         return Item(i + 1, [], None)
     if not tooth_follows and measured_before(src.folded, token.start):
-        return Item(_range_stop(src, i)[0], [], None)
+        return Item(_measured_stop(src, i), [], None)
     if src.kind(i + 1) in ("HASH", "TOOTH_NO"):
         return _numbered(src, i, number_of_tooth)
     if token.text in FDI:
@@ -79,8 +79,11 @@ def _range(src: Source, i: int, joint: int) -> Item | None:
     if stop == joint + 1:
         return None
     first, last = src.tokens[i].text, src.tokens[far].text
-    if src.quantities[far]:
-        return Item(stop, [], None)
+    chain = stop
+    while src.kind(chain) == "RANGE" and src.kind(chain + 1) == "NUMBER":
+        chain += 2  # 14→16→18: wires
+    if src.quantities[far] or chain > stop:
+        return Item(chain, [], None)
     if last not in FDI:
         return Item(stop, [], "reject" if last in IMPOSSIBLE else None)
     numbers = fdi_range(first, last)
@@ -100,6 +103,16 @@ def _range_stop(src: Source, i: int) -> tuple[int, int]:
         return i + 1, i
     j = src.skip(src.skip(src.skip(j + 1, "RANGE"), "SPACE"), "HASH")
     return (src.skip(j + 1, "HASH"), j) if src.kind(j) == "NUMBER" else (i + 1, i)
+
+
+def _measured_stop(src: Source, i: int) -> int:
+    """The index after what is measured from token i: ISQ 72/74, PD 3-4."""
+    stop = _range_stop(src, i)[0]
+    for _ in range(_MAX_CHAIN):
+        if src.kind(stop) != "SEP" or src.tokens[stop].value != "/" or src.kind(stop + 1) != "NUMBER":
+            break
+        stop = _range_stop(src, stop + 1)[0]
+    return stop
 
 
 def _is_list_number(src: Source, i: int) -> bool:
@@ -216,7 +229,7 @@ def hashed(src: Source, i: int) -> Item | None:
         return _range(src, j, j) or Item(j + 1, [token.text], "ok")
     if 1 <= int(token.text) <= 32:
         return Item(j + 1, [], "ambiguous")
-    return Item(j + 1, [], None if token.text in INSTRUMENT_SIZES else "reject")
+    return Item(j + 1, [], None if token.text in INSTRUMENT_SIZES or not token.text.strip("0") else "reject")  # 排龈线#00
 
 
 def zone(src: Source, i: int) -> Item | None:

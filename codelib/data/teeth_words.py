@@ -41,7 +41,7 @@ _NAMES: dict[Name, str] = {  # traditional characters are folded before (齒 -> 
     Name((1, 2), alone=True): "切牙 门牙 门齿 切齿 大门牙",
     Name((1, 2), True): "乳切牙 乳门牙 乳门齿",
     _PREMOLAR: "前磨牙 双尖牙 小臼齿 前臼齿 前磨牙区",
-    _MOLAR: "磨牙 恒磨牙 磨牙区",
+    _MOLAR: "磨牙 恒磨牙 磨牙区 后磨牙",
     replace(_MOLAR, alone=True): "大臼齿 臼齿 大牙 槽牙 后槽牙",  # 磨牙 alone may be what the patient does at night
     _PRIMARY_MOLAR: "乳磨牙 乳臼齿 乳磨牙区",
     _FRONT: "前牙 前牙区 前齿 前牙区域",
@@ -77,10 +77,11 @@ _WORDS: dict[str, dict[str, str]] = {  # kind -> value -> words
         "牙线 牙刷 牙膏 牙科 牙医 牙颌 "
         "牙片 牙釉质 牙骨质 牙结石 牙菌斑 牙列缺损 "
         "区域 区间 区别 半口义齿 全口义齿 磨牙症 夜磨牙 磨牙后 磨牙后垫 "
+        "倒数第一 倒数第二 倒数第三 倒数第1 倒数第2 倒数第3 "
         "磨牙关系 尖牙关系 切牙管 切牙乳头 尖牙窝 尖牙引导 中和 以上 以下 晚上 早上 基本上 加上 以及时 及时 及早 及髓"
     },
 }
-_CHINESE_DIGITS = "一二三四五六七八"
+_CHINESE_DIGITS = "一二三四五六七八九"  # no ninth tooth: 左下第九牙 is rejected
 
 
 def _vocabulary() -> dict[str, list[tuple[str, str, object]]]:
