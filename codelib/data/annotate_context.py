@@ -25,6 +25,11 @@ _TURN = re.compile(
 )
 
 
+_DOUBT_ALONE = re.compile(
+    r"\s*(?:[？?]+|(?:有|需|尚|仍)?待(?:进一步)?(?:排除?|查|诊|定|除外|确[诊认]|鉴别|明确|观察|检查|证实)|可能性?大?|可疑|疑似|不(?:能)?(?:完全)?(?:排除|除外))[？?）)]*\s*"
+)
+
+
 @dataclass(frozen=True)
 class Segment:
     start: int
@@ -32,11 +37,16 @@ class Segment:
 
 
 def segments(text: str) -> list[Segment]:
-    found, start = [], 0
-    for end in SEGMENT_END.finditer(text):
-        found.append(Segment(start, end.start()))
-        start = end.end()
-    return [*found, Segment(start, len(text))]
+    found: list[Segment] = []
+    start = 0
+    ends = [(end.start(), end.end()) for end in SEGMENT_END.finditer(text)]
+    for end, after in [*ends, (len(text), len(text))]:
+        if found and text[start - 1] in "，," and _DOUBT_ALONE.fullmatch(text, start, end):
+            found[-1] = Segment(found[-1].start, end)  # 牙隐裂，待排: the doubt is that of what stands before
+        else:
+            found.append(Segment(start, end))
+        start = after
+    return found
 
 
 def _cues(**patterns: str) -> re.Pattern[str]:
@@ -139,7 +149,7 @@ def _cue_behind(text: str, segment: Segment, spans: list[tuple[int, int]], which
         joint = text[end:following]
         if _TREATED.fullmatch(joint) and text[: spans[which + 1][1]].endswith("后"):
             return "past"  # 牙髓炎根管治疗后
-        if re.fullmatch(r"\s*[或和与及]者?\s*", joint):
+        if re.fullmatch(r"\s*(?:[或和与及]者?|/)\s*", joint):
             return _cue_behind(text, segment, spans, which + 1)
         limit = following
     item = _ITEM_END.search(text, end, limit)

@@ -29,6 +29,7 @@ _CHARS = {
     "𬌗": "合",
     "粘": "黏",
 }
+_EXTENTS = ("轻度", "中度", "重度", "轻中度", "中重度", "局限型", "局限性", "广泛型", "广泛性", "弥漫性", "弥漫型", "单纯性")
 _BLANKS = frozenset(" \t\u3000\u00a0\u200b")
 
 
@@ -86,6 +87,10 @@ class Dictionary:
         for condition in self.conditions:
             for term in (condition.zh, *condition.synonyms):
                 terms.setdefault((fold(term.lstrip("#")).text, term.startswith("#")), condition)
+        for (term, needs_tooth), found in list(terms.items()):
+            if term[:2] in ("慢性", "急性") and found is not None:
+                for extent in _EXTENTS:  # 慢性重度牙周炎
+                    terms.setdefault((term[:2] + extent + term[2:], needs_tooth), found)
         self._index: dict[str, list[tuple[str, bool, Condition | None]]] = {}
         for (term, needs_tooth), found in sorted(terms.items(), key=lambda entry: (-len(entry[0][0]), entry[0])):
             self._index.setdefault(term[0], []).append((term, needs_tooth, found))
