@@ -8,7 +8,7 @@ and tooth numbers between the words of a term.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,7 +29,6 @@ _CHARS = {
     "𬌗": "合",
     "粘": "黏",
 }
-_EXTENTS = ("轻度", "中度", "重度", "轻中度", "中重度", "局限型", "局限性", "广泛型", "广泛性", "弥漫性", "弥漫型", "单纯性")
 _BLANKS = frozenset(" \t\u3000\u00a0\u200b")
 
 
@@ -78,8 +77,26 @@ def fold(text: str, teeth: Iterable[tuple[int, int]] = ()) -> Folded:
     return Folded("".join(chars), tuple(s for s, _ in spans), tuple(e for _, e in spans), frozenset(after))
 
 
+# Words of extent that clinics write inside a name
+_EXTENTS = tuple("轻度 中度 重度 轻中度 中重度 局限型 局限性 广泛型 广泛性 弥漫性 弥漫型 单纯性".split())
+_DEGREES = tuple("轻度 中度 重度 轻微 明显 严重 局部 广泛 大面积 水平型 水平性 垂直型 垂直性".split())
+_HAVE_EXTENT = ("慢性", "急性")  # 慢性重度牙周炎
+_HAVE_DEGREE = tuple(
+    "吸收 萎缩 退缩 增生 磨耗 磨损 缺损 拥挤 松动 着色 变色 前突 后缩 偏斜 扭转 脱位 不齐 钙化".split()
+)  # 牙龈重度退缩
+_NONE: list[tuple[str, bool, Condition | None]] = []
+
+
+def _graded(term: str) -> Iterator[str]:
+    """A term with a word of extent or degree inside it."""
+    if term.startswith(_HAVE_EXTENT):
+        yield from (term[:2] + extent + term[2:] for extent in _EXTENTS)
+    if term.endswith(_HAVE_DEGREE) and len(term) > 3:
+        yield from (term[:-2] + degree + term[-2:] for degree in _DEGREES)
+
+
 class Dictionary:
-    """The conditions to look for, indexed by the first folded character of their terms."""
+    """The conditions to look for, indexed by the first two folded characters of their terms."""
 
     def __init__(self, conditions: Iterable[Condition]) -> None:
         self.conditions = tuple(conditions)
@@ -88,12 +105,11 @@ class Dictionary:
             for term in (condition.zh, *condition.synonyms):
                 terms.setdefault((fold(term.lstrip("#")).text, term.startswith("#")), condition)
         for (term, needs_tooth), found in list(terms.items()):
-            if term[:2] in ("慢性", "急性") and found is not None:
-                for extent in _EXTENTS:  # 慢性重度牙周炎
-                    terms.setdefault((term[:2] + extent + term[2:], needs_tooth), found)
+            for graded in _graded(term) if found is not None else ():
+                terms.setdefault((graded, needs_tooth), found)
         self._index: dict[str, list[tuple[str, bool, Condition | None]]] = {}
         for (term, needs_tooth), found in sorted(terms.items(), key=lambda entry: (-len(entry[0][0]), entry[0])):
-            self._index.setdefault(term[0], []).append((term, needs_tooth, found))
+            self._index.setdefault(term[:2], []).append((term, needs_tooth, found))
 
     def find(self, text: str, teeth: Iterable[tuple[int, int]] = ()) -> list[Match]:
         """The conditions named in ``text``, left to right, the longest term at each place; ``teeth``: spans of tooth numbers.
@@ -112,7 +128,11 @@ class Dictionary:
         return matches
 
     def _at(self, folded: Folded, at: int) -> tuple[str, Condition | None]:
-        for term, needs_tooth, condition in self._index.get(folded.text[at], ()):
+        here = folded.text[at : at + 2]
+        candidates = self._index.get(here, _NONE)
+        if here[0] in self._index and len(here) == 2:
+            candidates = [*candidates, *self._index[here[0]]]  # 龋: the terms of one character come last
+        for term, needs_tooth, condition in candidates:
             if (
                 folded.text.startswith(term, at)
                 and (not needs_tooth or at in folded.after_tooth)

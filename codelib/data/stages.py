@@ -114,7 +114,7 @@ class Stages:
             unit="images",
         )
         self.text = Stage(
-            "text", 2, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
+            "text", 3, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
         )
         self.deidentified = Stage(
             "deidentified",
@@ -140,7 +140,7 @@ class Stages:
         asks_a_server = settings.annotate.second_pass.engine != "none"
         self.annotated = Stage(
             "annotated",
-            2,
+            3,
             ANNOTATED,
             None if asks_a_server else partial(annotate, settings=settings.annotate),
             make=partial(_annotator, settings.annotate, workspace.public) if asks_a_server else None,

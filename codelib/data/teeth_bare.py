@@ -1,7 +1,7 @@
 """Digits and letters that name no quadrant, beside a finding: they take it from the teeth before, or are ambiguous.
 
-    右上6深龋，7残根      17: the quadrant said before holds on through the sentence           inherited
-    6深龋, 6、7松动, 乳D龋   a tooth, and nothing says of which quadrant: ambiguous, for a person  bare
+右上6深龋，7残根      17: the quadrant said before holds on through the sentence           inherited
+6深龋, 6、7松动, 乳D龋   a tooth, and nothing says of which quadrant: ambiguous, for a person  bare
 """
 
 from __future__ import annotations

@@ -43,7 +43,10 @@ class Source:
     universal: bool = False  # #16 is a number of the Universal system
     zone_letters: bool = False  # A6 is tooth 16
     quadrant: tuple[int, int] | None = None  # that of the tooth found last, and where it ended, if a place said it
-    said: tuple[tuple[str, str], int] | None = None  # the (arches, sides) that words said last, and the index where their teeth end
+    stop: int = 0  # the index where the item found last ends
+    said: tuple[tuple[str, str], int] | None = (
+        None  # the (arches, sides) that words said last, and the index where their teeth end
+    )
     cells: dict[int, tuple[list[Element], int] | None] = field(default_factory=dict)  # what `cell` found at a token
     rows: dict[int, tuple[list[Element], list[Element], int, int] | None] = field(default_factory=dict)  # and `teeth_drawn.row`
 

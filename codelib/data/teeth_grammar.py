@@ -48,7 +48,7 @@ def parse(text: str, universal: bool = False, zone_letters: bool = False, words:
             item.start_char, item.end_char = src.tokens[i].start, src.tokens[item.stop - 1].end
             if not (items and _joined(src, items[-1], item, i)):
                 items.append(item)
-        i = item.stop
+        i = src.stop = item.stop
     return items
 
 

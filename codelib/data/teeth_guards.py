@@ -120,7 +120,9 @@ def unit_follows(folded: str, at: int) -> bool:
             return True  # 18K金冠
         word = folded[at : min(at + 12, _letters(folded[: at + 12], at))]
         surface = folded[at + len(word) : at + len(word) + 1] in ("面", "侧")  # 74d面龋: d is the distal face
-        return (_is_latin_unit(word) and not (surface and len(word) <= 2)) or (word in ("x", "X") and folded[at + 1 : at + 2] in _DIGITS)
+        return (_is_latin_unit(word) and not (surface and len(word) <= 2)) or (
+            word in ("x", "X") and folded[at + 1 : at + 2] in _DIGITS
+        )
     if char not in UNITS:
         return folded.startswith(_UNIT_WORDS, at)
     return not any(folded.startswith(word, at) for word in UNITS[char])

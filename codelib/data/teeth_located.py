@@ -22,18 +22,20 @@ def located(src: Source, i: int) -> Item | None:
         return None
     places = _carried(src, i, found[0])
     item = _located(src, places, found[1])
+    if places[0] != found[0][0] and places[0].spelled and (item is None or item.status != "ok"):
+        places, item = found[0], _located(src, *found)  # 左上6、下颌前牙: both sides of them
     if item is not None:
         src.said = ((places[-1].arches, places[-1].sides), item.stop)
     return item
 
 
 def _carried(src: Source, i: int, places: list[Place]) -> list[Place]:
-    """右上6、下6: a bare 下 behind a tooth of the same list has the side of that tooth, a bare 左 its arch."""
+    """右上6、下6: 下 behind a tooth of the same list has the side of that tooth, 左 its arch."""
     joint = src.tokens[i - 1] if i else None
     if src.said is None or src.said[1] != i - 1 or joint is None or joint.kind != "SEP" or joint.value != "、":
         return places
     arches, sides = src.said[0]
-    if len(places) != 1 or places[0].known or places[0].spelled or not (arches and sides):
+    if len(places) != 1 or places[0].known or not (arches and sides):
         return places
     return [replace(places[0], arches=places[0].arches or arches, sides=places[0].sides or sides)]
 
@@ -129,4 +131,7 @@ def named(src: Source, i: int) -> Item | None:
     if src.kind(i + 1) == "MEASURE" and src.kind(i + 2) in ("SIDE", "ARCH") and (where := place(src, i + 2)):
         stop = src.skip(where.stop, "POSITION")
         return names(src, stop, where.quadrants, where.known, bool(where.arches), bool(where.sides), counted(src, i))
+    every = src.skip(i + 1, "MEASURE")
+    if src.kind(every) == "QUADRANT" and src.kind(i) in ("NUMBER", "CHINESE_DIGIT") and counted(src, i) == 4:
+        return names(src, every + 1, [1, 2, 3, 4], known=True)  # 四个象限第一磨牙
     return names(src, i, [1, 2, 3, 4], known=False)

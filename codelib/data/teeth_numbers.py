@@ -42,11 +42,14 @@ def plain(src: Source, i: int) -> Item | None:
     if src.kind(i + 1) in ("HASH", "TOOTH_NO"):
         return _numbered(src, i, number_of_tooth)
     if token.text in FDI:
-        return _fdi(src, i)
+        stray = src.kind(i - 1) == "GLYPH" and src.stop != i  # ⏋45: the digits stand on the wrong side of the glyph
+        return Item(i + 1, [token.text], "ambiguous") if stray else _fdi(src, i)
     after = src.folded[token.end : token.end + 1]
     if token.text in IMPOSSIBLE and (not after or after in _TOOTH_AFTER):
         return Item(i + 1, [], "reject")
-    if _is_ninth(token.text) and ((src.kind(i + 1) == "NAME" and src.tokens[i + 1].text in ("牙", "牙齿")) or finding_at(src.folded, token.end)):
+    if _is_ninth(token.text) and (
+        (src.kind(i + 1) == "NAME" and src.tokens[i + 1].text in ("牙", "牙齿")) or finding_at(src.folded, token.end)
+    ):
         return Item(i + 1, [], "reject")
     return _bare_range(src, i)
 
@@ -106,10 +109,11 @@ def _range_stop(src: Source, i: int) -> tuple[int, int]:
 
 
 def _measured_stop(src: Source, i: int) -> int:
-    """The index after what is measured from token i: ISQ 72/74, PD 3-4."""
+    """The index after what is measured from token i: ISQ 72/74, PD 3-4, 弓丝14→16→18."""
     stop = _range_stop(src, i)[0]
     for _ in range(_MAX_CHAIN):
-        if src.kind(stop) != "SEP" or src.tokens[stop].value != "/" or src.kind(stop + 1) != "NUMBER":
+        joined = src.kind(stop) == "RANGE" or (src.kind(stop) == "SEP" and src.tokens[stop].value == "/")
+        if not joined or src.kind(stop + 1) != "NUMBER":
             break
         stop = _range_stop(src, stop + 1)[0]
     return stop
@@ -217,6 +221,12 @@ def decimal(src: Source, i: int) -> Item | None:
 def hashed(src: Source, i: int) -> Item | None:
     """``#16`` is FDI (in the Universal system, a setting, it is 28); ``#3`` may be Universal or half of Palmer."""
     j = src.skip(i + 1, "SPACE")
+    if (
+        src.kind(j) == "LETTERS"
+        and src.tokens[j].text in tuple("ABCDEFGHIJKLMNOPQRST")
+        and finding_at(src.folded, src.tokens[j].end)
+    ):
+        return Item(j + 1, [], "ambiguous")  # a primary tooth of the Universal system
     if src.kind(j) != "NUMBER" or src.glued(i) or (src.quantities[j] and src.kind(j + 1) != "TOOTH_NO"):
         return None
     token = src.tokens[j]

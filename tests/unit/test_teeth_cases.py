@@ -25,7 +25,7 @@ def found_in(text: str) -> list[str]:
     return sorted(part for m in find_teeth(text) for part in (m.fdi if m.status == "ok" else (m.status,)))
 
 
-@pytest.mark.parametrize("name", ["teeth_seen", "teeth_held_out"])
+@pytest.mark.parametrize("name", ["teeth_seen", "teeth_held_out", "teeth_odd", "teeth_other_hand"])
 def test_every_case(name: str) -> None:
     wrong = []
     with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -180,7 +180,9 @@ def test_an_answer_beside_another_tooth_is_taken(text: str, released: str, teeth
     st.lists(st.sampled_from(["27", "左下6、7", "[0][6][0][0]", "阻生48", "前牙", "深龋", "3天前", "1", "-", "、", "和", "，", " "]), max_size=3),
     st.sampled_from([("16",), ("16", "46"), ("55",)]),
 )  # fmt: skip
-def test_an_answer_costs_no_neighbour_its_number(doubt: str, before: list[str], after: list[str], answer: tuple[str, ...]) -> None:
+def test_an_answer_costs_no_neighbour_its_number(
+    doubt: str, before: list[str], after: list[str], answer: tuple[str, ...]
+) -> None:
     text = "".join([*before, doubt, *after])
     plain = normalised(text).written
     asked = [m for m in plain if m.status in ("ambiguous", "reject")]
