@@ -138,13 +138,18 @@ def _lists(text: str, mentions: list[Mention], named: set[int]) -> list[Mention]
     named = set(named)
     for second in mentions:
         first = done[-1] if done else None
-        if first is not None and _is_number(first) and _is_number(second) and not {first.start, second.start}.isdisjoint(named):
-            if teeth_grammar.is_list_joint(text[first.end : second.start]):
-                fdi = tuple(dict.fromkeys([*first.fdi, *second.fdi]))
-                done[-1] = replace(first, end=second.end, fdi=fdi, replacement=_GLUE.join(fdi))
-                named.add(first.start)
-                continue
-        done.append(second)
+        if (
+            first is not None
+            and _is_number(first)
+            and _is_number(second)
+            and not {first.start, second.start}.isdisjoint(named)
+            and teeth_grammar.is_list_joint(text[first.end : second.start])
+        ):
+            fdi = tuple(dict.fromkeys([*first.fdi, *second.fdi]))
+            done[-1] = replace(first, end=second.end, fdi=fdi, replacement=_GLUE.join(fdi))
+            named.add(first.start)
+        else:
+            done.append(second)
     return done
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from codelib.data.teeth_fdi import FDI, QUADRANT, fdi_number
 from codelib.data.teeth_lexer import Token
-from codelib.data.teeth_words import CROSSES, ROMAN
+from codelib.data.teeth_words import DRAWING, ROMAN
 
 Element = tuple[int, bool]
 """(digit, primary): 4 is (4, False), D and Ⅳ are (4, True)."""
@@ -51,7 +51,7 @@ class Source:
     rows: dict[int, tuple[list[Element], list[Element], int, int] | None] = field(default_factory=dict)  # and `teeth_drawn.row`
 
     def __post_init__(self) -> None:
-        self.has_drawing = any(token.kind in ("GLYPH", "BAR") or token.text in CROSSES for token in self.tokens)
+        self.has_drawing = not DRAWING.isdisjoint(self.folded)
 
     def kind(self, i: int) -> str:
         return self.tokens[i].kind if 0 <= i < len(self.tokens) else ""

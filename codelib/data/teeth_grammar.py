@@ -9,9 +9,9 @@
     plain   = fdi [range fdi]                                                      36, 13-23
     bare    = digits finding                                                       6、7松动: without a quadrant
 
-The drawn rules stand in `teeth_drawn`, those of words in `teeth_located` and `teeth_names`, those of numbers in `teeth_numbers` and `teeth_bare`. A rule takes a
-token index and returns an `Item`, or None where it does not fit. Every look-ahead is bounded, so the whole is linear in the
-length of the text.
+The drawn rules stand in `teeth_drawn`, those of words in `teeth_located` and `teeth_names`, those of numbers in `teeth_numbers` and
+`teeth_bare`. A rule takes a token index and returns an `Item`, or None where it does not fit. Every look-ahead is bounded, so the
+whole is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from codelib.data.teeth_located import located, named, quadrant
 from codelib.data.teeth_numbers import decimal, hashed, plain, zone
 from codelib.data.teeth_words import Name, fold, vocabulary_with
 
+_OPEN_NOTHING = frozenset(["OTHER", "SPACE", "NEWLINE", "SEP", "STOP"])
 _LIST_JOINTS = frozenset("、/")  # values of separators that join FDI numbers into one mention; a comma may end a clause
 
 
@@ -38,7 +39,7 @@ def parse(text: str, universal: bool = False, zone_letters: bool = False, words:
     items: list[Item] = []
     i = 0
     while i < len(src.tokens):
-        item = _item(src, i)
+        item = None if src.tokens[i].kind in _OPEN_NOTHING else _item(src, i)
         if item is None:
             i += 1
             continue

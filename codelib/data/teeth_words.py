@@ -125,6 +125,7 @@ _GLYPHS = {
     ("L", "RL", "both"): "┬⏉┳⏁⏄⏇",
 }
 GLYPHS = {char: meaning for meaning, chars in _GLYPHS.items() for char in chars}
+DRAWING = frozenset([*GLYPHS, *CROSSES, *_WORDS["BAR"]["|"].split()])
 
 ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5}
 ROMAN_CHARS = {char: n for chars in ("ⅠⅡⅢⅣⅤⅥⅦⅧ", "ⅰⅱⅲⅳⅴⅵⅶⅷ") for n, char in enumerate(chars, 1)}  # 6 to 8 are no primary tooth
@@ -142,9 +143,12 @@ FOLD = {
 }
 
 
+_FOLD = str.maketrans(FOLD)
+
+
 def fold(text: str) -> str:
     """The text for matching, character for character."""
-    return "".join(FOLD.get(char, char) for char in text)
+    return text.translate(_FOLD)
 
 
 _ENGLISH_NAMES: dict[Name, str] = {

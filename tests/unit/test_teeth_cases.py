@@ -173,13 +173,16 @@ def test_an_answer_beside_another_tooth_is_taken(text: str, released: str, teeth
     assert not [m for m in done.written if m.status in ("ambiguous", "reject")], "it is asked no more"
 
 
+_BESIDE = ["27", "左下6、7", "[0][6][0][0]", "阻生48", "前牙", "深龋", "3天前", "1", "-", "、", "和", "，", " "]
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["六龄齿", "6|", "A6", "#3", "上颌6", "右侧6", "第一磨牙"]),
-    st.lists(st.sampled_from(["27", "左下6、7", "[0][6][0][0]", "阻生48", "前牙", "深龋", "3天前", "1", "-", "、", "和", "，", " "]), max_size=3),
-    st.lists(st.sampled_from(["27", "左下6、7", "[0][6][0][0]", "阻生48", "前牙", "深龋", "3天前", "1", "-", "、", "和", "，", " "]), max_size=3),
+    st.lists(st.sampled_from(_BESIDE), max_size=3),
+    st.lists(st.sampled_from(_BESIDE), max_size=3),
     st.sampled_from([("16",), ("16", "46"), ("55",)]),
-)  # fmt: skip
+)
 def test_an_answer_costs_no_neighbour_its_number(
     doubt: str, before: list[str], after: list[str], answer: tuple[str, ...]
 ) -> None:
