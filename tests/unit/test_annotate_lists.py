@@ -33,7 +33,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=BILINGUAL.schema)
 
 
-@pytest.mark.parametrize("name", ["diagnoses_seen", "diagnoses_held_out"])
+@pytest.mark.parametrize("name", ["diagnoses_seen", "diagnoses_held_out", "diagnoses_odd", "diagnoses_other_hand"])
 def test_every_sentence(name: str) -> None:
     wrong = []
     with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:

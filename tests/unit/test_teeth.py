@@ -294,6 +294,16 @@ PIECES = [
     "缺失",
     "1",
     "|",
+    "残根",
+    "远中",
+    "，",
+    "四个",
+    "┼",
+    "方",
+    "九",
+    "→",
+    "乳D",
+    "象限",
 ]
 NOTES = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
