@@ -35,6 +35,8 @@ from codelib.data import annotate_second, teeth_review
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
+from codelib.data.figures import make_figure
+from codelib.data.figures_counts import COLUMNS, SPLIT_COLUMNS, STATISTICS, count
 from codelib.data.identifiers import contains_identifier
 from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
@@ -169,12 +171,22 @@ class Stages:
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
         self.assemble = Stage("lines", 1, LINES, assemble, unit="lines")
         self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
+        self.statistics = Stage(
+            "statistics",
+            1,
+            STATISTICS,
+            partial(count, min_patients=settings.figures.min_patients),
+            settings={"min_patients": settings.figures.min_patients},
+            columns=(COLUMNS, SPLIT_COLUMNS),
+            unit="counts",
+        )
+        self.figures = Stage("figures", 1, FILES, partial(make_figure, release=release), unit="files")
 
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
         public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
-        release = (self.publish, self.assemble, self.shards)
+        release = (self.publish, self.assemble, self.shards, self.statistics, self.figures)
         return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
 
 

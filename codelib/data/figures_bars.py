@@ -1,0 +1,141 @@
+"""Bars of a figure, and the privacy of small ones.
+
+    counts of numbers ──bins──> bars with bounds ──close_ends──> "≤ 9", 10–14, …, "≥ 80" ──hide──> bars, a few of them without a number
+
+A bar that stands for fewer than ``min_patients`` patients never shows its number. Where the bars are in order, those at the two ends are
+joined with their neighbour until they stand for enough; what remains is marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from codelib.data.figures_counts import Count
+
+MOST_BARS = 20  # of a figure of numbers: more cannot be labelled; the last is open
+
+
+@dataclass(frozen=True)
+class Bar:
+    """n: None where it stands for too few patients. muted: not a value of what is counted (not recorded, the rest)."""
+
+    label: str
+    n: int | None
+    label_cn: str = ""
+    muted: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure as data: what is drawn, and what its CSV says."""
+
+    name: str
+    title: str  # a sentence with the finding
+    what: str  # the quantity, with its unit: "Age at the checkup, in years"
+    unit: str  # what the bars count: checkups | patients
+    bars: tuple[Bar, ...] = ()
+    total: int = 0  # the sum of what the bars show
+    rows: bool = False  # horizontal bars, for names
+    test: bool = False
+    notes: tuple[str, ...] = ()
+    listed: tuple[Bar, ...] = ()  # of a chart that draws the most frequent alone: all, for the CSV
+    whole: int | None = None  # checkups that shares are of, where one counts in several bars
+    bound: int = 0
+
+    @property
+    def n(self) -> int:
+        return self.total if self.whole is None else self.whole
+
+    def titled(self, title: str) -> Chart:
+        return replace(self, title=title)
+
+    def noted(self, note: str) -> Chart:
+        return replace(self, notes=(note, *self.notes))
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Values low..high, both included; None: open."""
+
+    low: int | None
+    high: int | None
+    count: Count = field(default_factory=Count)
+
+    @property
+    def label(self) -> str:
+        if self.low is None:
+            return f"≤ {self.high}" if self.high is not None else "any"
+        if self.high is None:
+            return f"≥ {self.low}"
+        return str(self.low) if self.low == self.high else f"{self.low}–{self.high}"
+
+
+def numbers(counts: Mapping[tuple[str, str], Count]) -> dict[int, Count]:
+    """The counts whose category is a number."""
+    return {int(category): count for (category, _), count in counts.items() if category.isdigit()}
+
+
+def bins(counts: Mapping[int, Count], width: int, bound: int) -> list[Bin]:
+    """Bins of equal width from the first to the last that is not empty, in between the empty ones too."""
+    found: dict[int, Count] = {}
+    for value, count in sorted(counts.items()):
+        found.setdefault(value // width * width, Count()).add(count.n, count.patients, bound)
+    if not found:
+        return []
+    return [Bin(low, low + width - 1, found.get(low, Count())) for low in range(min(found), max(found) + 1, width)]
+
+
+def close_ends(ordered: Sequence[Bin], bound: int) -> list[Bin]:
+    """The bins at both ends joined with their neighbours until each stands for ``bound`` patients, and there are at most MOST_BARS.
+
+    A joined bin is open: its last value, which is one patient's perhaps, stands nowhere.
+    """
+    found = list(ordered)
+    while len(found) > 1 and (len(found) > MOST_BARS or len(found[-1].count.patients) < bound):
+        found[-2:] = [Bin(found[-2].low, None, _union(found[-2].count, found[-1].count, bound))]
+    while len(found) > 1 and len(found[0].count.patients) < bound:
+        found[:2] = [Bin(None, found[1].high, _union(found[0].count, found[1].count, bound))]
+    return found
+
+
+def _union(one: Count, other: Count, bound: int) -> Count:
+    total = Count(one.n, set(one.patients))
+    total.add(other.n, other.patients, bound)
+    return total
+
+
+def shown(label: str, count: Count, bound: int, label_cn: str = "", muted: bool = False) -> Bar:
+    """The bar of a count; an empty one is no secret."""
+    return Bar(label, count.n if not count.n or len(count.patients) >= bound else None, label_cn, muted)
+
+
+def quartiles(counts: Mapping[int, Count]) -> tuple[int, int, int] | None:
+    """Lower quartile, median, upper quartile: the smallest value that a quarter, a half, three quarters of all do not exceed."""
+    total = sum(count.n for count in counts.values())
+    if not total:
+        return None
+    found: list[int] = []
+    reached = 0
+    wanted = [Fraction(total * k, 4) for k in (1, 2, 3)]
+    for value, count in sorted(counts.items()):
+        reached += count.n
+        while len(found) < 3 and reached >= wanted[len(found)]:
+            found.append(value)
+    return found[0], found[1], found[2]
+
+
+def enough(counts: Mapping[int, Count], bound: int) -> bool:
+    """Whether all together stand for enough patients to say anything of them."""
+    return len(set().union(*(count.patients for count in counts.values()))) >= bound
+
+
+def percent(part: int, total: int) -> str:
+    """'38 %'; the ends are kept for what is exactly so."""
+    share = round(100 * part / total)
+    if share == 0 and part:
+        return "under 1 %"
+    if share == 100 and part < total:
+        return "over 99 %"
+    return f"{share} %"

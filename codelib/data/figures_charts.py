@@ -1,0 +1,237 @@
+"""The charts of a release, from its sums: COde's Fig. 3 (one chart for each of its panels) and Fig. 5 (conditions, whole and test).
+
+Every title is the finding, computed from the numbers of the chart; where they are too few to say anything, it says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
+from codelib.contracts import SIX_CLASSES
+from codelib.core.config import Settings
+from codelib.data.figures_bars import MOST_BARS, Bar, Bin, Chart, bins, close_ends, enough, numbers, percent, quartiles, shown
+from codelib.data.figures_counts import CONDITION, LENGTH_BIN, NO_CLASS, SEVERAL, SPLITS, UNKNOWN, Count, Sums
+
+AGE_BAND_YEARS = 5
+_STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # widths of the bins of a length
+_MOVED = "Dates are moved by a secret offset of up to a year for each patient: a checkup may stand under a neighbouring year."
+_CLASSES_CN = dict(zip(SIX_CLASSES, ("龋病", "牙龈炎", "错颌畸形", "牙髓炎", "牙列缺损", "牙体缺损"), strict=True))
+
+
+class FiguresSettings(Settings):
+    """``figures:`` of the dataset's settings."""
+
+    min_patients: int = Field(5, ge=1, le=1000)  # a bar of fewer patients never shows its number
+    conditions: int = Field(30, ge=5, le=60)  # so many are drawn; the rest is summed, and all of them stand in the CSV
+
+
+def panels(sums: Sums, bound: int, dates_are_moved: bool, is_translated: bool) -> list[Chart]:
+    """Fig. 3: who the patients are, and what a checkup consists of."""
+    charts = [
+        gender(sums, bound),
+        age(sums, bound),
+        year(sums, bound, dates_are_moved),
+        checkups_per_patient(sums, bound),
+        six_classes(sums, bound),
+        per_checkup(sums, "conditions_per_checkup", "condition", bound),
+        per_checkup(sums, "photographs", "photograph", bound),
+        per_checkup(sums, "radiographs", "radiograph", bound),
+        report_length(sums, "report_characters", "Chinese characters", bound),
+    ]
+    if is_translated:  # a stand-in has no English words to count
+        charts.append(report_length(sums, "report_words", "English words", bound))
+    return charts
+
+
+def gender(sums: Sums, bound: int) -> Chart:
+    """Of patients, not of checkups; recorded as both counts as not recorded."""
+    found = {"female": Count(), "male": Count(), UNKNOWN: Count()}
+    for patient in sums.patients():
+        known = sums.gender[patient]
+        found[known if known in found else UNKNOWN].add(1, (patient,), bound)
+    names = {"female": ("Female", "女"), "male": ("Male", "男"), UNKNOWN: ("Not recorded", "未记录")}
+    bars = [shown(names[k][0], count, bound, names[k][1], muted=k == UNKNOWN) for k, count in found.items() if count.n]
+    chart = _chart("gender", "Gender", "patients", bars, bound, rows=True)
+    if not (top := largest(chart.bars)):
+        return chart
+    if top.muted:
+        return chart.titled(f"The gender of {percent(top.n, chart.n)} of the patients is not recorded")
+    if len(bars) == 1:
+        return chart.titled(f"All patients are {top.label.lower()}")
+    return chart.titled(f"{percent(top.n, chart.n)} of the patients are {top.label.lower()}")
+
+
+def age(sums: Sums, bound: int) -> Chart:
+    chart, values = _ordered(sums, "age", "Age at the checkup, in years", AGE_BAND_YEARS, bound)
+    if not (ends := _middle_half(chart, values, bound)):
+        return chart
+    years = f"aged {ends[0]}" if ends[0] == ends[1] else f"between {ends[0]} and {ends[1]}"
+    return chart.titled(f"Half of the checkups are of patients {years}")
+
+
+def year(sums: Sums, bound: int, dates_are_moved: bool) -> Chart:
+    chart, _ = _ordered(sums, "year", "Year of the checkup" + (", moved" if dates_are_moved else ""), 1, bound)
+    if not (top := largest(chart.bars)):
+        return chart
+    if dates_are_moved:
+        chart = chart.noted(_MOVED)
+    if len(chart.bars) == 1:
+        return chart.titled(f"All checkups are from {top.label}")
+    return chart.titled(f"{top.label} has the most checkups: {percent(top.n, chart.n)}")
+
+
+def checkups_per_patient(sums: Sums, bound: int) -> Chart:
+    found: dict[int, Count] = {}
+    for patient, n in sums.patients().items():
+        found.setdefault(n, Count()).add(1, (patient,), bound)
+    chart = _binned("checkups_per_patient", "Checkups of a patient", "patients", found, 1, bound)
+    several = sum(count.n for n, count in found.items() if n > 1)
+    if not largest(chart.bars):
+        return chart
+    if not several:
+        return chart.titled("Every patient has one checkup")
+    if largest(chart.bars[1:]):
+        return chart.titled(f"{percent(several, sum(c.n for c in found.values()))} of the patients have more than one checkup")
+    return chart.titled("Nearly every patient has one checkup")
+
+
+def six_classes(sums: Sums, bound: int) -> Chart:
+    """The classes that are present; a checkup with several of them is not eligible for the benchmark."""
+    counts = {category: count for (category, _), count in sums.of("six_classes").items()}
+    ordered = sorted((c for c in SIX_CLASSES if c in counts), key=lambda c: (-counts[c].n, c))
+    bars = [shown(f"{name} alone", counts[name], bound, _CLASSES_CN[name]) for name in ordered]
+    for key, label, chinese in ((SEVERAL, "Several of the six", "多类"), (NO_CLASS, "None of the six", "六类以外")):
+        if key in counts:
+            bars.append(shown(label, counts[key], bound, chinese, muted=True))
+    chart = _chart("six_classes", "Class of the benchmark", "checkups", bars, bound, rows=True)
+    if not largest(chart.bars):
+        return chart
+    one = sum(bar.n or 0 for bar in bars if not bar.muted)
+    return chart.titled(f"{percent(one, chart.n)} of the checkups show exactly one of the six classes")
+
+
+def per_checkup(sums: Sums, figure: str, noun: str, bound: int) -> Chart:
+    chart, values = _ordered(sums, figure, f"{noun.capitalize()}s of a checkup", 1, bound)
+    if not (ends := _middle_half(chart, values, bound)):
+        return chart
+    none = values.get(0, Count())
+    if 2 * none.n > chart.n:
+        return chart.titled(f"{percent(none.n, chart.n)} of the checkups have no {noun}")
+    return chart.titled(f"Half of the checkups have {_amount(*ends, noun)}")
+
+
+def report_length(sums: Sums, figure: str, unit: str, bound: int) -> Chart:
+    """The eight sections of the benchmark's report together."""
+    values = numbers(sums.of(figure))
+    most = _quantile(values, 0.98)
+    width = next((step for step in _STEPS if most // step < MOST_BARS - 4), _STEPS[-1])
+    chart, _ = _ordered(sums, figure, f"Length of the report, in {unit}", width, bound)
+    if not (ends := _middle_half(chart, values, bound)):
+        return chart
+    return chart.titled(f"Half of the reports have {ends[0]} to {ends[1] + LENGTH_BIN - 1} {unit}")
+
+
+def conditions(sums: Sums, settings: FiguresSettings, test: bool) -> Chart:
+    """Fig. 5: the conditions that are present, the most frequent ones and the sum of the rest; A the whole dataset, B the test set."""
+    splits = ("test",) if test else SPLITS
+    bound = settings.min_patients
+    found = _by_english(sums.of(CONDITION, splits), bound)
+    checkups = sums.patients(splits).total()
+    frequent = sorted((e for e in found.items() if len(e[1][1].patients) >= bound), key=lambda e: (-e[1][1].n, e[0]))
+    rare = sorted(e for e in found.items() if len(e[1][1].patients) < bound)  # by name: their order must not tell of their size
+    listed = [shown(english, count, bound, chinese) for english, (chinese, count) in (*frequent, *rare)]
+    bars = listed[: min(settings.conditions, len(frequent))]
+    rest = _rest([count for _, (_, count) in frequent[len(bars) :]], [count for _, (_, count) in rare], bound)
+    if len(listed) > len(bars):
+        noun = "other condition" if len(listed) - len(bars) == 1 else "other conditions together"
+        bars.append(shown(f"{len(listed) - len(bars)} {noun}", rest, bound, "其余", muted=True))
+    place = "test set" if test else "whole dataset"
+    chart = _chart(f"conditions_{'test' if test else 'whole'}", f"Condition present, {place}", "checkups", bars, bound, rows=True)
+    chart = replace(chart, test=test, listed=tuple(listed), whole=checkups)
+    if not (top := largest([bar for bar in bars if not bar.muted])):
+        return chart.titled("No checkup in the test set") if test and not checkups else chart
+    share = percent(top.n, checkups)
+    where = " of the test set" if test else ""
+    if len(listed) == 1:
+        return chart.titled(f"{top.label} is the only condition: in {share} of the checkups{where}")
+    return chart.titled(f"{top.label} is the most frequent of {len(listed)} conditions: in {share} of the checkups{where}")
+
+
+def _rest(frequent: Sequence[Count], rare: Sequence[Count], bound: int) -> Count:
+    """The sum of what is not drawn. Rare conditions count in it only where together they stand for enough patients: with the numbers of the
+    frequent ones in the CSV, the sum would tell that of a single rare one."""
+    pooled, total = Count(), Count()
+    for count in rare:
+        pooled.add(count.n, count.patients, bound)
+    for count in (*frequent, *((pooled,) if len(rare) > 1 and len(pooled.patients) >= bound else ())):
+        total.add(count.n, count.patients, bound)
+    return total if total.n else pooled
+
+
+def _by_english(counts: Mapping[tuple[str, str], Count], bound: int) -> dict[str, tuple[str, Count]]:
+    """English name -> (its most frequent Chinese name, count)."""
+    total: dict[str, Count] = {}
+    names: dict[str, Counter[str]] = {}
+    for (english, chinese), count in sorted(counts.items()):
+        total.setdefault(english, Count()).add(count.n, count.patients, bound)
+        names.setdefault(english, Counter())[chinese] += count.n
+    return {english: (names[english].most_common(1)[0][0], count) for english, count in total.items()}
+
+
+# what they share
+
+
+def largest(bars: Sequence[Bar]) -> Any:
+    """The first bar with the largest number; None where no bar shows one."""
+    return max((bar for bar in bars if bar.n), key=lambda bar: bar.n or 0, default=None)
+
+
+def _chart(name: str, what: str, unit: str, bars: Sequence[Bar], bound: int, rows: bool = False) -> Chart:
+    """With the title of a chart that can say nothing: a finding replaces it."""
+    hidden = any(bar.n is None for bar in bars)
+    title = f"Too few patients to show: fewer than {bound}" if hidden else f"No {unit} to show"
+    notes = (f"<{bound}: fewer than {bound} patients, not counted in n.",) if hidden and largest(bars) else ()
+    return Chart(name, title, what, unit, tuple(bars), sum(bar.n or 0 for bar in bars), rows, notes=notes, bound=bound)
+
+
+def _ordered(sums: Sums, figure: str, what: str, width: int, bound: int) -> tuple[Chart, dict[int, Count]]:
+    counts = sums.of(figure)
+    values = numbers(counts)
+    missing = counts.get((UNKNOWN, ""), Count())
+    return _binned(figure, what, "checkups", values, width, bound, missing), values
+
+
+def _binned(
+    name: str, what: str, unit: str, values: Mapping[int, Count], width: int, bound: int, missing: Count | None = None
+) -> Chart:
+    ordered: list[Bin] = close_ends(bins(values, width, bound), bound)
+    bars = [shown(b.label, b.count, bound) for b in ordered]
+    if missing and missing.n:
+        bars.append(shown("not recorded", missing, bound, muted=True))
+    return _chart(name, what, unit, bars, bound)
+
+
+def _middle_half(chart: Chart, values: Mapping[int, Count], bound: int) -> tuple[int, int] | None:
+    """The quartiles; None where there are too few patients to tell them."""
+    ends = quartiles(values)
+    return (ends[0], ends[2]) if ends and largest(chart.bars) and enough(values, bound) else None
+
+
+def _quantile(values: Mapping[int, Count], share: float) -> int:
+    reached, total = 0, sum(count.n for count in values.values())
+    for value, count in sorted(values.items()):
+        reached += count.n
+        if reached >= share * total:
+            return value
+    return 0
+
+
+def _amount(low: int, high: int, noun: str) -> str:
+    if low == high:
+        return f"{low} {noun}" if low == 1 else f"{low or 'no'} {noun}s"
+    return f"{low} to {high} {noun}s"
