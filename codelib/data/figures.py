@@ -27,6 +27,10 @@ from codelib.data.release import FILES
 
 FOLDER = "figures"
 OVERVIEW = "overview"
+_FIG_3 = (  # the panels of the paper's figure
+    *("gender", "age", "year", "checkups_per_patient"),
+    *("six_classes", "photographs", "radiographs", "report_characters"),
+)
 
 
 def add_up(parts: Iterable[Part], settings: FiguresSettings) -> Sums:
@@ -42,7 +46,7 @@ def figures_work(sums: Sums, settings: FiguresSettings, dates_are_moved: bool, i
     charts = panels(sums, settings.min_patients, dates_are_moved, is_translated)
     fig5 = [conditions(sums, settings, test=False), conditions(sums, settings, test=True)]
     work = [_work(chart.name, [chart], {f"{chart.name}.csv": chart_csv(chart)}) for chart in (*charts, *fig5)]
-    work.append(_work(OVERVIEW, charts[:8], {}))
+    work.append(_work(OVERVIEW, [chart for chart in charts if chart.name in _FIG_3], {}))
     return [*work, _work("summary", [], figures_table.texts(sums, settings.min_patients, is_translated))]
 
 

@@ -8,11 +8,12 @@ joined with their neighbour until they stand for enough; what remains is marked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from codelib.data.figures_counts import Count
+from codelib.data.figures_words import OPEN_ABOVE, OPEN_BELOW
 
 MOST_BARS = 20  # of a figure of numbers: more cannot be labelled; the last is open
 
@@ -48,6 +49,11 @@ class Chart:
     def n(self) -> int:
         return self.total if self.whole is None else self.whole
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every bar has its number, so that n is all."""
+        return all(bar.n is not None for bar in self.bars)
+
     def titled(self, title: str) -> Chart:
         return replace(self, title=title)
 
@@ -66,9 +72,9 @@ class Bin:
     @property
     def label(self) -> str:
         if self.low is None:
-            return f"≤ {self.high}" if self.high is not None else "any"
+            return f"{OPEN_BELOW}{self.high}" if self.high is not None else "any"
         if self.high is None:
-            return f"≥ {self.low}"
+            return f"{OPEN_ABOVE}{self.low}"
         return str(self.low) if self.low == self.high else f"{self.low}–{self.high}"
 
 
@@ -126,16 +132,6 @@ def quartiles(counts: Mapping[int, Count]) -> tuple[int, int, int] | None:
     return found[0], found[1], found[2]
 
 
-def enough(counts: Mapping[int, Count], bound: int) -> bool:
+def enough(counts: Iterable[Count], bound: int) -> bool:
     """Whether all together stand for enough patients to say anything of them."""
-    return len(set().union(*(count.patients for count in counts.values()))) >= bound
-
-
-def percent(part: int, total: int) -> str:
-    """'38 %'; the ends are kept for what is exactly so."""
-    share = round(100 * part / total)
-    if share == 0 and part:
-        return "under 1 %"
-    if share == 100 and part < total:
-        return "over 99 %"
-    return f"{share} %"
+    return len(set().union(*(count.patients for count in counts))) >= bound

@@ -14,11 +14,23 @@ from pydantic import Field
 
 from codelib.contracts import SIX_CLASSES
 from codelib.core.config import Settings
-from codelib.data.figures_bars import MOST_BARS, Bar, Bin, Chart, bins, close_ends, enough, numbers, percent, quartiles, shown
+from codelib.data.figures_bars import (
+    MOST_BARS,
+    Bar,
+    Chart,
+    bins,
+    close_ends,
+    enough,
+    numbers,
+    quartiles,
+    shown,
+)
 from codelib.data.figures_counts import CONDITION, LENGTH_BIN, NO_CLASS, SEVERAL, SPLITS, UNKNOWN, Count, Sums
+from codelib.data.figures_words import amount, part, spoken
 
-AGE_BAND_YEARS = 5
-_STEPS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # widths of the bins of a length
+QUARTERS = 4
+_AGE_BANDS = (5, 10, 20)  # years: the first that leaves no band with too few patients
+_LENGTH_BINS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # words or characters, in the same way
 _MOVED = "Dates are moved by a secret offset of up to a year for each patient: a checkup may stand under a neighbouring year."
 _CLASSES_CN = dict(zip(SIX_CLASSES, ("龋病", "牙龈炎", "错颌畸形", "牙髓炎", "牙列缺损", "牙体缺损"), strict=True))
 
@@ -60,79 +72,95 @@ def gender(sums: Sums, bound: int) -> Chart:
     if not (top := largest(chart.bars)):
         return chart
     if top.muted:
-        return chart.titled(f"The gender of {percent(top.n, chart.n)} of the patients is not recorded")
-    if len(bars) == 1:
-        return chart.titled(f"All patients are {top.label.lower()}")
-    return chart.titled(f"{percent(top.n, chart.n)} of the patients are {top.label.lower()}")
+        return chart.titled(f"The gender of {_share(top, chart)} patients is not recorded")
+    return chart.titled(f"{_share(top, chart).capitalize()} patients are {top.label.lower()}")
 
 
 def age(sums: Sums, bound: int) -> Chart:
-    chart, values = _ordered(sums, "age", "Age at the checkup, in years", AGE_BAND_YEARS, bound)
-    if not (ends := _middle_half(chart, values, bound)):
+    chart, values = _ordered(sums, "age", "Age at the checkup, in years", _AGE_BANDS, bound)
+    if not (top := largest(chart.bars)):
         return chart
+    if top.muted:
+        return chart.titled(f"The age is missing in {_share(top, chart)} checkups")
+    if not (ends := _middle_half(sums, values, bound)):
+        return chart.titled(f"{_share(top, chart).capitalize()} checkups are of patients aged {spoken(top.label)}")
     years = f"aged {ends[0]}" if ends[0] == ends[1] else f"between {ends[0]} and {ends[1]}"
+    if (UNKNOWN, "") in sums.of("age"):
+        return chart.titled(f"Half of the recorded ages are {years.removeprefix('aged ')}")
     return chart.titled(f"Half of the checkups are of patients {years}")
 
 
 def year(sums: Sums, bound: int, dates_are_moved: bool) -> Chart:
-    chart, _ = _ordered(sums, "year", "Year of the checkup" + (", moved" if dates_are_moved else ""), 1, bound)
+    chart, _ = _ordered(sums, "year", "Year of the checkup" + (", moved" if dates_are_moved else ""), (1,), bound)
     if not (top := largest(chart.bars)):
         return chart
+    if top.muted:
+        return chart.titled(f"The year is missing in {_share(top, chart)} checkups")
     if dates_are_moved:
         chart = chart.noted(_MOVED)
-    if len(chart.bars) == 1:
-        return chart.titled(f"All checkups are from {top.label}")
-    return chart.titled(f"{top.label} has the most checkups: {percent(top.n, chart.n)}")
+    from_then = f"{_share(top, chart).capitalize()} checkups are from {spoken(top.label, 'before', 'later')}"
+    is_a_year = top.label.isdigit() and top.n != chart.n
+    return chart.titled(f"{from_then}, the busiest year" if is_a_year else from_then)
 
 
 def checkups_per_patient(sums: Sums, bound: int) -> Chart:
     found: dict[int, Count] = {}
     for patient, n in sums.patients().items():
         found.setdefault(n, Count()).add(1, (patient,), bound)
-    chart = _binned("checkups_per_patient", "Checkups of a patient", "patients", found, 1, bound)
-    several = sum(count.n for n, count in found.items() if n > 1)
+    chart = _binned("checkups_per_patient", "Checkups of a patient", "patients", found, (1,), bound)
     if not largest(chart.bars):
         return chart
+    several = [count for n, count in found.items() if n > 1]
     if not several:
         return chart.titled("Every patient has one checkup")
-    if largest(chart.bars[1:]):
-        return chart.titled(f"{percent(several, sum(c.n for c in found.values()))} of the patients have more than one checkup")
-    return chart.titled("Nearly every patient has one checkup")
+    if not enough(several, bound):
+        return chart.titled("Nearly every patient has one checkup")
+    share = part(sum(count.n for count in several), len(sums.patients()))
+    return chart.titled(f"{share.capitalize()} patients have more than one checkup")
 
 
 def six_classes(sums: Sums, bound: int) -> Chart:
     """The classes that are present; a checkup with several of them is not eligible for the benchmark."""
     counts = {category: count for (category, _), count in sums.of("six_classes").items()}
-    ordered = sorted((c for c in SIX_CLASSES if c in counts), key=lambda c: (-counts[c].n, c))
-    bars = [shown(f"{name} alone", counts[name], bound, _CLASSES_CN[name]) for name in ordered]
+    ordered = sorted((c for c in SIX_CLASSES if c in counts), key=lambda c: (len(counts[c].patients) < bound, -counts[c].n, c))
+    bars = [shown(name, counts[name], bound, _CLASSES_CN[name]) for name in ordered]
     for key, label, chinese in ((SEVERAL, "Several of the six", "多类"), (NO_CLASS, "None of the six", "六类以外")):
         if key in counts:
             bars.append(shown(label, counts[key], bound, chinese, muted=True))
-    chart = _chart("six_classes", "Class of the benchmark", "checkups", bars, bound, rows=True)
+    chart = _chart("six_classes", "The benchmark's class, present alone", "checkups", bars, bound, rows=True)
     if not largest(chart.bars):
         return chart
-    one = sum(bar.n or 0 for bar in bars if not bar.muted)
-    return chart.titled(f"{percent(one, chart.n)} of the checkups show exactly one of the six classes")
+    if chart.is_whole:
+        one = sum(bar.n or 0 for bar in bars if not bar.muted)
+        return chart.titled(f"{part(one, chart.n).capitalize()} checkups show exactly one of the six classes")
+    top = largest([bar for bar in bars if not bar.muted])
+    return chart.titled(
+        f"{top.label} is the most frequent of the six classes" if top else "Few checkups show one of the six classes"
+    )
 
 
 def per_checkup(sums: Sums, figure: str, noun: str, bound: int) -> Chart:
-    chart, values = _ordered(sums, figure, f"{noun.capitalize()}s of a checkup", 1, bound)
-    if not (ends := _middle_half(chart, values, bound)):
+    chart, values = _ordered(sums, figure, f"{noun.capitalize()}s of a checkup", (1,), bound)
+    if not (top := largest(chart.bars)):
         return chart
-    none = values.get(0, Count())
-    if 2 * none.n > chart.n:
-        return chart.titled(f"{percent(none.n, chart.n)} of the checkups have no {noun}")
-    return chart.titled(f"Half of the checkups have {_amount(*ends, noun)}")
+    if not (ends := _middle_half(sums, values, bound)):
+        return chart.titled(f"{_share(top, chart).capitalize()} checkups have {spoken(top.label)} {noun}s")
+    if 2 * values.get(0, Count()).n >= chart.n:
+        ends = (0, 0)
+    inside, total = (sum(c.n for v, c in values.items() if low <= v <= high) for low, high in (ends, (0, max(values))))
+    return chart.titled(f"{part(inside, total).capitalize()} checkups have {amount(*ends, noun)}")
 
 
 def report_length(sums: Sums, figure: str, unit: str, bound: int) -> Chart:
     """The eight sections of the benchmark's report together."""
     values = numbers(sums.of(figure))
     most = _quantile(values, 0.98)
-    width = next((step for step in _STEPS if most // step < MOST_BARS - 4), _STEPS[-1])
-    chart, _ = _ordered(sums, figure, f"Length of the report, in {unit}", width, bound)
-    if not (ends := _middle_half(chart, values, bound)):
+    widths = [step for step in _LENGTH_BINS if most // step < MOST_BARS - 4 or step == _LENGTH_BINS[-1]]
+    chart, _ = _ordered(sums, figure, f"Length of the report, in {unit}", widths, bound)
+    if not (top := largest(chart.bars)):
         return chart
+    if not (ends := _middle_half(sums, values, bound)):
+        return chart.titled(f"{_share(top, chart).capitalize()} reports have {spoken(top.label)} {unit}")
     return chart.titled(f"Half of the reports have {ends[0]} to {ends[1] + LENGTH_BIN - 1} {unit}")
 
 
@@ -141,25 +169,30 @@ def conditions(sums: Sums, settings: FiguresSettings, test: bool) -> Chart:
     splits = ("test",) if test else SPLITS
     bound = settings.min_patients
     found = _by_english(sums.of(CONDITION, splits), bound)
-    checkups = sums.patients(splits).total()
+    patients = sums.patients(splits)
+    checkups = patients.total()
     frequent = sorted((e for e in found.items() if len(e[1][1].patients) >= bound), key=lambda e: (-e[1][1].n, e[0]))
     rare = sorted(e for e in found.items() if len(e[1][1].patients) < bound)  # by name: their order must not tell of their size
-    listed = [shown(english, count, bound, chinese) for english, (chinese, count) in (*frequent, *rare)]
+    named = (*frequent, *rare) if len(patients) >= bound else ()
+    listed = [shown(english, count, bound, chinese) for english, (chinese, count) in named]
     bars = listed[: min(settings.conditions, len(frequent))]
     rest = _rest([count for _, (_, count) in frequent[len(bars) :]], [count for _, (_, count) in rare], bound)
-    if len(listed) > len(bars):
-        noun = "other condition" if len(listed) - len(bars) == 1 else "other conditions together"
-        bars.append(shown(f"{len(listed) - len(bars)} {noun}", rest, bound, "其余", muted=True))
+    if len(found) > len(bars):
+        noun = "other condition" if len(found) - len(bars) == 1 else "other conditions together"
+        bars.append(shown(f"{len(found) - len(bars)} {noun}", rest, bound, "其余", muted=True))
     place = "test set" if test else "whole dataset"
     chart = _chart(f"conditions_{'test' if test else 'whole'}", f"Condition present, {place}", "checkups", bars, bound, rows=True)
     chart = replace(chart, test=test, listed=tuple(listed), whole=checkups)
     if not (top := largest([bar for bar in bars if not bar.muted])):
-        return chart.titled("No checkup in the test set") if test and not checkups else chart
-    share = percent(top.n, checkups)
+        chart = replace(chart, bars=())  # the sum of the rest alone would be no picture
+        if test and not checkups:
+            return chart.titled("No checkup in the test set")
+        return chart.titled(f"None of the {len(found)} conditions is shared by {bound} patients") if listed else chart
+    share = part(top.n, checkups)
     where = " of the test set" if test else ""
     if len(listed) == 1:
-        return chart.titled(f"{top.label} is the only condition: in {share} of the checkups{where}")
-    return chart.titled(f"{top.label} is the most frequent of {len(listed)} conditions: in {share} of the checkups{where}")
+        return chart.titled(f"{top.label} is the only condition: in {share} checkups{where}")
+    return chart.titled(f"{top.label} is the most frequent of {len(listed)} conditions: in {share} checkups{where}")
 
 
 def _rest(frequent: Sequence[Count], rare: Sequence[Count], bound: int) -> Count:
@@ -192,34 +225,45 @@ def largest(bars: Sequence[Bar]) -> Any:
 
 
 def _chart(name: str, what: str, unit: str, bars: Sequence[Bar], bound: int, rows: bool = False) -> Chart:
-    """With the title of a chart that can say nothing: a finding replaces it."""
+    """With the title of a chart that can say nothing: a finding replaces it. Where every number is hidden the bars are left out: the label of
+    the only one would say what it is of."""
     hidden = any(bar.n is None for bar in bars)
+    bars = bars if largest(bars) else ()
     title = f"Too few patients to show: fewer than {bound}" if hidden else f"No {unit} to show"
-    notes = (f"<{bound}: fewer than {bound} patients, not counted in n.",) if hidden and largest(bars) else ()
+    notes = (f"<{bound}: fewer than {bound} patients, not counted in n.",) if hidden and bars else ()
     return Chart(name, title, what, unit, tuple(bars), sum(bar.n or 0 for bar in bars), rows, notes=notes, bound=bound)
 
 
-def _ordered(sums: Sums, figure: str, what: str, width: int, bound: int) -> tuple[Chart, dict[int, Count]]:
+def _ordered(sums: Sums, figure: str, what: str, widths: Sequence[int], bound: int) -> tuple[Chart, dict[int, Count]]:
     counts = sums.of(figure)
     values = numbers(counts)
-    missing = counts.get((UNKNOWN, ""), Count())
-    return _binned(figure, what, "checkups", values, width, bound, missing), values
+    return _binned(figure, what, "checkups", values, widths, bound, counts.get((UNKNOWN, ""))), values
 
 
 def _binned(
-    name: str, what: str, unit: str, values: Mapping[int, Count], width: int, bound: int, missing: Count | None = None
+    name: str,
+    what: str,
+    unit: str,
+    values: Mapping[int, Count],
+    widths: Sequence[int],
+    bound: int,
+    missing: Count | None = None,
 ) -> Chart:
-    ordered: list[Bin] = close_ends(bins(values, width, bound), bound)
-    bars = [shown(b.label, b.count, bound) for b in ordered]
-    if missing and missing.n:
+    """Bins of the first width that hides no bar, else of the last."""
+    bars: list[Bar] = []
+    for width in widths:
+        bars = [shown(b.label, b.count, bound) for b in close_ends(bins(values, width, bound), bound)]
+        if all(bar.n is not None for bar in bars):
+            break
+    if missing:
         bars.append(shown("not recorded", missing, bound, muted=True))
     return _chart(name, what, unit, bars, bound)
 
 
-def _middle_half(chart: Chart, values: Mapping[int, Count], bound: int) -> tuple[int, int] | None:
-    """The quartiles; None where there are too few patients to tell them."""
+def _middle_half(sums: Sums, values: Mapping[int, Count], bound: int) -> tuple[int, int] | None:
+    """The quartiles; None where a quarter of the patients are fewer than ``bound``: a quartile would be one of theirs."""
     ends = quartiles(values)
-    return (ends[0], ends[2]) if ends and largest(chart.bars) and enough(values, bound) else None
+    return (ends[0], ends[2]) if ends and len(sums.patients()) >= QUARTERS * bound else None
 
 
 def _quantile(values: Mapping[int, Count], share: float) -> int:
@@ -231,7 +275,8 @@ def _quantile(values: Mapping[int, Count], share: float) -> int:
     return 0
 
 
-def _amount(low: int, high: int, noun: str) -> str:
-    if low == high:
-        return f"{low} {noun}" if low == 1 else f"{low or 'no'} {noun}s"
-    return f"{low} to {high} {noun}s"
+def _share(bar: Bar, chart: Chart) -> str:
+    """'all', '38 % of the'; 'most' or 'many' where hidden bars forbid a share."""
+    if not chart.is_whole:
+        return "most" if 2 * (bar.n or 0) > chart.n else "many"
+    return part(bar.n or 0, chart.n)

@@ -12,6 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,9 @@ BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#B3B3B3"
 _INK, _SOFT = "#222222", "#666666"
 _FAMILY = "codelib figures"  # a name that no installed font has
 _PNG_DPI = 150
-_LONGEST_NAME = 60  # characters of a condition's two names
+_LEAST_COLUMNS = 8  # room for so many bars: two that fill a picture look like walls
+_TITLE_PT, _TITLE_CHARS = 10.5, 92
+_LONGEST_NAME = 72  # characters of a condition's two names
 _STYLE: dict[Any, Any] = {
     "font.family": [_FAMILY],
     "font.size": 8.5,
@@ -85,13 +88,13 @@ def draw(charts: Sequence[Chart]) -> tuple[bytes, bytes]:
 
         if len(charts) == 1:
             figure = Figure(figsize=_size(charts[0]), layout="constrained")
-            _panel(figure.subplots(), charts[0], width_chars=70)
+            _panel(figure.subplots(), charts[0], _Place(_TITLE_CHARS, 1))
         else:
             rows = -(-len(charts) // 2)
-            figure = Figure(figsize=(11, 2.75 * rows), layout="constrained")
+            figure = Figure(figsize=(11, (2.75 if any(chart.bars for chart in charts) else 0.8) * rows), layout="constrained")
             axes = figure.subplots(rows, 2, squeeze=False).flatten()
             for axis, chart in zip(axes, charts, strict=False):
-                _panel(axis, chart, width_chars=62)
+                _panel(axis, chart, _Place(60, 5, is_alone=False))
             for axis in axes[len(charts) :]:
                 axis.set_axis_off()
         return _bytes(figure, "; ".join(chart.title for chart in charts))
@@ -115,28 +118,57 @@ def _setup() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class _Place:
+    """width_chars: of a line of the title. least_rows: room for so many bars, so that two do not fill a tall panel."""
+
+    width_chars: int
+    least_rows: int
+    is_alone: bool = True
+
+
 def _size(chart: Chart) -> tuple[float, float]:
-    if chart.rows:
-        return 7.5, 1.3 + 0.22 * max(len(chart.bars), 3)
-    return 7.5, 3.2
+    """Inches."""
+    if not chart.bars:
+        return 8, 0.8
+    return (8, 1.2 + 0.22 * len(chart.bars)) if chart.rows else (8, 3.2)
 
 
-def _panel(axis: Axes, chart: Chart, width_chars: int) -> None:
-    colour = VERMILLION if chart.test else BLUE
-    shown = [bar for bar in chart.bars if bar.n is not None]
-    axis.set_title(textwrap.fill(readable(chart.title), width_chars), loc="left", fontsize=10.5, pad=18, color=_INK)
-    axis.annotate(_subtitle(chart), (0, 1), (0, 5), "axes fraction", textcoords="offset points", color=_SOFT, fontsize=8)
-    if not any(bar.n for bar in shown):
+def _panel(axis: Axes, chart: Chart, place: _Place) -> None:
+    _heading(axis, chart, place)
+    if not any(bar.n for bar in chart.bars):
         axis.set_axis_off()
         return
-    (_rows if chart.rows else _columns)(axis, chart, [GREY if bar.muted else colour for bar in chart.bars])
+    colour = VERMILLION if chart.test else BLUE
+    colours = [GREY if bar.muted else colour for bar in chart.bars]
+    if chart.rows:
+        _rows(axis, chart, colours, place.least_rows)
+    else:
+        _columns(axis, chart, colours)
     if chart.notes:
-        text = "\n".join(textwrap.fill(readable(note), int(width_chars * 1.4)) for note in chart.notes)
-        axis.set_xlabel(f"{axis.get_xlabel()}\n{text}" if axis.get_xlabel() else text, loc="left", fontsize=7.5)
+        text = "\n".join(textwrap.fill(readable(note), int(place.width_chars * 1.4)) for note in chart.notes)
+        axis.set_xlabel(text, loc="left", fontsize=7.5)
+
+
+def _heading(axis: Axes, chart: Chart, place: _Place) -> None:
+    """Title and subtitle. Beside long names they begin at the figure's edge, or they would not fit over the bars; an empty title holds
+    their room."""
+    lines = textwrap.wrap(readable(chart.title), place.width_chars)
+    axis.set_title("\n".join(" " for _ in lines), fontsize=_TITLE_PT, pad=18)
+    across = "figure fraction" if place.is_alone else "axes fraction"
+    left = 0.015 if place.is_alone else 0
+    for text, points, size, colour in (("\n".join(lines), 18, _TITLE_PT, _INK), (_subtitle(chart), 5, 8, _SOFT)):
+        line = axis.annotate(
+            text, (left, 1), (0, points), (across, "axes fraction"), textcoords="offset points", color=colour, fontsize=size
+        )
+        line.set_in_layout(False)
 
 
 def _subtitle(chart: Chart) -> str:
-    return f"{chart.what}.  n = {chart.n:,} {_noun(chart.n, chart.unit)}"
+    if not chart.bars and chart.whole is None:
+        return f"{chart.what}."
+    shown = "" if chart.is_whole or chart.whole is not None else " shown"
+    return f"{chart.what}.  n = {chart.n:,} {_noun(chart.n, chart.unit)}{shown}"
 
 
 def _noun(n: int, unit: str) -> str:
@@ -160,10 +192,11 @@ def _columns(axis: Axes, chart: Chart, colours: Sequence[str]) -> None:
     axis.set_yticks([])  # every bar has its number
     axis.spines["left"].set_visible(False)
     axis.tick_params(length=0)
-    axis.margins(x=0.01, y=0.1)
+    axis.margins(y=0.1)
+    axis.set_xlim(-0.6, max(len(chart.bars), _LEAST_COLUMNS) - 0.4)
 
 
-def _rows(axis: Axes, chart: Chart, colours: Sequence[str]) -> None:
+def _rows(axis: Axes, chart: Chart, colours: Sequence[str], least_rows: int) -> None:
     places = range(len(chart.bars))
     # the rest is no bar: it would dwarf what it is the rest of
     lengths = [0 if bar.muted and chart.listed else bar.n or 0 for bar in chart.bars]
@@ -171,11 +204,12 @@ def _rows(axis: Axes, chart: Chart, colours: Sequence[str]) -> None:
     for place, (bar, length) in enumerate(zip(chart.bars, lengths, strict=True)):
         axis.annotate(_value(bar, chart), (length, place), (3, 0), textcoords="offset points", va="center", **_ink(bar))
     axis.set_yticks(places, [name_of(bar) for bar in chart.bars])
-    axis.invert_yaxis()
+    axis.set_ylim(max(len(chart.bars), least_rows) - 0.4, -0.6)
+    axis.spines["left"].set_bounds(-0.5, len(chart.bars) - 0.5)
     axis.set_xticks([])
     axis.spines["bottom"].set_visible(False)
     axis.tick_params(length=0)
-    axis.margins(x=0.12, y=0.01)
+    axis.margins(x=0.12)
 
 
 def _value(bar: Bar, chart: Chart) -> str:

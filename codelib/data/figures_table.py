@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Sequence
 
 from codelib.data.figures_bars import bins, close_ends, enough, numbers, quartiles
+from codelib.data.figures_charts import QUARTERS
 from codelib.data.figures_counts import CONDITION, LENGTH_BIN, SPLITS, Count, Sums
 
 _COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (("all", SPLITS), *((split, (split,)) for split in SPLITS))
@@ -24,7 +25,7 @@ def texts(sums: Sums, bound: int, is_translated: bool) -> dict[str, str]:
     csv.writer(out, lineterminator="\n").writerows([["quantity", *header[1:]], *rows])
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * len(_COLUMNS)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    note = f"\n–: none, or fewer than {bound} patients. Ages and lengths: median (lower to upper quartile).\n"
+    note = f"\n–: none, or fewer than {bound} patients ({QUARTERS * bound} for quartiles). Ages and lengths: median (lower to upper quartile).\n"
     return {"summary.csv": out.getvalue(), "summary.md": "\n".join(lines) + "\n" + note}
 
 
@@ -58,7 +59,7 @@ def _total(sums: Sums, figure: str, splits: Sequence[str]) -> int:
 
 def _mean(sums: Sums, figure: str, splits: Sequence[str], bound: int) -> str:
     counts = numbers(sums.of(figure, splits))
-    if not enough(counts, bound):
+    if not enough(counts.values(), bound):
         return _NONE
     return f"{_total(sums, figure, splits) / sum(count.n for count in counts.values()):.2f}"
 
@@ -71,7 +72,7 @@ def _gender(sums: Sums, gender: str, splits: Sequence[str], bound: int) -> str:
 def _spread(sums: Sums, figure: str, splits: Sequence[str], bound: int, half_bin: int) -> str:
     counts = numbers(sums.of(figure, splits))
     found = quartiles(counts)
-    if not found or not enough(counts, bound):
+    if not found or len(sums.patients(splits)) < QUARTERS * bound:
         return _NONE
     low, middle, high = (value + half_bin for value in found)
     return f"{middle} ({low} to {high})"
@@ -80,7 +81,7 @@ def _spread(sums: Sums, figure: str, splits: Sequence[str], bound: int, half_bin
 def _years(sums: Sums, splits: Sequence[str], bound: int) -> str:
     counts: dict[int, Count] = numbers(sums.of("year", splits))
     found = close_ends(bins(counts, 1, bound), bound)
-    if not found or not enough(counts, bound):
+    if not found or not enough(counts.values(), bound):
         return _NONE
     return found[0].label if len(found) == 1 else f"{found[0].label} to {found[-1].label}"
 
