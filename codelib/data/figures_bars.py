@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from codelib.data.figures_counts import Count
-from codelib.data.figures_words import OPEN_ABOVE, OPEN_BELOW
+from codelib.data.figures_words import ANY, OPEN_ABOVE, OPEN_BELOW
 
 MOST_BARS = 20  # of a figure of numbers: more cannot be labelled; the last is open
+TAIL = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Bin:
     @property
     def label(self) -> str:
         if self.low is None:
-            return f"{OPEN_BELOW}{self.high}" if self.high is not None else "any"
+            return f"{OPEN_BELOW}{self.high}" if self.high is not None else ANY
         if self.high is None:
             return f"{OPEN_ABOVE}{self.low}"
         return str(self.low) if self.low == self.high else f"{self.low}–{self.high}"
@@ -94,21 +95,35 @@ def bins(counts: Mapping[int, Count], width: int, bound: int) -> list[Bin]:
 
 
 def close_ends(ordered: Sequence[Bin], bound: int) -> list[Bin]:
-    """The bins at both ends joined with their neighbours until each stands for ``bound`` patients, and there are at most MOST_BARS.
+    """The bins at both ends joined with their neighbours until each stands for ``bound`` patients, and there are at most MOST_BARS. A sparse
+    tail of at most TAIL of everything is one bin.
 
     A joined bin is open: its last value, which is one patient's perhaps, stands nowhere.
     """
     found = list(ordered)
+    total = sum(b.count.n for b in found)
     while len(found) > 1 and (len(found) > MOST_BARS or len(found[-1].count.patients) < bound):
-        found[-2:] = [Bin(found[-2].low, None, _union(found[-2].count, found[-1].count, bound))]
+        found[-2:] = [Bin(found[-2].low, None, union((b.count for b in found[-2:]), bound))]
     while len(found) > 1 and len(found[0].count.patients) < bound:
-        found[:2] = [Bin(None, found[1].high, _union(found[0].count, found[1].count, bound))]
+        found[:2] = [Bin(None, found[1].high, union((b.count for b in found[:2]), bound))]
+    for at in range(1, len(found) - 1):
+        tail = union((b.count for b in found[at:]), bound)
+        if 0 < len(found[at].count.patients) < bound and tail.n <= TAIL * total:
+            found[at:] = [Bin(found[at].low, None, tail)]
+            break
+    for at in range(len(found) - 2, 0, -1):
+        tail = union((b.count for b in found[: at + 1]), bound)
+        if 0 < len(found[at].count.patients) < bound and tail.n <= TAIL * total:
+            found[: at + 1] = [Bin(None, found[at].high, tail)]
+            break
     return found
 
 
-def _union(one: Count, other: Count, bound: int) -> Count:
-    total = Count(one.n, set(one.patients))
-    total.add(other.n, other.patients, bound)
+def union(counts: Iterable[Count], bound: int) -> Count:
+    """All of them as one."""
+    total = Count()
+    for count in counts:
+        total.add(count.n, count.patients, bound)
     return total
 
 

@@ -24,9 +24,10 @@ from codelib.data.figures_bars import (
     numbers,
     quartiles,
     shown,
+    union,
 )
 from codelib.data.figures_counts import CONDITION, LENGTH_BIN, NO_CLASS, SEVERAL, SPLITS, UNKNOWN, Count, Sums
-from codelib.data.figures_words import amount, part, spoken
+from codelib.data.figures_words import ANY, amount, part, spoken
 
 QUARTERS = 4
 _AGE_BANDS = (5, 10, 20)  # years: the first that leaves no band with too few patients
@@ -99,7 +100,7 @@ def year(sums: Sums, bound: int, dates_are_moved: bool) -> Chart:
     if dates_are_moved:
         chart = chart.noted(_MOVED)
     from_then = f"{_share(top, chart).capitalize()} checkups are from {spoken(top.label, 'before', 'later')}"
-    is_a_year = top.label.isdigit() and top.n != chart.n
+    is_a_year = top.label.isdigit() and top.n != chart.n and sum(bar.n == top.n for bar in chart.bars) == 1
     return chart.titled(f"{from_then}, the busiest year" if is_a_year else from_then)
 
 
@@ -192,17 +193,19 @@ def conditions(sums: Sums, settings: FiguresSettings, test: bool) -> Chart:
     where = " of the test set" if test else ""
     if len(listed) == 1:
         return chart.titled(f"{top.label} is the only condition: in {share} checkups{where}")
-    return chart.titled(f"{top.label} is the most frequent of {len(listed)} conditions: in {share} checkups{where}")
+    tied = [bar.label for bar in bars if bar.n == top.n and not bar.muted]
+    if len(tied) > 2:
+        return chart.titled(f"{len(tied)} of {len(listed)} conditions are the most frequent: each in {share} checkups{where}")
+    are = " and ".join(tied) + (" are" if len(tied) == 2 else " is")
+    each = "each in" if len(tied) == 2 else "in"
+    return chart.titled(f"{are} the most frequent of {len(listed)} conditions: {each} {share} checkups{where}")
 
 
 def _rest(frequent: Sequence[Count], rare: Sequence[Count], bound: int) -> Count:
     """The sum of what is not drawn. Rare conditions count in it only where together they stand for enough patients: with the numbers of the
     frequent ones in the CSV, the sum would tell that of a single rare one."""
-    pooled, total = Count(), Count()
-    for count in rare:
-        pooled.add(count.n, count.patients, bound)
-    for count in (*frequent, *((pooled,) if len(rare) > 1 and len(pooled.patients) >= bound else ())):
-        total.add(count.n, count.patients, bound)
+    pooled = union(rare, bound)
+    total = union((*frequent, *((pooled,) if len(rare) > 1 and len(pooled.patients) >= bound else ())), bound)
     return total if total.n else pooled
 
 
@@ -229,7 +232,7 @@ def _chart(name: str, what: str, unit: str, bars: Sequence[Bar], bound: int, row
     the only one would say what it is of."""
     hidden = any(bar.n is None for bar in bars)
     bars = bars if largest(bars) else ()
-    title = f"Too few patients to show: fewer than {bound}" if hidden else f"No {unit} to show"
+    title = f"Too few patients to show: fewer than {bound} in each bar" if hidden else f"No {unit} to show"
     notes = (f"<{bound}: fewer than {bound} patients, not counted in n.",) if hidden and bars else ()
     return Chart(name, title, what, unit, tuple(bars), sum(bar.n or 0 for bar in bars), rows, notes=notes, bound=bound)
 
@@ -252,7 +255,8 @@ def _binned(
     """Bins of the first width that hides no bar, else of the last."""
     bars: list[Bar] = []
     for width in widths:
-        bars = [shown(b.label, b.count, bound) for b in close_ends(bins(values, width, bound), bound)]
+        ends = close_ends(bins(values, width, bound), bound)
+        bars = [shown(b.label, b.count, bound) if b.label != ANY else Bar(ANY, None) for b in ends]
         if all(bar.n is not None for bar in bars):
             break
     if missing:

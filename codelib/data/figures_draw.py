@@ -30,7 +30,7 @@ _INK, _SOFT = "#222222", "#666666"
 _FAMILY = "codelib figures"  # a name that no installed font has
 _PNG_DPI = 150
 _LEAST_COLUMNS = 8  # room for so many bars: two that fill a picture look like walls
-_TITLE_PT, _TITLE_CHARS = 10.5, 92
+_TITLE_PT, _TITLE_CHARS = 10.5, 98
 _LONGEST_NAME = 72  # characters of a condition's two names
 _STYLE: dict[Any, Any] = {
     "font.family": [_FAMILY],

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from codelib.data.figures_bars import bins, close_ends, enough, numbers, quartiles
 from codelib.data.figures_charts import QUARTERS
 from codelib.data.figures_counts import CONDITION, LENGTH_BIN, SPLITS, Count, Sums
+from codelib.data.figures_words import ANY
 
 _COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (("all", SPLITS), *((split, (split,)) for split in SPLITS))
 
@@ -81,7 +82,7 @@ def _spread(sums: Sums, figure: str, splits: Sequence[str], bound: int, half_bin
 def _years(sums: Sums, splits: Sequence[str], bound: int) -> str:
     counts: dict[int, Count] = numbers(sums.of("year", splits))
     found = close_ends(bins(counts, 1, bound), bound)
-    if not found or not enough(counts.values(), bound):
+    if not found or found[0].label == ANY or not enough(counts.values(), bound):
         return _NONE
     return found[0].label if len(found) == 1 else f"{found[0].label} to {found[-1].label}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 OPEN_BELOW, OPEN_ABOVE = "≤ ", "≥ "
+ANY = "any"  # of a bin that is open on both sides
 
 
 def percent(n: int, total: int) -> str:

@@ -178,6 +178,33 @@ def test_ends_are_joined_until_they_stand_for_enough():
     assert [(b.label, b.count.n) for b in close_ends(bins(counts, 10, BOUND), BOUND)] == [("≤ 29", 7), ("≥ 30", 11)]
 
 
+def test_a_sparse_tail_is_one_bar():
+    values = {0: 50, 10: 60, 20: 3, 30: 2, 40: 6}
+    counts = {v: Count(n, {f"{v}-{i}" for i in range(n)}) for v, n in values.items()}
+    assert [(b.label, b.count.n) for b in close_ends(bins(counts, 10, BOUND), BOUND)] == [
+        ("0–9", 50),
+        ("10–19", 60),
+        ("≥ 20", 11),
+    ]
+    middle = {v: counts[v] for v in (0, 20, 40)} | {40: counts[0], 41: counts[10]}
+    assert [b.count.n for b in close_ends(bins(middle, 10, BOUND), BOUND)] == [50, 0, 3, 0, 110]
+
+
+def test_values_that_cannot_be_cut_are_not_shown():
+    charts = charts_of([visit(p, age=10 * p) for p in range(7)])
+    assert charts["age"].bars == () and charts["age"].title.startswith("Too few patients")
+
+
+def test_conditions_that_are_equally_frequent_share_the_title():
+    visits = [visit(p, terms=(p % 2,)) for p in range(20)]
+    title = "Acute pulpitis and Deep caries are the most frequent of 2 conditions: each in 50 % of the checkups"
+    assert charts_of(visits)["conditions_whole"].title == title
+    assert (
+        "3 of 3 conditions are the most frequent"
+        in charts_of([visit(p, terms=(p % 3,)) for p in range(30)])["conditions_whole"].title
+    )
+
+
 def test_many_visits_of_few_patients_are_few():
     visits = numbered([visit(p % 2) for p in range(50)])
     assert all(chart.total == 0 for chart in charts_of(visits).values())
@@ -201,7 +228,11 @@ def test_the_limit_is_a_setting():
 
 def test_one_visit_shows_nothing_of_its_patient():
     charts = charts_of([visit(1, age=47)])
-    assert all(chart.title == "Too few patients to show: fewer than 5" for n, chart in charts.items() if n != "conditions_test")
+    assert all(
+        chart.title == "Too few patients to show: fewer than 5 in each bar"
+        for n, chart in charts.items()
+        if n != "conditions_test"
+    )
     said = json.dumps([asdict(c) for c in charts.values()]) + "".join(texts(sums_of([visit(1, age=47)]), BOUND, True).values())
     assert "47" not in said and "2021" not in said.replace("≤ 2021", "")
 
