@@ -82,5 +82,5 @@ def chart_csv(chart: Chart) -> str:
     for bar in chart.listed or chart.bars:
         known = bar.n is not None
         share = f"{100 * (bar.n or 0) / chart.n:.2f}" if known and chart.n else ""
-        writer.writerow((bar.label, bar.label_cn, bar.n if known else f"<{chart.bound}", share))
+        writer.writerow((bar.label, bar.label_cn, bar.value(chart.bound), share))
     return out.getvalue()

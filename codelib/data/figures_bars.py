@@ -1,9 +1,9 @@
 """Bars of a figure, and the privacy of small ones.
 
-    counts of numbers ──bins──> bars with bounds ──close_ends──> "≤ 9", 10–14, …, "≥ 80" ──hide──> bars, a few of them without a number
+    of numbers   bins ──close_ends──> "≤ 9", 10–14, …, "≥ 80" ──join_sparse──> 15–24: every bar stands for enough patients
+    of names     a bar of too few shows no number, and a second one neither, or n less the others would tell the first
 
-A bar that stands for fewer than ``min_patients`` patients never shows its number. Where the bars are in order, those at the two ends are
-joined with their neighbour until they stand for enough; what remains is marked.
+A bar that stands for fewer than ``min_patients`` patients never shows its number.
 """
 
 from __future__ import annotations
@@ -21,12 +21,20 @@ TAIL = 0.1
 
 @dataclass(frozen=True)
 class Bar:
-    """n: None where it stands for too few patients. muted: not a value of what is counted (not recorded, the rest)."""
+    """n: None where it stands for too few patients. muted: not a value of what is counted (not recorded, the rest). withheld: it stands
+    for enough, and is hidden for the sake of another."""
 
     label: str
     n: int | None
     label_cn: str = ""
     muted: bool = False
+    withheld: bool = False
+
+    def value(self, bound: int) -> str:
+        """What stands in place of the number."""
+        if self.n is not None:
+            return str(self.n)
+        return "withheld" if self.withheld else f"<{bound}"
 
 
 @dataclass(frozen=True)
@@ -108,15 +116,42 @@ def close_ends(ordered: Sequence[Bin], bound: int) -> list[Bin]:
         found[:2] = [Bin(None, found[1].high, union((b.count for b in found[:2]), bound))]
     for at in range(1, len(found) - 1):
         tail = union((b.count for b in found[at:]), bound)
-        if 0 < len(found[at].count.patients) < bound and tail.n <= TAIL * total:
+        if is_sparse(found[at], bound) and tail.n <= TAIL * total:
             found[at:] = [Bin(found[at].low, None, tail)]
             break
     for at in range(len(found) - 2, 0, -1):
         tail = union((b.count for b in found[: at + 1]), bound)
-        if 0 < len(found[at].count.patients) < bound and tail.n <= TAIL * total:
+        if is_sparse(found[at], bound) and tail.n <= TAIL * total:
             found[: at + 1] = [Bin(None, found[at].high, tail)]
             break
     return found
+
+
+def is_sparse(b: Bin, bound: int) -> bool:
+    """Whether it stands for too few patients; an empty bin is no secret."""
+    return 0 < len(b.count.patients) < bound
+
+
+def join_sparse(ordered: Sequence[Bin], bound: int) -> list[Bin]:
+    """Each sparse bin joined with the smaller of its neighbours until none is left, or a single bin."""
+    found = list(ordered)
+    while len(found) > 1 and (sparse := [i for i, b in enumerate(found) if is_sparse(b, bound)]):
+        at = sparse[0]
+        left, right = (found[i].count.n if 0 <= i < len(found) else None for i in (at - 1, at + 1))
+        at -= right is None or (left is not None and left <= right)
+        found[at : at + 2] = [Bin(found[at].low, found[at + 1].high, union((b.count for b in found[at : at + 2]), bound))]
+    return found
+
+
+def with_second(bars: Sequence[Bar]) -> list[Bar]:
+    """Where a single bar hides its number, the smallest of the others does too (secondary suppression). What the record does not say is no
+    secret of a person, and takes no second one."""
+    hidden = [bar for bar in bars if bar.n is None]
+    rest = [bar for bar in bars if bar.n]
+    if len(hidden) != 1 or hidden[0].muted or not rest:
+        return list(bars)
+    smallest = min(rest, key=lambda bar: bar.n or 0)
+    return [replace(bar, n=None, withheld=True) if bar is smallest else bar for bar in bars]
 
 
 def union(counts: Iterable[Count], bound: int) -> Count:

@@ -17,14 +17,17 @@ from codelib.core.config import Settings
 from codelib.data.figures_bars import (
     MOST_BARS,
     Bar,
+    Bin,
     Chart,
     bins,
     close_ends,
-    enough,
+    is_sparse,
+    join_sparse,
     numbers,
     quartiles,
     shown,
     union,
+    with_second,
 )
 from codelib.data.figures_counts import CONDITION, LENGTH_BIN, NO_CLASS, SEVERAL, SPLITS, UNKNOWN, Count, Sums
 from codelib.data.figures_words import ANY, amount, part, spoken
@@ -111,13 +114,12 @@ def checkups_per_patient(sums: Sums, bound: int) -> Chart:
     chart = _binned("checkups_per_patient", "Checkups of a patient", "patients", found, (1,), bound)
     if not largest(chart.bars):
         return chart
-    several = [count for n, count in found.items() if n > 1]
-    if not several:
+    first, *more = chart.bars
+    if first.label != "1":
+        return chart.titled(f"{_share(first, chart).capitalize()} patients have {spoken(first.label)} checkups")
+    if not more:
         return chart.titled("Every patient has one checkup")
-    if not enough(several, bound):
-        return chart.titled("Nearly every patient has one checkup")
-    share = part(sum(count.n for count in several), len(sums.patients()))
-    return chart.titled(f"{share.capitalize()} patients have more than one checkup")
+    return chart.titled(f"{part(chart.n - (first.n or 0), chart.n).capitalize()} patients have more than one checkup")
 
 
 def six_classes(sums: Sums, bound: int) -> Chart:
@@ -144,12 +146,14 @@ def per_checkup(sums: Sums, figure: str, noun: str, bound: int) -> Chart:
     chart, values = _ordered(sums, figure, f"{noun.capitalize()}s of a checkup", (1,), bound)
     if not (top := largest(chart.bars)):
         return chart
-    if not (ends := _middle_half(sums, values, bound)):
-        return chart.titled(f"{_share(top, chart).capitalize()} checkups have {spoken(top.label)} {noun}s")
+    low, high = _middle_half(sums, values, bound) or (0, 0)
     if 2 * values.get(0, Count()).n >= chart.n:
-        ends = (0, 0)
-    inside, total = (sum(c.n for v, c in values.items() if low <= v <= high) for low, high in (ends, (0, max(values))))
-    return chart.titled(f"{part(inside, total).capitalize()} checkups have {amount(*ends, noun)}")
+        low, high = 0, 0
+    known = {bar.label: bar.n or 0 for bar in chart.bars}
+    inside = {str(v) for v in range(low, high + 1) if v in values}
+    if not inside or not inside <= set(known):  # part of a bar: its number would be told
+        return chart.titled(f"{_share(top, chart).capitalize()} checkups have {spoken(top.label)} {noun}s")
+    return chart.titled(f"{part(sum(known[v] for v in inside), chart.n).capitalize()} checkups have {amount(low, high, noun)}")
 
 
 def report_length(sums: Sums, figure: str, unit: str, bound: int) -> Chart:
@@ -182,7 +186,15 @@ def conditions(sums: Sums, settings: FiguresSettings, test: bool) -> Chart:
         noun = "other condition" if len(found) - len(bars) == 1 else "other conditions together"
         bars.append(shown(f"{len(found) - len(bars)} {noun}", rest, bound, "其余", muted=True))
     place = "test set" if test else "whole dataset"
-    chart = _chart(f"conditions_{'test' if test else 'whole'}", f"Condition present, {place}", "checkups", bars, bound, rows=True)
+    chart = _chart(
+        f"conditions_{'test' if test else 'whole'}",
+        f"Condition present, {place}",
+        "checkups",
+        bars,
+        bound,
+        rows=True,
+        has_rest=True,
+    )
     chart = replace(chart, test=test, listed=tuple(listed), whole=checkups)
     if not (top := largest([bar for bar in bars if not bar.muted])):
         chart = replace(chart, bars=())  # the sum of the rest alone would be no picture
@@ -227,14 +239,17 @@ def largest(bars: Sequence[Bar]) -> Any:
     return max((bar for bar in bars if bar.n), key=lambda bar: bar.n or 0, default=None)
 
 
-def _chart(name: str, what: str, unit: str, bars: Sequence[Bar], bound: int, rows: bool = False) -> Chart:
+def _chart(name: str, what: str, unit: str, bars: Sequence[Bar], bound: int, rows: bool = False, has_rest: bool = False) -> Chart:
     """With the title of a chart that can say nothing: a finding replaces it. Where every number is hidden the bars are left out: the label of
-    the only one would say what it is of."""
+    the only one would say what it is of. rows: bars of names. has_rest: their numbers do not add up to n."""
+    if rows and not has_rest:
+        bars = with_second(bars)
     hidden = any(bar.n is None for bar in bars)
     bars = bars if largest(bars) else ()
     title = f"Too few patients to show: fewer than {bound} in each bar" if hidden else f"No {unit} to show"
-    notes = (f"<{bound}: fewer than {bound} patients, not counted in n.",) if hidden and bars else ()
-    return Chart(name, title, what, unit, tuple(bars), sum(bar.n or 0 for bar in bars), rows, notes=notes, bound=bound)
+    notes = [f"<{bound}: fewer than {bound} patients, not counted in n."] if hidden and bars else []
+    notes += ["Withheld: with it, n would tell the number of the others."] if any(bar.withheld for bar in bars) else []
+    return Chart(name, title, what, unit, tuple(bars), sum(bar.n or 0 for bar in bars), rows, notes=tuple(notes), bound=bound)
 
 
 def _ordered(sums: Sums, figure: str, what: str, widths: Sequence[int], bound: int) -> tuple[Chart, dict[int, Count]]:
@@ -252,13 +267,16 @@ def _binned(
     bound: int,
     missing: Count | None = None,
 ) -> Chart:
-    """Bins of the first width that hides no bar, else of the last."""
-    bars: list[Bar] = []
+    """Bins of the first width that leaves no sparse one, else of the last, joined."""
+    found: list[Bin] = []
     for width in widths:
-        ends = close_ends(bins(values, width, bound), bound)
-        bars = [shown(b.label, b.count, bound) if b.label != ANY else Bar(ANY, None) for b in ends]
-        if all(bar.n is not None for bar in bars):
+        found = close_ends(bins(values, width, bound), bound)
+        if not any(is_sparse(b, bound) for b in found):
             break
+    joined = join_sparse(found, bound)
+    bars = [shown(b.label, b.count, bound) for b in joined]
+    if len(joined) == 1 and (joined[0].label == ANY or bars[0].n is None):  # there is no cut that may be shown
+        bars = [shown("recorded", joined[0].count, bound, muted=True) if missing else Bar("recorded", None)]
     if missing:
         bars.append(shown("not recorded", missing, bound, muted=True))
     return _chart(name, what, unit, bars, bound)

@@ -213,9 +213,7 @@ def _rows(axis: Axes, chart: Chart, colours: Sequence[str], least_rows: int) -> 
 
 
 def _value(bar: Bar, chart: Chart) -> str:
-    if bar.n is None:
-        return f"<{chart.bound}"
-    return f"{bar.n:,}"
+    return bar.value(chart.bound) if bar.n is None else f"{bar.n:,}"
 
 
 def _ink(bar: Bar) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from codelib.data.figures_bars import bins, close_ends, enough, numbers, quartiles
@@ -51,6 +52,15 @@ def _rows(sums: Sums, bound: int, is_translated: bool) -> list[list[str]]:
     return [[name, *(value(splits) for _, splits in _COLUMNS)] for name, value in quantities]
 
 
+def _is_gender_told(sums: Sums, bound: int) -> bool:
+    """Whether no gender of any split stands for too few patients: rows and columns add up, so one hidden cell could be told from the others."""
+    for split in SPLITS:
+        found = Counter(sums.gender[patient] for patient in sums.patients((split,)))
+        if any(0 < n < bound for n in found.values()):
+            return False
+    return True
+
+
 _NONE = "–"
 
 
@@ -66,8 +76,9 @@ def _mean(sums: Sums, figure: str, splits: Sequence[str], bound: int) -> str:
 
 
 def _gender(sums: Sums, gender: str, splits: Sequence[str], bound: int) -> str:
-    found = sum(sums.gender[patient] == gender for patient in sums.patients(splits))
-    return str(found) if found >= bound else _NONE
+    found = Counter(sums.gender[patient] for patient in sums.patients(splits))
+    is_told = len(splits) == len(SPLITS) or _is_gender_told(sums, bound)
+    return str(found[gender]) if is_told and min(found.values(), default=0) >= bound else _NONE
 
 
 def _spread(sums: Sums, figure: str, splits: Sequence[str], bound: int, half_bin: int) -> str:

@@ -21,7 +21,7 @@ from codelib.contracts import ANNOTATED, SPLIT
 from codelib.core.store import Store
 from codelib.data.annotate_lists import conditions as known_conditions
 from codelib.data.figures import chart_csv, figures_work, make_figure
-from codelib.data.figures_bars import Bar, Chart, Count, bins, close_ends, quartiles
+from codelib.data.figures_bars import Bar, Chart, Count, bins, close_ends, join_sparse, quartiles
 from codelib.data.figures_charts import FiguresSettings, conditions, panels, report_length
 from codelib.data.figures_counts import STATISTICS, Sums, count
 from codelib.data.figures_table import texts
@@ -186,8 +186,9 @@ def test_a_sparse_tail_is_one_bar():
         ("10–19", 60),
         ("≥ 20", 11),
     ]
-    middle = {v: counts[v] for v in (0, 20, 40)} | {40: counts[0], 41: counts[10]}
-    assert [b.count.n for b in close_ends(bins(middle, 10, BOUND), BOUND)] == [50, 0, 3, 0, 110]
+    middle = bins({0: counts[0], 20: counts[20], 40: counts[10]}, 10, BOUND)
+    assert [b.count.n for b in close_ends(middle, BOUND)] == [50, 0, 3, 0, 60]
+    assert [(b.label, b.count.n) for b in join_sparse(middle, BOUND)] == [("0–39", 53), ("40–49", 60)]
 
 
 def test_values_that_cannot_be_cut_are_not_shown():
@@ -221,6 +222,38 @@ def test_the_limit_is_a_setting():
     assert panels(sums_of([visit(1)], bound=1), 1, False, False)[0].title == "All patients are female"
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         FiguresSettings(min_patients=0)
+
+
+def test_a_single_hidden_number_takes_a_second_one_with_it():
+    """n, or the totals of the table, would tell it."""
+    visits = [visit(p, terms=((0,), (1,), ())[0 if p < 20 else 1 if p < 29 else 2]) for p in range(32)]
+    chart = charts_of(visits)["six_classes"]
+    assert [(b.label, b.value(BOUND)) for b in chart.bars] == [("Caries", "20"), ("Pulpitis", "9"), ("None of the six", "<5")]
+    rare = [visit(p, terms=((0,), (1,), ())[0 if p < 20 else 1 if p < 22 else 2]) for p in range(32)]
+    chart = charts_of(rare)["six_classes"]
+    assert [(b.label, b.value(BOUND)) for b in chart.bars] == [
+        ("Caries", "20"),
+        ("Pulpitis", "<5"),
+        ("None of the six", "withheld"),
+    ]
+    few_men = [visit(p, gender="male" if p < 2 else "female") for p in range(30)]
+    assert charts_of(few_men)["gender"].bars == ()
+    assert "Female patients,–,–,–,–,–" in texts(sums_of(few_men), BOUND, True)["summary.csv"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(VISITS)
+def test_bars_of_numbers_never_hide_one(visits):
+    charts = charts_of(numbered(visits))
+    for name in ("age", "year", "photographs", "radiographs", "checkups_per_patient", "report_words"):
+        assert all(bar.n is not None or bar.muted for bar in charts[name].bars)
+
+
+def test_a_title_tells_no_part_of_a_bar():
+    visits = [visit(p, radiographs=["x"] * (p % 2 if p > 2 else 2 + p)) for p in range(30)]
+    chart = charts_of(visits)["radiographs"]
+    assert [b.label for b in chart.bars] == ["0", "≥ 1"]
+    assert chart.title == "57 % of the checkups have 1 or more radiographs"
 
 
 # ── odd releases
