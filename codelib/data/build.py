@@ -19,6 +19,7 @@ from codelib.data import (
     audit,
     card,
     contact_sheet,
+    figures,
     image_review,
     ledger,
     privacy_answers,
@@ -217,7 +218,11 @@ def release(
     """Build release/, or leave it where nothing in it would change."""
     store, public, private = stages.release_store, workspace.public, workspace.private
     made_of = digest(
-        [card.release_settings(settings), [[p.key, p.drop] for s in (images, annotated, split, conversations) for p in s]]
+        [
+            card.release_settings(settings),
+            settings.figures.fingerprint(),
+            [[p.key, p.drop] for s in (images, annotated, split, conversations) for p in s],
+        ]
     )
     if _is_released(store, private, made_of):
         print("  release        nothing new")
@@ -229,6 +234,7 @@ def release(
     sums |= layout.write_text_files(lines, store)
     shards = layout.run_writing(stages.shards, layout.shard_work(conversations), "parquet", public, store, private)
     sums |= shards
+    sums |= write_figures(stages, annotated, split, settings, workspace)
     sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
     sums["manifest.json"] = store.commit_json(
@@ -237,6 +243,19 @@ def release(
     store.commit("SHA256SUMS", layout.checksums(sums).encode())
     private.commit_json(_RELEASED, {"made_of": made_of})
     store.delete(layout.INCOMPLETE)
+
+
+def write_figures(
+    stages: Stages, annotated: Sequence[Part], split: Sequence[Part], settings: DatasetSettings, workspace: Workspace
+) -> dict[str, str]:
+    """release/figures/. Returns path -> sha256."""
+    public, private = workspace.public, workspace.private
+    counted = run(stages.statistics, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
+    sums = figures.add_up(counted, settings.figures)
+    work = figures.figures_work(
+        sums, settings.figures, settings.deidentify.dates == "shift", settings.translate.engine == "openai"
+    )
+    return layout.run_writing(stages.figures, work, figures.FOLDER, public, stages.release_store, private)
 
 
 def _is_released(store: Store, private: Store, made_of: str) -> bool:

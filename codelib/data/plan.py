@@ -29,6 +29,8 @@ _MADE_FROM = {
     "published": ("images", "split"),
     "lines": ("annotated", "split", "conversations"),
     "shards": ("conversations",),
+    "statistics": ("annotated", "split"),
+    "figures": ("statistics",),
 }
 
 

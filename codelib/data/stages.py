@@ -33,11 +33,12 @@ from codelib.contracts import (
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_ask, annotate_second, clinic_names, sharegpt_words, teeth_review
+from codelib.data import annotate_ask, annotate_second, clinic_names, figures_counts, sharegpt_words, teeth_review
 from codelib.data.annotate_second import Annotator, Questions
 from codelib.data.answer_prune import prune_stage
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
+from codelib.data.figures import make_figure
 from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
@@ -194,6 +195,16 @@ class Stages:
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
         self.assemble = Stage("lines", 2, LINES, assemble, unit="lines")
         self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
+        self.statistics = Stage(
+            "statistics",
+            1,
+            figures_counts.STATISTICS,
+            partial(figures_counts.count, min_patients=settings.figures.min_patients),
+            settings={"min_patients": settings.figures.min_patients},
+            columns=(figures_counts.COLUMNS, figures_counts.SPLIT_COLUMNS),
+            unit="counts",
+        )
+        self.figures = Stage("figures", 1, FILES, partial(make_figure, release=release), unit="files")
 
     def _deidentified(self) -> Stage:
         # before a workspace's first run there is no key to hash the lists under, and nothing that was made with them
@@ -218,7 +229,7 @@ class Stages:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
         public = (self.deidentified, self.bilingual, self.annotated, self.split, self.counted, self.totals, self.conversations)
-        release = (self.publish, self.assemble, self.shards)
+        release = (self.publish, self.assemble, self.shards, self.statistics, self.figures)
         return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
 
 
