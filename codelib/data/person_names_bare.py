@@ -11,21 +11,22 @@ person stands on both sides makes a suspicion.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from codelib.data.person_names_judge import logits
 from codelib.data.person_names_likelihood import Likelihoods
-from codelib.data.person_names_lists import CJK, allowed_at, allowed_words, may_be_given, own_words
+from codelib.data.person_names_lists import CJK, allowed_at, allowed_words, may_be_given, own_words, surnames
 from codelib.data.person_names_rare import is_rare
 from codelib.data.person_names_runs import Run
 from codelib.data.person_names_sides import among_persons, hospitality, place_of
 
 SUSPECT_LOGIT = -1.0
 """Set so that clean records of a hand that knows no rule are held back in 3 of 100 cases at most (docs/privacy.md has the numbers)."""
+CLOSED_GAIN = -1.0
+"""Natural logarithm of odds, the sides counted by person_names_sides, that suffices where a person can stand on both of them."""
 CERTAIN_GAIN = 6.0
-"""Natural logarithm of odds, the sides counted by person_names_sides; only with a word of dealing with a person beside it."""
-STRANGER_GAIN = -1.0
+"""The same for a certainty; only with a word of dealing with a person beside it."""
 _STRANGER_SIZES = (6, 5, 4, 3, 2)
 # characters of foreign names that are words of records first: 植体周, 冠根比, 自冠方至根方
 _NO_STRANGER = frozenset("植根冠基台方位止点先向板壁野器自从于其将宁音画力照测备体工材料树脂菌膏汤丸粥")
@@ -40,32 +41,41 @@ class BareName:
     certain: bool
 
 
-def _surnamed(run: Run, first: int) -> Iterator[BareName]:
-    spans = list(run.candidates(first))
-    for (start, end, seen), logit in zip(spans, logits([seen for *_, seen in spans]), strict=True):
-        if logit > SUSPECT_LOGIT:
-            place = place_of(run.left[start], run.right[end])
-            gain = (seen.worded if place.closed else seen.gain) + hospitality(run.run, start, end, place)
+def _surnamed(runs: Sequence[Run]) -> Iterator[BareName]:
+    spans = [(run, *span) for run in runs for span in run.candidates()]
+    scores = logits([seen for *_, seen in spans])  # weighed together: a call costs more than a span
+    for (run, start, end, seen), logit in zip(spans, scores, strict=True):
+        place = place_of(run.left[start], run.right[end])
+        gain = (seen.worded if place.closed else seen.gain) + hospitality(run.run, start, end, place)
+        if logit > SUSPECT_LOGIT or (place.closed and gain > CLOSED_GAIN):
             among = among_persons(run.run, start, end) and not is_rare(run.run, start)
-            yield BareName(start, end, logit, among and gain >= CERTAIN_GAIN)
+            yield BareName(run.at + start, run.at + end, max(logit, gain), among and gain >= CERTAIN_GAIN)
 
 
 def _strangers(run: Run) -> Iterator[BareName]:
     """Stretches that no words explain, between a place before a person and one behind: 请|那日苏|到场."""
     words = run.run
     for start in range(len(words) - 1):
-        if not run.left[start][0] or allowed_at(words, start):
+        if allowed_at(words, start):
             continue
         for size in _STRANGER_SIZES:
             end = start + size
-            if end > len(words) or not run.right[end][0] or not _strange(words[start:end], run.model):
+            listed = size == 2 and _listed(words, start, run.model)
+            if end > len(words) or not (listed or _strange(words[start:end], run.model)):
                 continue
-            if size == 2 and not (run.left[start][0] > 1 and run.right[end][1]):
-                continue  # 同事|热娜|帮着: two characters alone say little
-            place = place_of(run.left[start], run.right[end])
+            place = run.place(start, end)
+            if size == 2 and not (place.left > 1 or listed):
+                continue  # two characters alone say little, but for 同事|热娜|帮着
             gain = run.gain(start, end, run.model.stranger(words[start:end])) + hospitality(words, start, end, place)
-            if place.closed and gain > STRANGER_GAIN:
-                yield BareName(start, end, gain, False)
+            if place.closed and gain > CLOSED_GAIN:
+                yield BareName(run.at + start, run.at + end, gain, False)
+
+
+def _listed(words: str, start: int, model: Likelihoods) -> bool:
+    """热娜 as a name of the lists, not 格列|美脲 nor 巴桑|寺 of the dictionary."""
+    return words[start : start + 2] in surnames()["tokens"] and not any(
+        words[start : start + size] in model.word for size in (2, 3, 4, 5)
+    )
 
 
 def _strange(stretch: str, model: Likelihoods) -> bool:
@@ -83,13 +93,8 @@ def bare_names(text: str) -> list[BareName]:
     >>> [text[n.start:n.end] for text in ["邻居许秀兰推荐来诊"] for n in bare_names(text)]
     ['许秀兰']
     """
-    found: list[BareName] = []
-    for match in _RUN.finditer(text):
-        at = match.start()
-        counted = text[at - 1 : at].isdigit()  # 10|余天来: what follows a number is its unit
-        run = Run(text, at, match.group())
-        names = [*_surnamed(run, int(counted)), *(() if counted else _strangers(run))]
-        found += [BareName(at + n.start, at + n.end, n.score, n.certain) for n in names]
+    runs = [Run(text, match.start(), match.group()) for match in _RUN.finditer(text)]
+    found = [*_surnamed(runs), *(name for run in runs if not run.counted for name in _strangers(run))]
     return _disjoint(found, len(text))
 
 

@@ -9,8 +9,8 @@ on invented names in the places of 患者 and 他 in public dialogues and in phr
 from __future__ import annotations
 
 import csv
-from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ import numpy.typing as npt
 from codelib.data.person_names_lists import TERMS
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """Of a span that is shaped like surname + given name. Gains and odds are natural logarithms, the others 0 or 1."""
 
     gain: float  # of a name over the likeliest words
@@ -52,24 +51,25 @@ class Features:
     drug: float
 
 
-NAMES = tuple(field.name for field in fields(Features))
+NAMES = Features._fields
 
 
 @lru_cache(maxsize=1)
-def _weights() -> npt.NDArray[np.float64]:
+def weights() -> npt.NDArray[np.float64]:
     """(1 + features, 1 + features), the constant first."""
     places = {name: at for at, name in enumerate(("1", *NAMES))}
-    weights = np.zeros((len(places), len(places)))
+    table = np.zeros((len(places), len(places)))
     with (TERMS / "name_weights.csv").open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
-            weights[places[row["feature"]], places[row["times"]]] = float(row["weight"])
-    return weights
+            table[places[row["feature"]], places[row["times"]]] = float(row["weight"])
+    return table
 
 
 def logits(spans: list[Features]) -> list[float]:
     """Natural logarithm of the odds that each is a name, as the fit saw them: many more names than a record holds."""
     if not spans:
         return []
-    x = np.column_stack([np.ones(len(spans)), np.array([astuple(span) for span in spans])])
-    found: list[float] = np.einsum("ni,ij,nj->n", x, _weights(), x).tolist()
+    x = np.ones((len(spans), 1 + len(NAMES)))
+    x[:, 1:] = spans
+    found: list[float] = ((x @ weights()) * x).sum(axis=1).tolist()
     return found

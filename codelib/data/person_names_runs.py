@@ -9,10 +9,11 @@ from codelib.data.person_names_judge import Features
 from codelib.data.person_names_likelihood import best_cuts, likelihoods
 from codelib.data.person_names_lists import FUNCTION, allowed_at, allowed_words, is_weak, listed, may_be_given
 from codelib.data.person_names_rare import family_length, is_rare
-from codelib.data.person_names_sides import drug_goes_on, left_of, right_of
+from codelib.data.person_names_sides import Place, drug_goes_on, left_of, right_of
 
 HOPELESS_GAIN = -16.0
 """Natural logarithm of odds. Below it no word beside a stretch makes a name of it."""
+_TAKES_A_PERSON = 0.7  # the word stands beside a person twice as often as elsewhere
 _GRAMMAR = frozenset("于在和有能向都从时成连后来易常明全应平冷解查计相须空权单双与因过对为之及自当并由而已若但其")
 
 
@@ -35,7 +36,8 @@ class Run:
     """A run of Chinese, cut into words, with the sides of each place in it."""
 
     def __init__(self, text: str, start: int, run: str) -> None:
-        self.run, self.model = run, likelihoods()
+        self.at, self.run, self.model = start, run, likelihoods()
+        self.counted = text[start - 1 : start].isdigit()  # 10|余天来: what follows a number is its unit
         self.cuts = best_cuts(run)
         self.left = [left_of(text, start, run, at, self.cuts.begins) for at in range(len(run))]
         self.right = [right_of(text, start, run, at) for at in range(len(run) + 1)]
@@ -43,10 +45,23 @@ class Run:
     def gain(self, start: int, end: int, named: float) -> float:
         return self.cuts.upto[start] + named + self.cuts.onward[end] - self.cuts.upto[-1]
 
-    def candidates(self, first: int = 0) -> Iterator[tuple[int, int, Features]]:
+    def place(self, start: int, end: int) -> Place:
+        """What stands on both sides: by list and class, and as it was counted."""
+        before, behind = beside().left(self.word_before(start)), beside().right(self.word_behind(end))
+        left, right = self.left[start], self.right[end]
+        likely = (before > _TAKES_A_PERSON, behind > _TAKES_A_PERSON)
+        return Place(max(left[0], likely[0]), max(right[0], likely[1]), left[1] or right[1] or any(likely))
+
+    def word_before(self, start: int) -> str:
+        return self.run[self.cuts.begins[start] : start] or BEGIN
+
+    def word_behind(self, end: int) -> str:
+        return self.run[end : self.cuts.ends[end]] or END
+
+    def candidates(self) -> Iterator[tuple[int, int, Features]]:
         """start, end, features of each stretch that may be surname and given name."""
         run = self.run
-        for start in range(first, len(run) - 1):
+        for start in range(int(self.counted), len(run) - 1):
             for family, end in _shaped(run, start):
                 worded = self.gain(
                     start, end, self.model.name(run[start : start + family], run[start + family : end], worded=True)
@@ -57,8 +72,7 @@ class Run:
     def _features(self, start: int, family: int, end: int, worded: float) -> Features:
         run, words = self.run, self.model.word
         surname, given = run[start : start + family], run[start + family : end]
-        before = run[self.cuts.begins[start] : start] or BEGIN
-        behind = run[end : self.cuts.ends[end]] or END
+        before, behind = self.word_before(start), self.word_behind(end)
         left, right = self.left[start], self.right[end]
         odds = [self.model.given.get(char, self.model.rare_given) for char in given]
         return Features(

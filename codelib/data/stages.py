@@ -118,7 +118,7 @@ class Stages:
         )
         self.deidentified = Stage(
             "deidentified",
-            2,
+            3,
             DEIDENTIFIED,
             partial(_deidentify, secret, settings.deidentify),
             settings=group["deidentify"],

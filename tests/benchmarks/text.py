@@ -39,6 +39,8 @@ def main() -> None:
     for name in asked.sections or SECTIONS:
         print(f"\n══ {name} ══")
         SECTIONS[name]()
+        if name == "privacy":
+            text_probe.section(text_privacy.DATA / "other_hand.json")
 
 
 if __name__ == "__main__":
