@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from codelib.data.person_names_beside import BEGIN, END, beside
@@ -9,11 +10,13 @@ from codelib.data.person_names_judge import Features
 from codelib.data.person_names_likelihood import best_cuts, likelihoods
 from codelib.data.person_names_lists import FUNCTION, allowed_at, allowed_words, is_weak, listed, may_be_given
 from codelib.data.person_names_rare import family_length, is_rare
+from codelib.data.person_names_roles import RELATION
 from codelib.data.person_names_sides import Place, drug_goes_on, left_of, right_of
 
 HOPELESS_GAIN = -16.0
 """Natural logarithm of odds. Below it no word beside a stretch makes a name of it."""
 _TAKES_A_PERSON = 0.7  # the word stands beside a person twice as often as elsewhere
+_PERSON = re.compile(RELATION + "|患者|患儿|病人|本人|医生|护士|医师|大夫|[他她我你]们")  # 向|家长 交代
 _GRAMMAR = frozenset("于在和有能向都从时成连后来易常明全应平冷解查计相须空权单双与因过对为之及自当并由而已若但其")
 
 
@@ -28,7 +31,7 @@ def _shaped(run: str, start: int) -> Iterator[tuple[int, int]]:
             return  # 高桥由美: a surname of two characters is plain enough for any given name
         if end - start - family < shortest:
             continue
-        if run[start:end] not in allowed_words():
+        if run[start:end] not in allowed_words() and not _PERSON.fullmatch(run, start + family, end):
             yield family, end
 
 
