@@ -14,7 +14,17 @@ from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.stage import Part, Work, run
 from codelib.core.store import Store, Workspace
-from codelib.data import build, duplicates, image_review, partition, privacy_review, start, teeth_review
+from codelib.data import (
+    build,
+    duplicates,
+    image_review,
+    partition,
+    privacy_review,
+    split_reports,
+    split_steps,
+    start,
+    teeth_review,
+)
 from codelib.data.image_settings import TRANSIENT
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
@@ -105,8 +115,13 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     build.write_diagnosis_report(annotated, settings, workspace)
     build.write_privacy_report(deidentified, annotated, waiting, written, settings, workspace)
 
-    # ── split by patient; the benchmarks' conversations; the release
-    split = run(stages.split, build.with_decisions(annotated, chosen, settings, public), public, private)
+    # ── split by patient, patients with like pictures or reports together; audited before anything is released
+    traits = run(stages.traits, split_steps.traits_work(annotated, images, chosen), private, private)
+    copies = run(stages.copies, split_reports.search_work(traits, settings.split.audit.report_similarity), private, private)
+    placed = split_steps.with_decisions(stages.split, (annotated, chosen), traits, pairs, copies, settings, workspace)
+    split = run(stages.split, placed, public, private)
+
+    # ── the benchmarks' conversations; the release
     conversations = run(stages.conversations, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
     deciding = (text, deidentified, bilingual, annotated, split)
     totals = build.write_ledger(records, chosen, deciding, batches, len(visits), workspace)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from codelib import __version__
 from codelib.contracts import OK
-from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
+from codelib.core.stage import Part, Work, digest, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import (
     annotate_report,
@@ -35,7 +35,6 @@ from codelib.data.images import image_key
 from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
 from codelib.data.settings import DatasetSettings
-from codelib.data.split import Candidate, Decision, decide
 from codelib.data.stages import Stages, codes_table
 from codelib.data.start import ListedBatch
 from codelib.data.vault import Code, Secret, assign, read_codes, write_codes
@@ -166,38 +165,6 @@ def write_diagnosis_report(annotated: Sequence[Part], settings: DatasetSettings,
         [("words", "visits", "patients"), *((row.words, row.visits, row.patients) for row in unknown.private())]
     )
     workspace.private.commit("queue/unknown-diagnoses.csv", out.getvalue().encode())
-
-
-# split
-
-
-def with_decisions(annotated: Sequence[Part], images: Sequence[Part], settings: DatasetSettings, public: Store) -> list[Work]:
-    """Decide the split on the driver, from keys and counts."""
-    candidates: list[list[Candidate]] = []
-    for visits, pictures in zip(annotated, images, strict=True):
-        counts: dict[str, int] = {}
-        for key in read_part(pictures, ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist():
-            counts[key] = counts.get(key, 0) + 1
-        columns = ["checkup_id", "patient_id", "visit_key", "six_class", "status"]
-        rows = read_part(visits, columns, ok_only=True).to_pylist()
-        candidates.append(
-            [Candidate(r["checkup_id"], r["patient_id"], r["six_class"], counts.get(r["visit_key"], 0)) for r in rows]
-        )
-    decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, _previous(settings, public))
-    work = []
-    for visits, pictures, rows in zip(annotated, images, candidates, strict=True):
-        extra = {c.checkup_id: [decisions[c.checkup_id].split, decisions[c.checkup_id].why] for c in rows if c.num_images}
-        work.append(Work((visits, pictures), extra))
-    return work
-
-
-def _previous(settings: DatasetSettings, public: Store) -> dict[str, Decision]:
-    """The decisions of the last finished run with these settings: they stand."""
-    name = "stages/split/manifest.json"
-    if not public.exists(name) or public.read_json(name)["settings"] != {"seed": settings.seed, **settings.split.fingerprint()}:
-        return {}
-    rows = [r for p in manifest_parts(public, "split") for r in read_part(p, ["checkup_id", "split", "why"]).to_pylist()]
-    return {r["checkup_id"]: Decision(r["split"], r["why"]) for r in rows if r["split"]}
 
 
 # ledger and release

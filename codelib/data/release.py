@@ -38,12 +38,16 @@ CSV_COLUMNS = (
     *(f"{name}_cn" for name in TEXT_FIELDS),
     *("anomalies_en", "anomalies_cn", "split"),
 )
+_TRAINING = (
+    "train",
+    "validation",
+)  # the published layout has no file of its own for validation; complete-dataset.csv tells them apart
 JSON_FILES = {  # file -> which samples it holds
-    "train.json": ("train", ("classification", "generation")),
-    "train-cls.json": ("train", ("classification",)),
-    "train-diagnostic.json": ("train", ("generation",)),
-    "test-cls.json": ("test", ("classification",)),
-    "test-diagnostic.json": ("test", ("generation",)),
+    "train.json": (_TRAINING, ("classification", "generation")),
+    "train-cls.json": (_TRAINING, ("classification",)),
+    "train-diagnostic.json": (_TRAINING, ("generation",)),
+    "test-cls.json": (("test",), ("classification",)),
+    "test-diagnostic.json": (("test",), ("generation",)),
 }
 
 
@@ -85,8 +89,8 @@ def assemble(*tables: Any) -> pa.Table:
             )
     for sample in samples.to_pylist():
         line = json.dumps({"messages": sample["messages"], "images": sample["images"]}, ensure_ascii=False)
-        for name, (side, tasks) in JSON_FILES.items():
-            if sample["split"] == side and sample["task"] in tasks:
+        for name, (sides, tasks) in JSON_FILES.items():
+            if sample["split"] in sides and sample["task"] in tasks:
                 rows.append({"file": name, "key": sample["sample_id"], "line": line})
     return pa.Table.from_pylist(sorted(rows, key=lambda r: (r["file"], r["key"])), schema=LINES.schema)
 

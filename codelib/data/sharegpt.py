@@ -66,7 +66,7 @@ def _conversation(
     sample_id = f"{visit['checkup_id']}/{task}"
     rng = np.random.default_rng(list(hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()[:8]))
     images = [f"Images/Radiographs/{n}" for n in place["radiographs"]] + [f"Images/Photographs/{n}" for n in place["photographs"]]
-    is_train = place["split"] == "train"
+    is_train = place["split"] != "test"
     if is_train and settings.shuffle_images:
         images = [images[i] for i in rng.permutation(len(images))]
     choices = templates["train" if is_train else "test"]

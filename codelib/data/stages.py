@@ -1,9 +1,9 @@
 """The stages of the dataset, each with its contract, its function and its numbers for Ray.
 
-    ingest ─ records ─┬─ images ─┬─ hashes ─ duplicates ─┬─ chosen ─────┐
-                      │          └───────────────────────┘              │
-                      └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
-       private rooms: ingest, records, images, hashes, duplicates, chosen, text
+    ingest ─ records ─┬─ images ─┬─ hashes ─ duplicates ─┬─ chosen ─────┬─ traits ─ copies ─┐
+                      │          └───────────────────────┘              │                   │
+                      └─ text ─ deidentified ─ bilingual ─ annotated ───┴───────────────────┴─ split ─ conversations ─ release
+       private rooms: ingest, records, images, hashes, duplicates, chosen, text, traits, copies
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -20,6 +20,7 @@ from codelib.contracts import (
     BILINGUAL,
     CHOSEN,
     CONVERSATIONS,
+    COPIES,
     DEIDENTIFIED,
     DUPLICATES,
     HASHES,
@@ -27,11 +28,12 @@ from codelib.contracts import (
     RECORDS,
     SPLIT,
     TEXT,
+    TRAITS,
 )
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_second, teeth_review
+from codelib.data import annotate_second, split_reports, split_traits, teeth_review
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
@@ -46,6 +48,7 @@ from codelib.data.settings import DatasetSettings
 from codelib.data.sharegpt import make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
+from codelib.data.split_traits import traits
 from codelib.data.teeth import TeethSettings, normalise_teeth
 from codelib.data.translate import AnswerCache, make_bilingual
 from codelib.data.translate_cache import FOLDER as ANSWERS
@@ -148,12 +151,31 @@ class Stages:
             conserve="checkup_id",
             unit="visits",
         )
+        self.traits = Stage(
+            "traits",
+            1,
+            TRAITS,
+            traits,
+            columns=(split_traits.ANNOTATED_COLUMNS, split_traits.IMAGE_COLUMNS, split_traits.CHOSEN_COLUMNS),
+            conserve="checkup_id",
+            unit="visits",
+        )
+        copied = settings.split.audit
+        self.copies = Stage(
+            "copies",
+            1,
+            COPIES,
+            partial(split_reports.search, copied.report_min_chars, copied.report_similarity),
+            settings={"min_chars": copied.report_min_chars, "similarity": copied.report_similarity},
+            lazy=True,
+            unit="pairs",
+        )
         self.split = Stage(
             "split",
-            1,
+            2,
             SPLIT,
             make_split,
-            settings={"seed": settings.seed, **group["split"]},
+            settings={"seed": settings.seed, **settings.split.drawn_by()},
             columns=(("checkup_id", "patient_id", "visit_key", "status"), ("visit_key", "kind", "ordinal", "status")),
             conserve="checkup_id",
             unit="visits",
@@ -173,9 +195,10 @@ class Stages:
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
-        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
-        release = (self.publish, self.assemble, self.shards)
-        return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
+        public = (self.deidentified, self.bilingual, self.annotated)
+        for_split = (self.traits, self.copies)
+        release = (self.split, self.conversations, self.publish, self.assemble, self.shards)
+        return [(s, room in (private, for_split)) for room in (private, public, for_split, release) for s in room]
 
 
 def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
