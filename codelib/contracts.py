@@ -284,7 +284,7 @@ TRAITS = Contract(
             ("empty_fields", pa.int32()),  # of the report's eight
             ("report_chars", pa.int32()),  # letters and digits of the report
             ("report", pa.uint64()),  # hash of those
-            ("sketch", pa.binary()),  # MinHash of their 5-grams (codelib.data.split_reports)
+            ("sketch", pa.binary()),  # MinHash of their 4-grams (codelib.data.split_reports)
         ]
     ),
 )
@@ -298,7 +298,7 @@ COPIES = Contract(
         [
             pa.field("report", pa.uint64(), nullable=False),
             pa.field("other", pa.uint64(), nullable=False),
-            ("similarity", pa.float32()),  # estimated Jaccard index of the 5-grams
+            ("similarity", pa.float32()),  # estimated Jaccard index of the 4-grams
         ]
     ),
 )

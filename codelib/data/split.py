@@ -48,7 +48,7 @@ class SplitAuditSettings(Settings):
     report_min_chars: int = Field(40, ge=1)
     """Letters and digits of the Chinese report; shorter ones are not compared."""
     report_similarity: float = Field(0.8, ge=0.7, le=1)
-    """Jaccard index of the 5-grams from which two reports are nearly equal; 1: only equal ones count."""
+    """Jaccard index of the 4-grams from which two reports are nearly equal; 1: only equal ones count."""
     report_max_patients: int = Field(10, ge=1)
     """A report that stands, or nearly stands, in the records of more patients is a stereotype."""
 

@@ -1,7 +1,7 @@
 """Nearly equal reports among millions, without comparing all with all.
 
     report ─ normalised ─┬─ hash: equal ones meet
-                         └─ 5-grams ─ MinHash sketch (192 values of 16 bits) ─ 24 bands of 8 values: like ones meet in one, and are compared
+                         └─ 4-grams ─ MinHash sketch (192 values of 16 bits) ─ 24 bands of 8 values: like ones meet in one, and are compared
 
 Two sets with Jaccard index J agree in a MinHash value with probability J (Broder 1997), in a whole band with J^8: of pairs at 0.8
 98.8 % meet, at 0.85 99.9 %, at 0.2 some 60 in a million. A band in which many meet is a stereotype; there only neighbours are compared.
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from codelib.contracts import COPIES
 from codelib.core.stage import Part, Work, read_part
 
-_GRAM, _BANDS, _ROWS = 5, 24, 8
+_GRAM, _BANDS, _ROWS = 4, 24, 8
 _VALUES = _BANDS * _ROWS
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _REPORTS_A_TASK = 400_000  # times bands over 24: what one task searches
@@ -49,7 +49,7 @@ _SEEDS = _mixed(np.arange(1, _VALUES + 1, dtype=np.uint64) * _ODD)
 
 
 def sketch(text: str) -> bytes:
-    """192 little-endian 16-bit MinHash values of a normalised text's 5-grams; b"" where it has none."""
+    """192 little-endian 16-bit MinHash values of a normalised text's 4-grams; b"" where it has none."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.uint64)
     if len(codes) < _GRAM:
         return b""
