@@ -231,7 +231,9 @@ def sentence(found: dict[str, Any], workspace: Workspace) -> str:
     if kinds & {"pictures", "near_pictures"}:
         ways.append("reject one picture of each pair in queue/image-answers.csv of the private room")
     if "reports" in kinds:
-        ways.append("raise split.audit.report_min_chars, or lower split.audit.report_max_patients, where it is a stereotype")
+        ways.append(
+            "where it is a stereotype, raise split.audit.report_min_chars or lower split.audit.report_max_patients (--reconfigure)"
+        )
     if kinds - {"patients"}:
         ways.append("name one visit of each pair in the file of the setting exclude")
     ways.append("or draw all visits anew with --set seed=N --reconfigure, which makes another benchmark of it")

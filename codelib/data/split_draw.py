@@ -171,13 +171,13 @@ def _draw_test(visits: Visits, groups: Groups, side: np.ndarray, split: np.ndarr
     for group in groups.in_order(side == TEST):
         take(rows_of(group), False)
     for linked in (False, True):
-        for by_class in (False, True):
+        for by_class, least in ((False, 0.5), (True, 0.5), (True, 0.0)):
             for group in groups.in_order((side == NONE) & (groups.linked == linked)):
                 if sum(quota) <= 0:
                     break
                 rows = rows_of(group)
-                wanted_here = (quota[at] if not by_class else max(quota[at // bins * bins :][:bins]) for at in stratum[rows])
-                if not rows or not any(n > 0 for n in wanted_here):
+                useful = sum(_wanted(quota, int(at), bins, by_class) for at in stratum[rows])
+                if not useful or useful < least * len(rows):  # the rest would be lost to training
                     continue
                 takes = counts[group].tolist()
                 if any(n and n > spare for n, spare in zip(takes, left, strict=True)):
@@ -191,6 +191,12 @@ def _draw_test(visits: Visits, groups: Groups, side: np.ndarray, split: np.ndarr
             f"class keeps split.min_train_visits={settings.min_train_visits} in training; lower one of the two"
         )
     return tested
+
+
+def _wanted(quota: list[int], stratum: int, bins: int, by_class: bool) -> bool:
+    """Whether a stratum, or any of its class, has room."""
+    first = stratum // bins * bins
+    return any(n > 0 for n in quota[first : first + bins]) if by_class else quota[stratum] > 0
 
 
 def _rows_by_group(groups: Groups, rows: np.ndarray) -> Callable[[int], list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codelib.contracts import SIX_CLASSES, TRAITS
+from codelib.contracts import DUPLICATES, SIX_CLASSES, TRAITS
 from codelib.core.stage import Part, read_part
 from codelib.data.split import SplitAuditSettings, SplitSettings
 
@@ -206,8 +206,7 @@ def read_traits(parts: Sequence[Part]) -> tuple[pa.Table, list[int]]:
 def read_near(pairs: Sequence[Part], traits: Sequence[Part]) -> pa.Table:
     """Columns visit_key, other_visit_key: the near-duplicates of which both pictures can be released."""
     names = ["image_key", "other_key", "visit_key", "other_visit_key"]
-    empty = pa.table({name: pa.array([], pa.string()) for name in names})
-    table = pa.concat_tables([empty, *(read_part(part, names) for part in pairs)])
+    table = pa.concat_tables([DUPLICATES.schema.empty_table().select(names), *(read_part(part, names) for part in pairs)])
     if table.num_rows:
         asked = pc.unique(pa.chunked_array([*table["image_key"].chunks, *table["other_key"].chunks]))
         there = []

@@ -85,9 +85,11 @@ def limited(samples: Sequence[Sample], limit: int | None, seed: int) -> tuple[Sa
 
 
 def exemplars(dataset: Dataset, benchmark: str, k: int, test: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """k worked examples out of train, of k patients, none of whom is in the test set (published splits share patients)."""
-    tested = {sample.patient for sample in test}
-    train = _samples(dataset.read(TRAIN_FILES[benchmark]), benchmark, dataset.folder)
+    """k worked examples out of train, of k patients, none of whom is in the test set (published splits share patients). The published
+    layout keeps validation in the training files; none of it is shown."""
+    tested, validation = {sample.patient for sample in test}, dataset.validation()
+    training = [one for one in dataset.read(TRAIN_FILES[benchmark]) if one.checkup not in validation]
+    train = _samples(training, benchmark, dataset.folder)
     chosen: dict[str, Sample] = {}
     for sample in sorted(train, key=lambda sample: _order(seed, sample.sample_id)):
         if sample.patient not in tested and len(chosen) < k:
