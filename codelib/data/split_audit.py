@@ -22,7 +22,7 @@ from codelib.core.store import Workspace
 from codelib.data.split import NONE, SIDES, TEST, TRAIN, VALIDATION, SplitSettings, wanted
 from codelib.data.split_draw import Decided
 from codelib.data.split_spectrum import scorable, shares
-from codelib.data.split_visits import Links, Ties, Visits
+from codelib.data.split_visits import Links, Ties, Visits, repeated
 
 FILE = "split-audit.json"
 _AGAINST = ((TEST, (TRAIN, VALIDATION)), (VALIDATION, (TRAIN,)))
@@ -69,15 +69,13 @@ def _patients(visits: Visits, split: np.ndarray) -> Leak:
 
 def _shared(keys: np.ndarray, rows: np.ndarray, split: np.ndarray) -> np.ndarray:
     """Pairs (visit on the judged side, first visit on another) of those that have a key in common."""
-    if not len(keys):
-        return np.empty((0, 2), np.int64)
-    _, of = np.unique(keys, return_inverse=True)
+    of, rows = repeated(keys, rows)
     return _partners(of, rows, split, _first(of, rows, split))
 
 
 def _first(of: np.ndarray, rows: np.ndarray, split: np.ndarray) -> np.ndarray:
     """keys x sides: the first visit that has the key and stands there, else `_NOBODY`."""
-    first = np.full((int(of.max()) + 1, len(SIDES)), _NOBODY)
+    first = np.full((int(of.max(initial=-1)) + 1, len(SIDES)), _NOBODY)
     np.minimum.at(first, (of, split[rows]), rows)
     return first
 

@@ -24,9 +24,9 @@ from codelib.core.stage import Part, Work, read_part
 _GRAM, _BANDS, _ROWS = 4, 24, 8
 _VALUES = _BANDS * _ROWS
 _ODD = np.uint64(0x9E3779B97F4A7C15)
-_REPORTS_A_TASK = 400_000  # times bands over 24: what one task searches
+_REPORTS_A_TASK = 1_000_000  # times bands over 24: what one task searches
 _ALL_PAIRS, _WINDOW = 64, 20  # up to so many in a band all are compared, beyond that each with so many neighbours
-_CHUNK = 65_536  # pairs compared at a time
+_CHUNK = 16_384  # pairs or sketches looked at at a time
 
 
 def normalised(text: str) -> str:
@@ -91,11 +91,14 @@ def near(table: pa.Table, similarity: float, bands: Sequence[int]) -> pa.Table:
     reports, first = np.unique(table["report"].to_numpy(), return_index=True)
     if len(reports) < 2:
         return COPIES.schema.empty_table()
-    sketches = table["sketch"].take(pa.array(first)).to_pylist()
-    values = np.frombuffer(b"".join(sketches), "<u2").reshape(-1, _VALUES)
+    sketches = pc.take(table["sketch"], pa.array(first)).cast(pa.large_binary()).combine_chunks()
+    if isinstance(sketches, pa.ChunkedArray):
+        sketches = pa.concat_arrays(sketches.chunks)
+    values = np.frombuffer(sketches.buffers()[2], "<u2", len(sketches) * _VALUES).reshape(-1, _VALUES)
+    keys = _band_keys(values)
     found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
     for band in bands:
-        for a, b in _meeting(values, band):
+        for a, b in _meeting(keys[band], keys[(band + 1) % _BANDS]):
             same = values[a] == values[b]
             likeness = same.mean(axis=1, dtype=np.float32)
             keep = (likeness >= similarity) & (_first_band(same) == band)
@@ -105,14 +108,15 @@ def near(table: pa.Table, similarity: float, bands: Sequence[int]) -> pa.Table:
     return pa.table(rows).cast(COPIES.schema).sort_by([("report", "ascending"), ("other", "ascending")])
 
 
-def _meeting(values: np.ndarray, band: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Index pairs of the sketches that agree in a whole band, some ten thousand at a time."""
-    keys = _band_keys(values, band)
-    order = np.lexsort((_band_keys(values, (band + 1) % _BANDS), keys))  # in a long run those that agree further stand together
+def _meeting(keys: np.ndarray, further: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Index pairs of the sketches that agree in a whole band, some ten thousand at a time. further: their keys in another band, by which
+    those of a long run that agree further stand together."""
+    ordered = np.sort(keys)
+    rows = np.flatnonzero(np.isin(keys, np.unique(ordered[1:][ordered[1:] == ordered[:-1]])))
+    order = rows[np.lexsort((rows, further[rows], keys[rows]))]
     keys = keys[order]
     starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
     sizes = np.repeat(np.diff(np.r_[starts, len(keys)]), np.diff(np.r_[starts, len(keys)]))
-    order, keys, sizes = order[sizes > 1], keys[sizes > 1], sizes[sizes > 1]
     for step in range(1, _ALL_PAIRS):
         meet = np.flatnonzero((keys[step:] == keys[:-step]) & ((step <= _WINDOW) | (sizes[:-step] <= _ALL_PAIRS)))
         if not len(meet):
@@ -122,9 +126,13 @@ def _meeting(values: np.ndarray, band: int) -> Iterator[tuple[np.ndarray, np.nda
             yield order[at], order[at + step]
 
 
-def _band_keys(values: np.ndarray, band: int) -> np.ndarray:
-    eight = np.ascontiguousarray(values[:, band * _ROWS : (band + 1) * _ROWS]).view(np.uint64)
-    return _mixed(eight[:, 0] + _mixed(eight[:, 1] + _ODD))
+def _band_keys(values: np.ndarray) -> np.ndarray:
+    """bands x sketches: a hash of each band."""
+    keys = np.empty((_BANDS, len(values)), np.uint64)
+    for start in range(0, len(values), _CHUNK):
+        eight = np.ascontiguousarray(values[start : start + _CHUNK]).view(np.uint64).reshape(-1, _BANDS, 2)
+        keys[:, start : start + _CHUNK] = _mixed(eight[:, :, 0] + _mixed(eight[:, :, 1] + _ODD)).T
+    return keys
 
 
 def _first_band(same: np.ndarray) -> np.ndarray:

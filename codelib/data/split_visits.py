@@ -139,15 +139,15 @@ class Ties:
     @classmethod
     def of(cls, visits: Visits, links: Links, unit: str) -> Ties:
         """unit: patient | checkup. Sets of one visit tie nothing and are left out."""
-        found = [_shared(visits.patient, np.arange(len(visits)))] if unit == "patient" else []
+        found = [repeated(visits.patient, np.arange(len(visits)))] if unit == "patient" else []
         patients = int(found[0][0].max(initial=-1)) + 1 if found else 0
         for keys in (visits.content, visits.look):
-            found.append(_shared(keys[keys != 0], visits.picture_of[keys != 0]))
+            found.append(repeated(keys[keys != 0], visits.picture_of[keys != 0]))
         numbers = np.arange(len(links.pictures))
         found.append((np.repeat(numbers, 2), links.pictures.ravel()))
         reports = links.compared(visits)
         rows = np.flatnonzero(reports)
-        found.append(_shared(reports[rows], rows))
+        found.append(repeated(reports[rows], rows))
         found.append(_like_reports(reports[rows], rows, links.reports))
         offsets = np.cumsum([0, *(int(tie.max(initial=-1)) + 1 for tie, _ in found)])
         tie = np.concatenate([tie + offset for (tie, _), offset in zip(found, offsets[:-1], strict=True)])
@@ -162,11 +162,15 @@ class Ties:
         return components(size, np.stack([visit, visit[first[of]]], axis=1))
 
 
-def _shared(keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (number of the key, row) for the keys that stand in several."""
-    _, of, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    several = counts[of] > 1
-    return (np.cumsum(counts > 1) - 1)[of[several]], rows[several]
+def repeated(keys: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (number of the key, row) for the keys that occur again. Most do not: they are sorted, and not carried along."""
+    ordered = np.sort(keys)
+    again = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(again):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    at = np.minimum(np.searchsorted(again, keys), len(again) - 1)
+    found = again[at] == keys
+    return at[found], rows[found]
 
 
 def _like_reports(reports: np.ndarray, rows: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
