@@ -266,8 +266,8 @@ ANNOTATED = Contract(
     ),
 )
 
-SPLIT = Contract(
-    "split",
+TRAITS = Contract(
+    "traits",
     1,
     ("checkup_id",),
     pa.schema(
@@ -275,8 +275,48 @@ SPLIT = Contract(
             pa.field("checkup_id", pa.string(), nullable=False),
             ("patient_id", pa.string()),
             ("visit_key", pa.string()),
-            ("split", pa.string()),  # train | test | excluded
+            ("six_class", pa.string()),
+            ("conditions", pa.list_(pa.string())),  # English names of those present, each once
+            ("photographs", pa.int32()),  # how many can be released
+            ("radiographs", pa.int32()),
+            ("image_keys", pa.list_(pa.string())),  # of the images that can be released
+            ("contents", pa.list_(pa.uint64())),  # of each: a hash of its content
+            ("looks", pa.list_(pa.uint64())),  # of each: a hash of its thumbnail; null where that is one grey
+            ("empty_fields", pa.int32()),  # of the report's eight
+            ("report_chars", pa.int32()),  # letters and digits of the report
+            ("report", pa.uint64()),  # hash of those
+            ("sketch", pa.binary()),  # MinHash of their 4-grams (codelib.data.split_reports)
+        ]
+    ),
+)
+"""What the split is drawn and audited by: keys, counts and hashes of every visit."""
+
+COPIES = Contract(
+    "copies",
+    1,
+    ("report", "other"),
+    pa.schema(
+        [
+            pa.field("report", pa.uint64(), nullable=False),
+            pa.field("other", pa.uint64(), nullable=False),
+            ("similarity", pa.float32()),  # estimated Jaccard index of the 4-grams
+        ]
+    ),
+)
+"""Pairs of nearly equal reports, by the hashes of their texts."""
+
+SPLIT = Contract(
+    "split",
+    2,
+    ("checkup_id",),
+    pa.schema(
+        [
+            pa.field("checkup_id", pa.string(), nullable=False),
+            ("patient_id", pa.string()),
+            ("visit_key", pa.string()),
+            ("split", pa.string()),  # of the six-class benchmark: train | validation | test | excluded
             ("why", pa.string()),
+            ("spectrum", pa.string()),  # of all conditions, multi-label: train | validation | test | excluded
             ("photographs", pa.list_(pa.string())),  # released file names
             ("radiographs", pa.list_(pa.string())),
             *_STATUS,

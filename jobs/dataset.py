@@ -24,6 +24,8 @@ from codelib.data import (
     plan,
     privacy_answers,
     reports,
+    split_reports,
+    split_steps,
     start,
     teeth_review,
 )
@@ -120,12 +122,18 @@ def dataset(
     annotated = asks.annotated(bilingual)
     asks.prune()
 
-    # ── split by patient; the benchmarks' conversations; the release
-    decided, verdicts = build.with_decisions(annotated, chosen, lines, settings, workspace)
-    split = run(stages.split, decided, public, private)
+    # ── split by patient, patients with like pictures or reports together; audited before anything is released
+    traits = run(stages.traits, split_steps.traits_work(annotated, images, chosen), private, private)
+    copies = run(stages.copies, split_reports.search_work(traits, settings.split.audit.report_similarity), private, private)
+    verdicts = split_steps.verdicts(annotated, chosen, lines, workspace)
+    drawn_from = split_steps.Inputs(annotated, chosen, traits, pairs, copies)
+    placed = split_steps.with_decisions(stages.split, drawn_from, verdicts, settings, workspace)
+    split = run(stages.split, placed, public, private)
     counts = reports.count(stages, deidentified, annotated, split, workspace)
     reports.write_diagnoses(counts, workspace)
     reports.write_privacy(counts, verdicts, waiting, written, stale, workspace)
+
+    # ── the benchmarks' conversations; the release
     conversations = run(stages.conversations, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
     deciding = (text, deidentified, bilingual, annotated, split)
     totals = build.write_ledger(records, chosen, deciding, batches, len(visits), workspace)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from codelib import __version__
 from codelib.contracts import OK
-from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
+from codelib.core.stage import Part, Work, digest, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import (
     audit,
@@ -36,7 +36,6 @@ from codelib.data.partition import Visit
 from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
 from codelib.data.sharegpt import count_samples
-from codelib.data.split import Candidate, Decision, decide
 from codelib.data.stages import Stages, codes_table
 from codelib.data.start import ListedBatch
 from codelib.data.vault import Code, Secret, assign, read_codes, write_codes
@@ -142,49 +141,6 @@ def write_image_queue(
         print(
             f"note: {lost} of the answers in {image_review.ANSWERS_FILE} name no picture of this export (its content may have changed)"
         )
-
-
-# split
-
-
-def with_decisions(
-    annotated: Sequence[Part], images: Sequence[Part], lines: audit.Lines, settings: DatasetSettings, workspace: Workspace
-) -> tuple[list[Work], dict[str, str]]:
-    """Decide the split on the driver, from keys and counts; and hold back what leaks. Also returns checkup_id -> verdict of the audit, of
-    the visits with an image whose text is still the one that a person judged; only their partitions are read whole."""
-    keyed = Secret(workspace.private).load()
-    candidates: list[list[Candidate]] = []
-    verdicts: dict[str, str] = {}
-    for visits, pictures in zip(annotated, images, strict=True):
-        counts: dict[str, int] = {}
-        for key in read_part(pictures, ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist():
-            counts[key] = counts.get(key, 0) + 1
-        columns = ["checkup_id", "patient_id", "visit_key", "six_class", "status"]
-        rows = read_part(visits, columns, ok_only=True).to_pylist()
-        candidates.append(
-            [Candidate(r["checkup_id"], r["patient_id"], r["six_class"], counts.get(r["visit_key"], 0)) for r in rows]
-        )
-        there = {c.checkup_id for c in candidates[-1] if c.num_images}
-        if not there.isdisjoint(lines):
-            verdicts |= {c: verdict for c, verdict in audit.standing(lines, visits, keyed).items() if c in there}
-    previous = _previous(settings, workspace.public)
-    decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, previous)
-    work = []
-    for visits, pictures, rows in zip(annotated, images, candidates, strict=True):
-        extra = {c.checkup_id: [decisions[c.checkup_id].split, decisions[c.checkup_id].why] for c in rows if c.num_images}
-        for checkup_id, found in extra.items():
-            found += [audit.LEAK] if verdicts.get(checkup_id) == "leak" else []
-        work.append(Work((visits, pictures), extra))
-    return work, verdicts
-
-
-def _previous(settings: DatasetSettings, public: Store) -> dict[str, Decision]:
-    """The decisions of the last finished run with these settings: they stand."""
-    name = "stages/split/manifest.json"
-    if not public.exists(name) or public.read_json(name)["settings"] != {"seed": settings.seed, **settings.split.fingerprint()}:
-        return {}
-    rows = [r for p in manifest_parts(public, "split") for r in read_part(p, ["checkup_id", "split", "why"]).to_pylist()]
-    return {r["checkup_id"]: Decision(r["split"], r["why"]) for r in rows if r["split"]}
 
 
 # ledger and release

@@ -1,10 +1,11 @@
 """The stages of the dataset, each with its contract, its function and its numbers for Ray.
 
-    ingest ─ records ─┬─ images ─┬─ hashes ─ duplicates ─┬─ chosen ─────┐
-                      │          └───────────────────────┘              │
-                      └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
-       private rooms: ingest, records, images, hashes, duplicates, chosen, text
-       beside them: translations, second_answers (asking), asked, pruned (what answers are for), counted, joined, totals (reports)
+    ingest ─ records ─┬─ images ─┬─ hashes ─ duplicates ─┬─ chosen ─────┬─ traits ─ copies ─┐
+                      │          └───────────────────────┘              │                   │
+                      └─ text ─ deidentified ─ bilingual ─ annotated ───┴───────────────────┴─ split ─ conversations ─ release
+       private rooms: ingest, records, images, hashes, duplicates, chosen, text, traits, copies
+       beside them: translations, second_answers (asking), asked, pruned (what answers are for), counted, joined, totals (reports),
+       statistics, figures (pictures of counts)
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -21,6 +22,7 @@ from codelib.contracts import (
     BILINGUAL,
     CHOSEN,
     CONVERSATIONS,
+    COPIES,
     DEIDENTIFIED,
     DUPLICATES,
     HASHES,
@@ -29,11 +31,21 @@ from codelib.contracts import (
     SPLIT,
     TEXT,
     TEXT_FIELDS,
+    TRAITS,
 )
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_ask, annotate_second, clinic_names, figures_counts, sharegpt_words, teeth_review
+from codelib.data import (
+    annotate_ask,
+    annotate_second,
+    clinic_names,
+    figures_counts,
+    sharegpt_words,
+    split_reports,
+    split_traits,
+    teeth_review,
+)
 from codelib.data.annotate_second import Annotator, Questions
 from codelib.data.answer_prune import prune_stage
 from codelib.data.deidentify import DeidentifySettings, deidentify
@@ -49,6 +61,7 @@ from codelib.data.settings import DatasetSettings
 from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
+from codelib.data.split_traits import traits
 from codelib.data.tallies import counting_stages
 from codelib.data.teeth import TeethSettings, normalise_teeth
 from codelib.data.translate import AnswerCache, asked, make_bilingual
@@ -172,12 +185,31 @@ class Stages:
             unit="strings",
         )
         self.pruned = prune_stage(workspace.public)
+        self.traits = Stage(
+            "traits",
+            1,
+            TRAITS,
+            traits,
+            columns=(split_traits.ANNOTATED_COLUMNS, split_traits.IMAGE_COLUMNS, split_traits.CHOSEN_COLUMNS),
+            conserve="checkup_id",
+            unit="visits",
+        )
+        copied = settings.split.audit
+        self.copies = Stage(
+            "copies",
+            1,
+            COPIES,
+            partial(split_reports.search, copied.report_min_chars, copied.report_similarity),
+            settings={"min_chars": copied.report_min_chars, "similarity": copied.report_similarity},
+            lazy=True,
+            unit="pairs",
+        )
         self.split = Stage(
             "split",
-            1,
+            2,
             SPLIT,
             make_split,
-            settings={"seed": settings.seed, **group["split"]},
+            settings={"seed": settings.seed, **settings.split.drawn_by()},
             columns=(("checkup_id", "patient_id", "visit_key", "status"), ("visit_key", "kind", "ordinal", "status")),
             conserve="checkup_id",
             unit="visits",
@@ -228,9 +260,12 @@ class Stages:
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
-        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.counted, self.totals, self.conversations)
+        public = (self.deidentified, self.bilingual, self.annotated)
+        for_split = (self.traits, self.copies)
+        released = (self.split, self.counted, self.totals, self.conversations)
         release = (self.publish, self.assemble, self.shards, self.statistics, self.figures)
-        return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
+        rooms = (private, public, for_split, released, release)
+        return [(s, room in (private, for_split)) for room in rooms for s in room]
 
 
 def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:

@@ -61,7 +61,7 @@ def _samples(conversations: Sequence[Conversation], benchmark: str, folder: Path
                 conversation.prompt.messages,
                 tuple(_inside(image, folder) for image in conversation.images),
                 conversation.answer,
-                conversation.checkup_id,
+                conversation.checkup or "",
                 conversation.split,
                 conversation.language,
                 conversation.names_label,
@@ -100,7 +100,8 @@ def exemplars(dataset: Dataset, benchmark: str, k: int, seed: int, language: str
     """
     samples = _samples(dataset.read(TRAIN_FILES[benchmark]), benchmark, dataset.folder)
     held = {one.patient for name in TEST_FILES.values() if name in dataset.files for one in dataset.read(name)}
-    held |= {sample.patient for sample in samples if sample.split not in ("", "train")}
+    validation = dataset.validation()
+    held |= {s.patient for s in samples if s.split not in ("", "train") or s.checkup_id in validation}
     chosen: dict[str, Sample] = {}
     for sample in sorted(samples, key=lambda sample: _order(seed, sample.checkup_id or sample.sample_id)):
         if sample.language == language and sample.patient not in held and len(chosen) < k:

@@ -8,6 +8,7 @@ A conversation's text holds one ``<image>`` placeholder for each image, in order
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
@@ -18,7 +19,8 @@ from typing import Any
 IMAGE = "<image>"
 _ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 _FILES = ("train", "train-cls", "train-diagnostic", "test-cls", "test-diagnostic")
-_PATIENT = re.compile(r"(?:^|/)(\d{4,})-\d{3,}-\d{2,}\.jpe?g$", re.IGNORECASE)
+_TABLES = ("complete-dataset.csv", "complete_dataset.csv")
+_CODES = re.compile(r"(?:^|/)((\d{4,})-\d{3,})-\d{2,}\.jpe?g$", re.IGNORECASE)
 _CHECKUP = re.compile(r"(\d{4,})-\d{3,}")
 
 
@@ -60,8 +62,16 @@ class Conversation:
         if not self.images:
             return self.sample_id
         # without a code, two questions about one picture still belong together
-        found = _PATIENT.search(self.images[0])
-        return found.group(1) if found else self.images[0]
+        found = _CODES.search(self.images[0])
+        return found.group(2) if found else self.images[0]
+
+    @property
+    def checkup(self) -> str | None:
+        """Checkup id (0013-002) as the sample says, or out of the released file name; None where there is neither."""
+        if self.checkup_id:
+            return self.checkup_id
+        found = _CODES.search(self.images[0]) if self.images else None
+        return found.group(1) if found else None
 
 
 def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
@@ -150,6 +160,15 @@ class Dataset:
         if name not in self.files:
             raise ValueError(f"{self.folder} has no {name}.json; it has: {', '.join(sorted(self.files))}")
         return read_file(self.files[name], self.folder)
+
+    def validation(self) -> frozenset[str]:
+        """Checkup ids of the release's own validation side, as its table says; empty where it has none."""
+        tables = [self.folder / name for name in _TABLES if (self.folder / name).is_file()]
+        if not tables:
+            return frozenset()
+        csv.field_size_limit(2**31 - 1)  # a report may be longer than 128 KiB
+        with tables[0].open(encoding="utf-8-sig", newline="") as lines:
+            return frozenset(row.get("checkup_id", "") for row in csv.DictReader(lines) if row.get("split") == "validation")
 
 
 def open_dataset(folder: str | Path) -> Dataset:

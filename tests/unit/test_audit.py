@@ -134,7 +134,7 @@ def test_a_visit_that_leaks_is_held_back_and_keeps_its_place_in_the_split(room):
     ]
     images = pa.Table.from_pylist(pictures, schema=CHOSEN.schema)
     visits = pa.Table.from_pylist(room.after[:2], schema=ANNOTATED.schema)
-    decided = {"0000-001": ["test", "benchmark", LEAK], "0001-001": ["train", "six-class"]}
+    decided = {"split": "31", "why": "41", "spectrum": "31", "held": {"0000-001": LEAK}}
     made = make_split(visits, images, decided).to_pylist()
     assert [(r["status"], r["reject_reason"], r["split"]) for r in made] == [("rejected", LEAK, "test"), ("ok", None, "train")]
     assert held_back(part(room.public, "split", SPLIT.schema, made)) == {"0000-001"}

@@ -163,6 +163,11 @@ def test_exemplars_are_of_patients_outside_the_test_set(tmp_path: Path) -> None:
     assert shown == exemplars(dataset, "generation", 2, seed=0)
     with pytest.raises(ValueError, match="2 patients outside the test set, k is 3"):
         exemplars(dataset, "generation", 3, seed=0)
+    table = "checkup_id,split\n0001-001,validation\n0001-002,validation\n"
+    (tmp_path / "complete-dataset.csv").write_text(table, encoding="utf-8")
+    assert [s.patient for s in exemplars(dataset, "generation", 1, seed=0)] == ["0002"]
+    with pytest.raises(ValueError, match="1 patients outside the test set, k is 2"):
+        exemplars(dataset, "generation", 2, seed=0)
     asked = few_shot(test[0], shown)
     assert [message.role for message in asked.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert sum(m.content.count("<image>") for m in asked.messages) == len(asked.images) == 3
