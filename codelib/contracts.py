@@ -252,7 +252,7 @@ BILINGUAL = Contract(
 
 ANNOTATED = Contract(
     "annotated",
-    2,
+    3,
     ("checkup_id",),
     pa.schema(
         [
@@ -260,6 +260,7 @@ ANNOTATED = Contract(
             ("translations", pa.list_(TRANSLATION)),
             ("diseases", pa.list_(DISEASE)),
             ("six_class", pa.string()),  # set when exactly one of the six classes is present
+            ("unanswered", pa.list_(pa.string())),  # of the second pass: cache keys of the strings that its server failed on
             *_STATUS,
         ]
     ),
@@ -287,16 +288,20 @@ MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 CONVERSATIONS = Contract(
     "conversations",
-    1,
+    2,
     ("sample_id",),
     pa.schema(
         [
-            pa.field("sample_id", pa.string(), nullable=False),  # <checkup_id>/<task>
+            pa.field("sample_id", pa.string(), nullable=False),  # <checkup_id>/<task>[/<language>][/<copy>]
             ("checkup_id", pa.string()),
-            ("task", pa.string()),  # classification | generation
-            ("split", pa.string()),
+            ("task", pa.string()),  # classification | generation (the report) | quadrant | teeth
+            ("benchmark", pa.string()),  # classification | generation; null for a task that is none
+            ("language", pa.string()),  # en | zh: of question, fields and answer
+            ("copy", pa.int32()),  # 0.. ; above 0 on the training side only
+            ("split", pa.string()),  # train | validation | test
             ("messages", pa.list_(MESSAGE)),
             ("images", pa.list_(pa.string())),  # paths inside the release, one for each <image>
+            ("names_label", pa.bool_()),  # the visit's chief complaint already names its class
             *_STATUS,
         ]
     ),

@@ -7,15 +7,26 @@ Run the same command again after a kill, a full disk or new visits in the export
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from codelib.core.cli import Parser, run_job
+from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
-from codelib.core.stage import Part, Work, run
+from codelib.core.stage import Work, run
 from codelib.core.store import Store, Workspace
-from codelib.data import build, duplicates, image_review, partition, privacy_review, start, teeth_review
+from codelib.data import (
+    asking,
+    audit,
+    build,
+    duplicates,
+    image_review,
+    partition,
+    plan,
+    privacy_answers,
+    reports,
+    start,
+    teeth_review,
+)
 from codelib.data.image_settings import TRANSIENT
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
@@ -48,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stages = Stages(workspace, export, settings, excluded)
     if args.dry_run:
         start.check_owner(workspace, settings, args.reconfigure)
-        start.print_plan(stages, batches, workspace)
+        plan.print_plan(stages, batches, workspace, settings)
         return 0
     start.check_keys(settings)
     workspace.create()
@@ -56,23 +67,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         start.check_owner(workspace, settings, args.reconfigure)
         with connect(args.num_cpus):
             start.take(workspace, stages.release_store)
+            stages.hand_over_lists()
             if args.retry:
                 image_review.retry(workspace.private, TRANSIENT)
-            totals = dataset(stages, batches, workspace, settings)
+            totals, told = dataset(stages, batches, workspace, settings)
         start.sign(workspace, settings)
-    build.print_summary(totals, workspace, stages.release_store)
+    build.print_summary(totals, told, workspace, stages.release_store)
     return 0
 
 
-def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspace, settings: DatasetSettings) -> build.Totals:
+def dataset(
+    stages: Stages, batches: list[start.ListedBatch], workspace: Workspace, settings: DatasetSettings
+) -> tuple[build.Totals, list[str]]:
     """The flow. Each line is a stage; between them stand the three steps that need all keys at once: the plan of the partitions, the
-    patient codes, the split."""
+    patient codes, the split. Also returns what is to be told of the servers that were asked."""
     public, private = workspace.public, workspace.private
-    # what a person answered since the last run, about pictures, names and teeth: a file that cannot be read is said before the work begins
-    answers, written, decisions = (
+    # what a person answered since the last run, about pictures, names, teeth and leaks: a file that cannot be read is said before the work
+    answers, written, decisions, lines = (
         image_review.read_answers(private),
-        privacy_review.read_answers(private),
+        privacy_answers.read_answers(private),
         teeth_review.read_answers(private),
+        audit.read_audit(private),
     )
 
     # ── ingest: sheets and folders, one table a batch (private)
@@ -97,28 +112,26 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
 
     # ── from here on no name, number or date of a person
     codes = build.assign_codes(visits, workspace)
-    deidentified = run(stages.deidentified, build.with_codes(text, codes, written, workspace), public, private)
-    waiting = build.write_review_queue(text, deidentified, codes, written, settings, workspace)
-    build.translate(stages, deidentified, settings, workspace)
-    bilingual = run(stages.bilingual, each(deidentified), public, private)
-    annotated = run(stages.annotated, each(bilingual), public, private)
-
-    build.write_diagnosis_report(annotated, settings, workspace)
-    build.write_privacy_report(deidentified, annotated, waiting, written, settings, workspace)
+    answered = build.read_privacy_answers(records, text, written, decisions, settings, workspace)
+    deidentified = run(stages.deidentified, build.with_codes(text, codes, answered), public, private)
+    waiting, stale = build.write_review_queue(stages, text, deidentified, codes, written, answered, settings, workspace)
+    asks = asking.Asking(stages, workspace)
+    bilingual = asks.bilingual(deidentified)
+    annotated = asks.annotated(bilingual)
+    asks.prune()
 
     # ── split by patient; the benchmarks' conversations; the release
-    split = run(stages.split, build.with_decisions(annotated, chosen, settings, public), public, private)
+    decided, verdicts = build.with_decisions(annotated, chosen, lines, settings, workspace)
+    split = run(stages.split, decided, public, private)
+    counts = reports.count(stages, deidentified, annotated, split, workspace)
+    reports.write_diagnoses(counts, workspace)
+    reports.write_privacy(counts, verdicts, waiting, written, stale, workspace)
     conversations = run(stages.conversations, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
     deciding = (text, deidentified, bilingual, annotated, split)
     totals = build.write_ledger(records, chosen, deciding, batches, len(visits), workspace)
     build.release(stages, images, annotated, split, conversations, totals, settings, workspace)
-    return totals
-
-
-def each(parts: Sequence[Part]) -> list[Work]:
-    """One partition in, one partition out."""
-    return [Work((part,), ship_drop=True) for part in parts]
+    return totals, asks.told
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))

@@ -32,10 +32,11 @@ class SecondPassSettings(Settings):
     engine: Literal["none", "openai"] = "none"
     base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-4o-2024-11-20"
-    key_env: str = "OPENAI_API_KEY"
-    timeout_s: float = Field(60.0, gt=0)
-    max_retries: int = Field(5, ge=0, le=20)
-    strings_a_request: int = Field(20, ge=1, le=100)
+    key_env: str = Field("OPENAI_API_KEY", exclude=True)
+    # how patient we are changes no answer: no part of the settings' fingerprint. The limits and the budget are the translation's
+    timeout_s: float = Field(60.0, gt=0, exclude=True)
+    max_retries: int = Field(5, ge=0, le=20, exclude=True)
+    strings_a_request: int = Field(20, ge=1, le=100, exclude=True)
 
 
 class AnnotateSettings(Settings):

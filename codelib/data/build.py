@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from codelib import __version__
@@ -17,34 +16,38 @@ from codelib.contracts import OK
 from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import (
-    annotate_report,
+    audit,
     card,
     contact_sheet,
     image_review,
-    k_anonymity,
     ledger,
+    privacy_answers,
     privacy_report,
     privacy_review,
-    translate_fill,
-    translate_plan,
+    teeth_review,
 )
 from codelib.data import release as layout
-from codelib.data.deidentify import RESIDUAL, review_queue
+from codelib.data.deidentify import RESIDUAL, look_again
 from codelib.data.export import patient_number
 from codelib.data.images import image_key
 from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
+from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
+from codelib.data.sharegpt import count_samples
 from codelib.data.split import Candidate, Decision, decide
 from codelib.data.stages import Stages, codes_table
 from codelib.data.start import ListedBatch
 from codelib.data.vault import Code, Secret, assign, read_codes, write_codes
 
-# codes
+# codes and answers
+
+Codes = dict[str, tuple[Code, int]]
+"""visit_key -> its code, and its patient's date offset in days."""
 
 
-def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> dict[str, tuple[Code, int]]:
-    """visit_key -> (its code, its patient's date offset in days). New codes go into the vault before they are used."""
+def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> Codes:
+    """New codes go into the vault before they are used."""
     keyed = Secret(workspace.private).load()
     known = read_codes(workspace.private)
     triples = [
@@ -56,65 +59,69 @@ def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> dict[str, tup
     return {code.visit_key: (code, keyed.shift_days(code.patient_key)) for code in codes}
 
 
-def with_codes(
-    text: Sequence[Part], codes: dict[str, tuple[Code, int]], written: privacy_review.Written, workspace: Workspace
-) -> list[Work]:
+def with_codes(text: Sequence[Part], codes: Codes, answers: Sequence[PartAnswers]) -> list[Work]:
     """Partitions without an answer keep their key, so that nothing of them is done again."""
     work = []
-    for part in text:
-        rows, answers = _codes_of(part, codes), privacy_review.answers_of(part, written, workspace.private)
-        work.append(Work((part,), {"codes": rows, "answers": answers} if answers else rows, ship_drop=True))
+    for part, given in zip(text, answers, strict=True):
+        rows = _codes_of(part, codes)
+        extra = {"codes": rows, "answers": given.visits, "cells": given.cells} if given else rows
+        work.append(Work((part,), extra, ship_drop=True))
     return work
 
 
-def _codes_of(part: Part, codes: dict[str, tuple[Code, int]]) -> list[list[Any]]:
+def _codes_of(part: Part, codes: Codes) -> list[list[Any]]:
     keys = read_part(replace(part, drop=()), ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist()
     return [[key, codes[key][0].checkup_id, codes[key][0].patient_id, codes[key][1]] for key in keys]
 
 
+def read_privacy_answers(
+    records: Sequence[Part],
+    text: Sequence[Part],
+    written: privacy_answers.Written,
+    decisions: teeth_review.Decisions,
+    settings: DatasetSettings,
+    workspace: Workspace,
+) -> list[PartAnswers]:
+    """The answers of each partition of `text`, what a person wrote turned into places."""
+    keyed = Secret(workspace.private).load()
+    return privacy_answers.by_partition(records, text, written, keyed, settings.teeth, decisions)
+
+
 def write_review_queue(
+    stages: Stages,
     text: Sequence[Part],
     deidentified: Sequence[Part],
-    codes: dict[str, tuple[Code, int]],
-    written: privacy_review.Written,
+    codes: Codes,
+    written: privacy_answers.Written,
+    answers: Sequence[PartAnswers],
     settings: DatasetSettings,
     workspace: Workspace,
-) -> Counter[str]:
-    """private/queue/privacy.csv: every open question of the visits that were held back. Returns how many, by class."""
-    keyed = Secret(workspace.private).load()
+) -> tuple[Counter[str], list[str]]:
+    """private/queue/privacy.csv: every open question of the visits that were held back. Returns how many, by class, and what is to be said
+    of answers that fit nothing any more."""
+    keyed, stale = Secret(workspace.private).load(), privacy_answers.Stale(written)
 
     def questions() -> Iterator[dict[str, str]]:
-        for before, after in zip(text, deidentified, strict=True):
-            if RESIDUAL in after.counts:
-                review = privacy_review.Review(keyed, privacy_review.answers_of(before, written, workspace.private))
-                after_rows = read_part(after, ["visit_key", "status", "reject_reason"])
-                held = after_rows.filter(pc.equal(after_rows["reject_reason"], RESIDUAL))["visit_key"]
+        for before, after, given in zip(text, deidentified, answers, strict=True):
+            met: dict[str, frozenset[str]] = {}
+            if given or RESIDUAL in after.counts:
+                rows = read_part(after, ["visit_key", "reject_reason"])
+                held = rows.filter(pc.equal(rows["reject_reason"], RESIDUAL))["visit_key"].to_pylist()
                 table = read_part(before, ok_only=True)
-                table = table.filter(pc.is_in(table["visit_key"], held))
-                yield from review_queue(table, codes_table(_codes_of(before, codes)), settings.deidentify, review)
+                table = table.filter(pc.is_in(table["visit_key"], pa.array({*held, *given.visits}, pa.string())))
+                review = privacy_review.Review(keyed, given.visits, given.cells)
+                coded = codes_table(_codes_of(before, codes))
+                for asked in look_again(table, coded, settings.deidentify, review, stages.lists):
+                    yield from asked.questions
+                    if asked.visit_key in given.visits:
+                        met[asked.visit_key] = asked.met
+            stale.look(given, met)
 
     waiting = privacy_review.write_queue(questions(), workspace.private)
-    lost = privacy_review.unmatched(written, text)
-    if lost:
-        print(f"note: {lost} of the answers in {privacy_review.ANSWERS_FILE} name no visit of this export")
-    return waiting
-
-
-def write_privacy_report(
-    deidentified: Sequence[Part],
-    annotated: Sequence[Part],
-    waiting: Counter[str],
-    written: privacy_review.Written,
-    settings: DatasetSettings,
-    workspace: Workspace,
-) -> None:
-    """privacy.json (public: counts) and private/reports/privacy.txt."""
-    removed = privacy_report.count_removed(deidentified)
-    answers = Counter(line.answer for lines in written.values() for line in lines.values())
-    table = k_anonymity.measure(annotated, settings.k_anonymity).table()
-    public = privacy_report.public_report(removed, waiting, answers, table, privacy_report.read_audit(workspace.private))
-    workspace.public.commit_json(privacy_report.PUBLIC_FILE, public)
-    privacy_report.private_report(public, removed, workspace.private)
+    notes = list(privacy_answers.note(stale.all()))
+    if notes:
+        print(f"note: {notes[0]}; why stands in {workspace.private.root}/{privacy_report.PRIVATE_FILE}")
+    return waiting, notes
 
 
 def write_image_queue(
@@ -136,44 +143,17 @@ def write_image_queue(
         )
 
 
-def translate(stages: Stages, deidentified: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
-    """Ask the server for what the bilingual partitions still to be made need; nothing where the engine is offline."""
-    if settings.translate.engine != "openai":
-        return
-    work = [Work((part,), ship_drop=True) for part in deidentified]
-    needed = translate_fill.waiting(stages.bilingual, work, workspace.public)
-    if needed:
-        with translate_plan.shown(workspace.public):
-            run(stages.translations, translate_fill.translations_work(needed), workspace.public, workspace.private)
-
-
-def write_diagnosis_report(annotated: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
-    """diagnoses.json (public: strings that several patients share, counts) and private/queue/unknown-diagnoses.csv (every string)."""
-    unknown, compared = annotate_report.Unknown(), annotate_report.Comparison()
-    for part in annotated:
-        table = read_part(part)
-        unknown += annotate_report.Unknown.of(table, settings.annotate)
-        compared += annotate_report.Comparison.of(table, settings.annotate)
-    shared, others, visits = unknown.public()
-    report = {
-        "unknown": [{"words": row.words, "visits": row.visits} for row in shared],
-        "unknown_others": {"strings": others, "visits": visits},
-        "labels": compared.lines(),
-    }
-    workspace.public.commit_json("diagnoses.json", report)
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(
-        [("words", "visits", "patients"), *((row.words, row.visits, row.patients) for row in unknown.private())]
-    )
-    workspace.private.commit("queue/unknown-diagnoses.csv", out.getvalue().encode())
-
-
 # split
 
 
-def with_decisions(annotated: Sequence[Part], images: Sequence[Part], settings: DatasetSettings, public: Store) -> list[Work]:
-    """Decide the split on the driver, from keys and counts."""
+def with_decisions(
+    annotated: Sequence[Part], images: Sequence[Part], lines: audit.Lines, settings: DatasetSettings, workspace: Workspace
+) -> tuple[list[Work], dict[str, str]]:
+    """Decide the split on the driver, from keys and counts; and hold back what leaks. Also returns checkup_id -> verdict of the audit, of
+    the visits with an image whose text is still the one that a person judged; only their partitions are read whole."""
+    keyed = Secret(workspace.private).load()
     candidates: list[list[Candidate]] = []
+    verdicts: dict[str, str] = {}
     for visits, pictures in zip(annotated, images, strict=True):
         counts: dict[str, int] = {}
         for key in read_part(pictures, ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist():
@@ -183,12 +163,18 @@ def with_decisions(annotated: Sequence[Part], images: Sequence[Part], settings: 
         candidates.append(
             [Candidate(r["checkup_id"], r["patient_id"], r["six_class"], counts.get(r["visit_key"], 0)) for r in rows]
         )
-    decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, _previous(settings, public))
+        there = {c.checkup_id for c in candidates[-1] if c.num_images}
+        if not there.isdisjoint(lines):
+            verdicts |= {c: verdict for c, verdict in audit.standing(lines, visits, keyed).items() if c in there}
+    previous = _previous(settings, workspace.public)
+    decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, previous)
     work = []
     for visits, pictures, rows in zip(annotated, images, candidates, strict=True):
         extra = {c.checkup_id: [decisions[c.checkup_id].split, decisions[c.checkup_id].why] for c in rows if c.num_images}
+        for checkup_id, found in extra.items():
+            found += [audit.LEAK] if verdicts.get(checkup_id) == "leak" else []
         work.append(Work((visits, pictures), extra))
-    return work
+    return work, verdicts
 
 
 def _previous(settings: DatasetSettings, public: Store) -> dict[str, Decision]:
@@ -245,7 +231,9 @@ def release(
     sums |= shards
     sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
-    sums["manifest.json"] = store.commit_json("manifest.json", card.manifest(settings, totals, digest(sums)))
+    sums["manifest.json"] = store.commit_json(
+        "manifest.json", card.manifest(settings, totals, count_samples(conversations), digest(sums))
+    )
     store.commit("SHA256SUMS", layout.checksums(sums).encode())
     private.commit_json(_RELEASED, {"made_of": made_of})
     store.delete(layout.INCOMPLETE)
@@ -261,8 +249,8 @@ def _is_released(store: Store, private: Store, made_of: str) -> bool:
 _CALLED = {"visit": "visits", "image": "image files", "image_part": "parts of image files"}
 
 
-def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
-    """What was built, what was rejected and why, and what to look at next."""
+def print_summary(totals: Totals, told: Sequence[str], workspace: Workspace, store: Store) -> None:
+    """What was built, what was rejected and why, and what to look at next. ``told``: what the servers that were asked did."""
     print(f"\nReleased {totals.of('visit', True)} visits with {totals.num_images} images: {store.root}")
     for kind in ("visit", "image", "image_part"):
         rejects = {reason: n for (k, reason), n in sorted(totals.counts.items()) if k == kind and reason != OK}
@@ -279,6 +267,12 @@ def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
     print(
         f"{waiting} pictures wait for a person's eye; look at all of it: {workspace.private.root}/{contact_sheet.FILE} (private)"
     )
-    if line := translate_plan.summary(workspace.public):
+    leaking = totals.counts["visit", audit.LEAK]
+    if leaking:
+        print(
+            f"{leaking} visits are held back, since a person found that they leak; change their text (an answer, a name column, a term "
+            f"list) or their verdict: {workspace.private.root}/{audit.AUDIT} (private)"
+        )
+    for line in told:
         print(line)
     print(f"Look at one: python -m jobs.inspect --workspace {workspace.public.root} visit CHECKUP_ID   (codelib {__version__})")

@@ -112,7 +112,8 @@ def _quota(eligible: Sequence[Candidate], settings: SplitSettings) -> Counter[st
 
 
 def make_split(annotated: pa.Table, images: pa.Table, extra: dict[str, list[str]]) -> pa.Table:
-    """SPLIT of one partition. extra: checkup_id -> [split, why], for the visits that have an image."""
+    """SPLIT of one partition. extra: checkup_id -> [split, why], for the visits that have an image; a third value is the reason why the
+    visit is held back from the release. Its place is kept for it."""
     by_visit: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for image in images.to_pylist():
         by_visit[image["visit_key"]].append(image)
@@ -125,8 +126,8 @@ def make_split(annotated: pa.Table, images: pa.Table, extra: dict[str, list[str]
             continue
         for kind in ("photograph", "radiograph"):
             row[f"{kind}s"] = [file_name(visit["checkup_id"], i["ordinal"]) for i in found if i["kind"] == kind]
-        row["split"], row["why"] = extra[visit["checkup_id"]]
-        rows.append(row)
+        row["split"], row["why"], *held = extra[visit["checkup_id"]]
+        rows.append(row | rejected(held[0]) if held else row)
     return pa.Table.from_pylist(rows, schema=SPLIT.schema)
 
 

@@ -4,6 +4,7 @@
                       │          └───────────────────────┘              │
                       └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
        private rooms: ingest, records, images, hashes, duplicates, chosen, text
+       beside them: translations, second_answers (asking), asked, pruned (what answers are for), counted, joined, totals (reports)
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -27,15 +28,16 @@ from codelib.contracts import (
     RECORDS,
     SPLIT,
     TEXT,
+    TEXT_FIELDS,
 )
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_second, teeth_review
-from codelib.data.annotate import AnnotateSettings, annotate
+from codelib.data import annotate_ask, annotate_second, clinic_names, sharegpt_words, teeth_review
+from codelib.data.annotate_second import Annotator, Questions
+from codelib.data.answer_prune import prune_stage
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
-from codelib.data.identifiers import contains_identifier
 from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
@@ -43,13 +45,17 @@ from codelib.data.partition import cut
 from codelib.data.privacy_review import Review
 from codelib.data.release import FILES, LINES, assemble, publish, shard
 from codelib.data.settings import DatasetSettings
-from codelib.data.sharegpt import make_conversations
+from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
+from codelib.data.tallies import counting_stages
 from codelib.data.teeth import TeethSettings, normalise_teeth
-from codelib.data.translate import AnswerCache, make_bilingual
+from codelib.data.translate import AnswerCache, asked, make_bilingual
 from codelib.data.translate_cache import FOLDER as ANSWERS
+from codelib.data.translate_cache import SECOND_PASS
 from codelib.data.translate_fill import translations_stage
+from codelib.data.translate_prompt import prompt_digest
+from codelib.data.unanswered import ASKED
 from codelib.data.vault import Secret
 
 _CODES = pa.schema(
@@ -116,18 +122,12 @@ class Stages:
         self.text = Stage(
             "text", 3, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
         )
-        self.deidentified = Stage(
-            "deidentified",
-            2,
-            DEIDENTIFIED,
-            partial(_deidentify, secret, settings.deidentify),
-            settings=group["deidentify"],
-            conserve="visit_key",
-            unit="visits",
-        )
+        self.lists = settings.deidentify.lists()
+        self._secret, self._deidentify_settings = secret, settings.deidentify
+        self.deidentified = self._deidentified()
         # the server is asked by one task, for the whole cluster; what it answered is then read by as many workers as there are
-        self.translate_settings = settings.translate
-        self.translations = translations_stage(settings.translate, workspace.public)
+        asks = settings.translate.engine == "openai"
+        self.translations = translations_stage(settings.translate, workspace.public) if asks else None
         self.bilingual = Stage(
             "bilingual",
             2,
@@ -137,17 +137,40 @@ class Stages:
             conserve="checkup_id",
             unit="visits",
         )
-        asks_a_server = settings.annotate.second_pass.engine != "none"
+        second = settings.annotate.second_pass.engine != "none"
+        self.second_answers = (
+            annotate_ask.answers_stage(settings.annotate, settings.translate, workspace.public) if second else None
+        )
+        kept = AnswerCache(Store(f"{workspace.public.root}/{SECOND_PASS}"))
         self.annotated = Stage(
             "annotated",
             3,
             ANNOTATED,
-            None if asks_a_server else partial(annotate, settings=settings.annotate),
-            make=partial(_annotator, settings.annotate, workspace.public) if asks_a_server else None,
+            Annotator(settings.annotate, kept),
             settings=annotate_second.identity(settings.annotate),
             conserve="checkup_id",
             unit="visits",
         )
+        # which answers of servers all of this hangs on
+        self.asked = Stage(
+            "asked",
+            1,
+            ASKED,
+            partial(asked, settings=settings.translate),
+            settings={"model": settings.translate.model, "prompt": prompt_digest()},
+            columns=(("checkup_id", "visit_key", *(f"{name}_cn" for name in TEXT_FIELDS), "translations", "status"),),
+            unit="texts",
+        )
+        self.asked_second = Stage(
+            "asked_second",
+            1,
+            ASKED,
+            partial(annotate_second.asked, questions=Questions(settings.annotate)),
+            settings=annotate_second.identity(settings.annotate),
+            columns=(("checkup_id", "visit_key", "diagnosis_cn", "teeth", "unanswered", "status"),),
+            unit="strings",
+        )
+        self.pruned = prune_stage(workspace.public)
         self.split = Stage(
             "split",
             1,
@@ -160,20 +183,41 @@ class Stages:
         )
         self.conversations = Stage(
             "conversations",
-            1,
+            2,
             CONVERSATIONS,
-            partial(make_conversations, settings=settings.sharegpt, seed=settings.seed),
-            settings={"seed": settings.seed, **group["sharegpt"]},
+            partial(make_conversations, settings=settings.sharegpt, seed=settings.seed, labels=settings.annotate),
+            settings={"seed": settings.seed, **group["sharegpt"], "words": sharegpt_words.fingerprint()},
+            columns=(ANNOTATED_COLUMNS, SPLIT_COLUMNS),
             unit="conversations",
         )
+        self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
-        self.assemble = Stage("lines", 1, LINES, assemble, unit="lines")
+        self.assemble = Stage("lines", 2, LINES, assemble, unit="lines")
         self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
+
+    def _deidentified(self) -> Stage:
+        # before a workspace's first run there is no key to hash the lists under, and nothing that was made with them
+        known = bool(self.lists) and self._secret.store.exists("key")
+        lists_key = self.lists.key(self._secret.load()) if known else ""
+        return Stage(
+            "deidentified",
+            3,
+            DEIDENTIFIED,
+            partial(_deidentify, self._secret, self._deidentify_settings, lists_key),
+            settings=self._deidentify_settings.stage_settings(lists_key),
+            conserve="visit_key",
+            unit="visits",
+        )
+
+    def hand_over_lists(self) -> None:
+        """Put the clinic's own lists where the workers find them. To be called once the workspace has its key, and under its lock."""
+        clinic_names.hand_over(self.lists, self._secret.store, self._secret.load())
+        self.deidentified = self._deidentified()
 
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
-        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
+        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.counted, self.totals, self.conversations)
         release = (self.publish, self.assemble, self.shards)
         return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
 
@@ -195,17 +239,13 @@ def _teeth(settings: TeethSettings, table: pa.Table, extra: dict[str, Any] | Non
 
 
 def _deidentify(
-    secret: Secret, settings: DeidentifySettings, table: pa.Table, extra: list[list[Any]] | dict[str, Any]
+    secret: Secret, settings: DeidentifySettings, lists_key: str, table: pa.Table, extra: list[list[Any]] | dict[str, Any]
 ) -> pa.Table:
-    """extra: the codes; where a person answered questions about visits of the partition, {codes, answers}."""
-    codes, answers = (extra["codes"], extra["answers"]) if isinstance(extra, dict) else (extra, {})
-    return deidentify(table, codes_table(codes), settings, Review(secret.load(), answers))
+    """extra: the codes; where a person answered questions that concern visits of the partition, {codes, answers, cells}."""
+    codes, answers, cells = (extra["codes"], extra["answers"], extra["cells"]) if isinstance(extra, dict) else (extra, {}, {})
+    lists = clinic_names.load(secret.store, lists_key)
+    return deidentify(table, codes_table(codes), settings, Review(secret.load(), answers, cells), lists)
 
 
 def codes_table(rows: list[list[Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(_CODES.names, row, strict=True)) for row in rows], schema=_CODES)
-
-
-def _annotator(settings: AnnotateSettings, public: Store) -> Any:
-    cache = annotate_second.FileCache(Store(f"{public.root}/cache/second_pass"))
-    return annotate_second.make_annotator(settings, cache, contains_identifier)

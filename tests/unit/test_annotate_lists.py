@@ -15,7 +15,7 @@ from codelib.contracts import BILINGUAL, SIX_CLASSES, TEXT_FIELDS
 from codelib.core.config import load
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.annotate_lists import TERMS, conditions, read_classes, read_terms
-from codelib.data.annotate_report import Comparison, Unknown
+from codelib.data.annotate_report import Comparison, Unknown, shared_strings
 from codelib.data.teeth import normalise, tooth_row
 
 CASES = Path(__file__).parent / "cases"
@@ -167,7 +167,7 @@ def test_unknown_strings_add_up_and_rare_ones_are_for_the_private_room() -> None
     rare = visit("0100", diagnosis="某某之怪病；慢性龈炎")
     unknown = Unknown.of(table(*common)) + Unknown.of(table(rare, visit("0003", diagnosis="46怪异牙")))
     assert [(row.words, row.visits, row.patients) for row in unknown.private()] == [("怪异牙", 7, 6), ("某某之怪病", 1, 1)]
-    shown, strings, visits = unknown.public(min_patients=5)
+    shown, strings, visits = shared_strings(unknown.private(), min_patients=5)
     assert [row.words for row in shown] == ["怪异牙"]
     assert (strings, visits) == (1, 1)
 
