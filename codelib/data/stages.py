@@ -144,7 +144,7 @@ class Stages:
         kept = AnswerCache(Store(f"{workspace.public.root}/{SECOND_PASS}"))
         self.annotated = Stage(
             "annotated",
-            3,
+            4,
             ANNOTATED,
             Annotator(settings.annotate, kept),
             settings=annotate_second.identity(settings.annotate),
