@@ -77,7 +77,9 @@ _BEFORE = _cues(
     r"无[^，。；、]{0,4}(?:功能|价值|意义|对[颌合]牙?|症状|诱因|原因|不适)[性的]? "
     r"非(?:龋|手术|创伤|特异|感染|化脓|遗传|牙源|肿瘤|炎症|菌斑)性? "
     r"不(?:良|规则|完全|全|明原因|可复|可逆|能保留)",
-    negated=rf"{_latin('denies|denied|denying|no (?:clinical )?(?:evidence|signs?|history|hx) of|no|not|without|negative for|absence of|free of|ruled out|excluded')} "
+    negated=rf"{_latin('denies|denied|denying|no (?:clinical )?(?:evidence|signs?|history|hx) of|no|not|without')} "
+    rf"{_latin('negative for|absence of|free of')} "
+    rf"{_latin('ruled out|excluded')} "
     r"已排除 排除 除外 否[认定] 不存在 (?:暂时?)?不考虑 不认为 不太?像 不似 不符合 没有 未见 未发现 未查[见出及] "
     r"未探及 未检[出查见] "
     r"(?:尚|还|并|仍)?未(?:发生|发展[为成至]|形成|出现|演变[为成]|进展[为成至]|转[为成]|继发|并发|导致|引起) 尚未 "
