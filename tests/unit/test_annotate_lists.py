@@ -227,6 +227,9 @@ def test_how_often_the_published_labels_differ() -> None:
         ("36深龋，感冒已痊愈", "深龋 present"),
         ("36深龋。已痊愈", "深龋 present"),
         # what has not come
+        ("acute pericoronitis 38, now resolved", "急性冠周炎 past"),
+        ("impacted 38, no calculus", "阻生牙 present; 牙结石 negated"),
+        ("慢性龈炎，未伴牙周炎", "慢性龈炎 present; 牙周炎 negated"),
         ("尚未治疗的深龋", "深龋 present"),
         ("尚未牙髓炎", "牙髓炎 negated"),
         ("根尖周脓肿尚未形成", "根尖周脓肿 negated"),
