@@ -114,7 +114,7 @@ class Dictionary:
         self.conditions = tuple(conditions)
         terms: dict[tuple[str, bool], Condition | None] = {(fold(term).text, False): None for term in no_conditions()}
         for condition in self.conditions:
-            for term in (condition.zh, *condition.synonyms):
+            for term in (condition.zh, *condition.synonyms, *condition.names_en):
                 terms.setdefault((fold(term.lstrip("#")).text, term.startswith("#")), condition)
         for (term, needs_tooth), found in list(terms.items()):
             for graded in _graded(term) if found is not None else ():
@@ -152,7 +152,7 @@ class Dictionary:
             if (
                 folded.text.startswith(term, at)
                 and (not needs_tooth or at in folded.after_tooth)
-                and not _inside_word(folded.text, at, term)
+                and not _inside_word(folded, at, term)
             ):
                 return term, condition
         return "", None
@@ -164,8 +164,11 @@ def dictionary(terms: tuple[TermRow, ...] = (), classes: tuple[ClassRow, ...] = 
     return Dictionary(conditions(terms, classes))
 
 
-def _inside_word(text: str, at: int, term: str) -> bool:
+def _inside_word(folded: Folded, at: int, term: str) -> bool:
     """Whether a Latin abbreviation (TMD) stands inside a longer Latin word, or 安氏I类 before a further I."""
-    before, after = text[at - 1 : at] if at else "", text[at + len(term) : at + len(term) + 1]
+    text, end = folded.text, at + len(term)
+    left_joined = at > 0 and folded.ends[at - 1] == folded.starts[at]  # a blank was between: OLP vs
+    right_joined = end < len(text) and folded.ends[end - 1] == folded.starts[end]
+    before, after = text[at - 1] if left_joined else "", text[end] if right_joined else ""
     left = term[0].isascii() and term[0].isalnum() and before.isascii() and before.isalnum()
     return left or (term[-1].isascii() and term[-1].isalpha() and after.isascii() and after.isalpha())

@@ -134,7 +134,7 @@ class Stages:
             unit="images",
         )
         self.text = Stage(
-            "text", 3, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
+            "text", 4, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
         )
         self.lists = settings.deidentify.lists()
         self._secret, self._deidentify_settings = secret, settings.deidentify
@@ -158,7 +158,7 @@ class Stages:
         kept = AnswerCache(Store(f"{workspace.public.root}/{SECOND_PASS}"))
         self.annotated = Stage(
             "annotated",
-            3,
+            4,
             ANNOTATED,
             Annotator(settings.annotate, kept),
             settings=annotate_second.identity(settings.annotate),

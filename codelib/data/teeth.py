@@ -96,19 +96,22 @@ def normalised(text: str, settings: TeethSettings = DEFAULT, answers: Answers | 
     mention is left as written and marked ambiguous. A tooth that a person named is charted even there (六龄齿-27 with the answer 16
     would read as a range): its words stay, its number stands in the mention, and its neighbours are as they were.
     """
-    mentions = _answered(text, normalised(text, settings).written, answers) if answers else find_teeth(text, settings)
+    if answers:
+        mentions, in_words = _answered(text, normalised(text, settings).written, answers)
+    else:
+        mentions, in_words = find_teeth(text, settings), frozenset[int]()
     new, placed = _rewrite(text, mentions)
     for round_ in range(_MAX_ROUNDS):
-        unread = _unread(new, placed, everything=round_ == _MAX_ROUNDS - 1) if new != text else None
-        if not unread:
+        unread = _unread(new, placed, everything=round_ == _MAX_ROUNDS - 1) if new != text else set[int]()
+        if not (unread := {n for n in unread if mentions[n].start not in in_words}):
             break
         mentions = [_in_words(text, m, AMBIGUOUS) if n in unread else m for n, m in enumerate(mentions)]
         new, placed = _rewrite(text, mentions)
     return Normalised(new, placed, mentions)
 
 
-def _answered(text: str, mentions: list[Mention], answers: Answers) -> list[Mention]:
-    """The mentions as a person decided them, so that what is written of them can be read back."""
+def _answered(text: str, mentions: list[Mention], answers: Answers) -> tuple[list[Mention], frozenset[int]]:
+    """The mentions as a person decided them, and where those begin whose words stay, for their number could not be read back."""
     said: list[Mention] = []
     named: set[int] = set()  # where the teeth begin that the person named
     for mention in mentions:
@@ -121,15 +124,23 @@ def _answered(text: str, mentions: list[Mention], answers: Answers) -> list[Ment
             assert set(answer) <= FDI, "the reader of answers lets nothing else pass"
             said.append(replace(mention, fdi=answer, status=OK, replacement=_GLUE.join(answer), kept=0))
             named.add(mention.start)
+    in_words: set[int] = set()
     while True:
         lists = _lists(text, said, named)
         new, placed = _rewrite(text, lists)
-        unread = [lists[n] for n in _unread(new, placed)]
-        stuck = {start for start in named if any(m.start <= start < m.end for m in unread)}
+        unread = {n for n in _unread(new, placed) if lists[n].start not in in_words}
+        stuck = _inside(named, lists, unread) or _inside(named, lists, {n + step for n in unread for step in (-1, 1)})
         if not stuck:
-            return lists
+            return lists, frozenset(in_words)
         named -= stuck
+        in_words |= stuck
         said = [_in_words(text, m, OK) if m.start in stuck else m for m in said]
+
+
+def _inside(starts: set[int], mentions: list[Mention], which: set[int]) -> set[int]:
+    """Those of ``starts`` that lie in one of the mentions ``which``."""
+    spans = [(mentions[n].start, mentions[n].end) for n in which if 0 <= n < len(mentions)]
+    return {start for start in starts if any(a <= start < b for a, b in spans)}
 
 
 def _lists(text: str, mentions: list[Mention], named: set[int]) -> list[Mention]:
@@ -178,7 +189,7 @@ def _unread(new: str, placed: list[Mention], everything: bool = False) -> set[in
 
     It is read with the default settings: what stands in a text after this stage is FDI.
     """
-    found = {(m.start, m.end, m.fdi) for m in find_teeth(new)}
+    found = {(m.start, m.end, m.fdi) for m in find_teeth(new) if m.status == OK}
     numbers = {n for n, m in enumerate(placed) if _is_number(m)}
     lost = {n for n in numbers if (placed[n].start, placed[n].end, placed[n].fdi) not in found}
     return numbers if lost and everything else lost

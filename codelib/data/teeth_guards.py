@@ -56,6 +56,13 @@ _MEASURED_LATIN = _words(
 )
 _TAPER_OR_TYPE = re.compile(r"/\.?0[2-8](?!\d)|[KH](?![A-Za-z])")  # 25#/04, 15K
 _TOOTH_NUMBERS = ("牙号", "齿号", "牙位号", "象限号")
+_CURETTE_BEFORE = re.compile(
+    r"(?:(?P<make>Gracey|McCall|Columbia|Younger|Langer|格雷西)(?:刮治器|curettes?)?|刮治器|curettes?)[ :#号(]{0,3}"
+    r"(?P<list>(?:#?\d{1,2}/#?\d{1,2}#?[ 、,和]{1,2}){0,4})$",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(r"#?\d{1,2}/#?\d{1,2}(?!\d)")
+_CURETTE_AFTER = re.compile(r"#? ?(?:Gracey|McCall|Columbia|curette|格雷西|刮治器)", re.IGNORECASE)
 _UNIT_IN_BRACKETS = re.compile(r"\((?:mm|cm|°|度|%|ml|mg|g|N|Ncm|kPa|mmHg)\)$", re.IGNORECASE)
 
 _INSTRUMENT_BEFORE = _words(
@@ -133,6 +140,8 @@ def measured_before(folded: str, at: int) -> bool:
     before = folded[max(0, at - 12) : at].rstrip(" :")
     if not before:
         return False
+    if curette_before(folded, at):
+        return True
     before = _UNIT_IN_BRACKETS.sub("", before)
     if before[-1:] in tuple("±=<>≤≥×*$¥￥€£@_≈＜＞Φφ") or (before[-1:] == "\\" and before[-2:-1] not in _DIGITS):
         return True
@@ -145,6 +154,18 @@ def measured_before(folded: str, at: int) -> bool:
         return True
     numbered = before.endswith("号") and not before.endswith(_TOOTH_NUMBERS)  # 病案号36, but 牙号36
     return numbered or before.endswith(_MEASURED)
+
+
+def curette_before(folded: str, at: int) -> bool:
+    """Whether a curette stands right before, or a list of their pairs: Gracey 11/12、13/14. Behind a list, 36 alone is a tooth again."""
+    found = _CURETTE_BEFORE.search(folded[max(0, at - 40) : at])
+    if found is None:
+        return False
+    return _PAIR.match(folded, at) is not None or bool(found["make"] and not found["list"])
+
+
+def curette_after(folded: str, at: int) -> bool:
+    return _CURETTE_AFTER.match(folded, at) is not None
 
 
 def instrument_context(folded: str, start: int, end: int) -> bool:

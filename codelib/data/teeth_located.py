@@ -134,4 +134,21 @@ def named(src: Source, i: int) -> Item | None:
     every = src.skip(i + 1, "MEASURE")
     if src.kind(every) == "QUADRANT" and src.kind(i) in ("NUMBER", "CHINESE_DIGIT") and counted(src, i) == 4:
         return names(src, every + 1, [1, 2, 3, 4], known=True)  # 四个象限第一磨牙
-    return names(src, i, [1, 2, 3, 4], known=False)
+    item = names(src, i, [1, 2, 3, 4], known=False)
+    return _placed_behind(src, i, item) if item and item.status == "ambiguous" else item
+
+
+def _placed_behind(src: Source, i: int, item: Item) -> Item:
+    """第一磨牙（右上）: the place of a name in brackets right behind it; the item as it is where none stands there."""
+    at = src.skip(item.stop, "SPACE")
+    if at + 1 >= len(src.tokens) or src.tokens[at].text not in ("(", "["):
+        return item
+    found = places_at(src, at + 1)
+    closes = found is not None and found[1] < len(src.tokens) and src.tokens[found[1]].text in (")", "]")
+    if found is None or not closes or not all(p.known for p in found[0]):
+        return item
+    placed = names(src, i, list(dict.fromkeys(q for p in found[0] for q in p.quadrants)), known=True)
+    if placed is None or placed.status != "ok":
+        return item
+    placed.stop = found[1] + 1
+    return placed

@@ -13,7 +13,16 @@ import re
 
 from codelib.data.teeth_cells import Item, Source
 from codelib.data.teeth_fdi import FDI, IMPOSSIBLE, fdi_number, fdi_range, universal_number
-from codelib.data.teeth_guards import INSTRUMENT_SIZES, finding_at, instrument_context, measured_before, tool_context
+from codelib.data.teeth_guards import (
+    INSTRUMENT_SIZES,
+    curette_after,
+    curette_before,
+    finding_at,
+    instrument_context,
+    measured_before,
+    tool_context,
+    unit_follows,
+)
 
 _SPINE = re.compile(r"(?:[/~-]?[CDT]\d){0,3}(?:脊?神经|[颈胸]?椎)")
 _ZONES = {"A": 1, "B": 2, "C": 4, "D": 3}  # AC┼BD
@@ -65,6 +74,8 @@ def _fdi(src: Source, i: int) -> Item | None:
         return Item(i + 1, [], None)
     joint = src.tokens[i + 1] if i + 1 < len(src.tokens) else None
     last = src.tokens[i + 2].text if src.kind(i + 2) == "NUMBER" else ""
+    if joint and joint.value == "/" and last in FDI and curette_after(src.folded, src.tokens[i + 2].end):
+        return Item(i + 3, [], None)  # 11/12 Gracey
     if (
         joint
         and joint.value == "/"
@@ -203,19 +214,29 @@ def _bare_range(src: Source, i: int) -> Item | None:
 
 
 def decimal(src: Source, i: int) -> Item | None:
-    """36.46叩痛: two teeth with a full stop between them, or a number with decimals. Only before a finding is it either."""
+    """12.11.21.22: teeth, where it can be no date. 36.46叩痛: two teeth, or a number with decimals; only before a finding is it either."""
     token = src.tokens[i]
     parts = token.text.split(".")
     finding = src.folded[token.end : token.end + 1] in _FINDING_AFTER
+    listed = _listed_by_dots(src, i)
     if (
         len(parts) < 2
         or not set(parts) <= FDI
-        or not (finding or len(parts) > 3)
+        or not (finding or listed or len(parts) > 3)
         or src.glued(i)
         or measured_before(src.folded, token.start)
     ):
         return None
-    return Item(i + 1, parts, "ambiguous")
+    return Item(i + 1, parts, "ok" if listed else "ambiguous")
+
+
+def _listed_by_dots(src: Source, i: int) -> bool:
+    """Whether three FDI numbers or more stand between full stops, each once, and no day: 22.11.21 is one, 16.11.21 the teeth or a day."""
+    token = src.tokens[i]
+    parts = token.text.split(".")
+    day = len(parts) == 3 and not {"11", "12"}.isdisjoint(parts[:2])  # day, month, year in any order
+    is_list = len(parts) > 2 and set(parts) <= FDI and len(set(parts)) == len(parts) and not day
+    return is_list and set(token.text) <= set("0123456789.") and not unit_follows(src.folded, token.end)
 
 
 def hashed(src: Source, i: int) -> Item | None:
@@ -230,7 +251,12 @@ def hashed(src: Source, i: int) -> Item | None:
     if src.kind(j) != "NUMBER" or src.glued(i) or (src.quantities[j] and src.kind(j + 1) != "TOOTH_NO"):
         return None
     token = src.tokens[j]
-    if len(token.text) > 2 or tool_context(src.folded, src.tokens[i].start, token.end) or _is_size(src, j):
+    if (
+        len(token.text) > 2
+        or curette_before(src.folded, src.tokens[i].start)
+        or tool_context(src.folded, src.tokens[i].start, token.end)
+        or _is_size(src, j)
+    ):
         return Item(j + 1, [], None)
     if src.universal:
         tooth = universal_number(int(token.text))

@@ -122,7 +122,14 @@ def _speed(records: int) -> None:
 def section() -> None:
     """Print the figures of the diagnoses."""
     print("diagnoses")
-    for name in ("diagnoses_seen", "diagnoses_held_out", "diagnoses_odd", "diagnoses_other_hand"):
+    for name in (
+        "diagnoses_seen",
+        "diagnoses_held_out",
+        "diagnoses_odd",
+        "diagnoses_other_hand",
+        "diagnoses_2_other_hand",
+        "diagnoses_3_other_hand",
+    ):
         of_file(CASES / f"{name}.csv", misses=False)
     for pool in POOLS:
         _synthetic(pool, 300)

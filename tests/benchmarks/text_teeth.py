@@ -102,7 +102,7 @@ def section() -> None:
     print("teeth")
     if (REAL_DATA / "tooth-notation.csv").exists():
         _table("tooth-notation.csv", _notation_table())
-    for name in ("teeth_seen", "teeth_held_out", "teeth_odd", "teeth_other_hand"):
+    for name in ("teeth_seen", "teeth_held_out", "teeth_odd", "teeth_other_hand", "teeth_2_other_hand", "teeth_3_other_hand"):
         _table(name, list(cases(CASES / f"{name}.csv")))
     for pool in POOLS:
         _synthetic(pool, 300)

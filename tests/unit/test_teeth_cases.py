@@ -25,7 +25,9 @@ def found_in(text: str) -> list[str]:
     return sorted(part for m in find_teeth(text) for part in (m.fdi if m.status == "ok" else (m.status,)))
 
 
-@pytest.mark.parametrize("name", ["teeth_seen", "teeth_held_out", "teeth_odd", "teeth_other_hand"])
+@pytest.mark.parametrize(
+    "name", ["teeth_seen", "teeth_held_out", "teeth_odd", "teeth_other_hand", "teeth_2_other_hand", "teeth_3_other_hand"]
+)
 def test_every_case(name: str) -> None:
     wrong = []
     with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -36,6 +38,35 @@ def test_every_case(name: str) -> None:
             again, _ = normalise(normalise(text)[0])
             assert again == normalise(text)[0], "normalising twice changes nothing"
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("第一磨牙（右上）", "16"),
+        ("第一磨牙(右上、左上)", "16 26"),
+        ("第一磨牙（上颌）", "ambiguous"),
+        ("阻生智齿（右下）", "48"),
+        ("左上智歯(8)", "28"),
+        ("36.37.38松动", "36 37 38"),
+        ("12.11.21.22烤瓷", "12 11 21 22"),
+        ("22.11.21", ""),
+        ("12.31.25", ""),
+        ("36.46", ""),
+        ("36.46.36.46", "ambiguous"),
+        ("11.12.13.14mm", "ambiguous"),
+        ("Gracey 11/12、13/14", ""),
+        ("11/12 Gracey刮治", ""),
+        ("格雷西刮治器11/12", ""),
+        ("Gracey 11/12，36刮治", "36"),
+        ("Gracey 11/12、36、37刮治", "36 37"),
+        ("用刮治器刮治16、17", "16 17"),
+        ("37牙合面龋", "37"),
+        ("37牙合向伸长，右下7牙合面", "37 47"),
+    ],
+)
+def test_classes_that_other_hands_showed(text: str, wanted: str) -> None:
+    assert found_in(text) == sorted(wanted.split())
 
 
 # --- round trips ---------------------------------------------------------------------------------------------------------------
