@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -82,6 +83,7 @@ def leave(code: int) -> NoReturn:
     stack; through the C++ of Ray's and Arrow's threads that is an abort, and a job that had done all its work ended with SIGABRT (seen
     once in hundreds of runs).
     """
+    threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does first: an open pool tells its children to end
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -236,7 +236,8 @@ def test_other_cpus_same_bytes(export, whole, tmp_path):
 def test_a_second_run_says_that_there_is_nothing_to_do(export, whole):
     before = {p: p.stat().st_mtime_ns for p in (whole / "release").rglob("*")}
     said = run("dataset", "--input", export, "--workspace", whole, *SMALL)
-    assert said.count("nothing new") == 15
+    assert "computed" not in said
+    assert said.count("nothing new") > 10  # every stage that this clinic needs, and the release
     assert {p: p.stat().st_mtime_ns for p in (whole / "release").rglob("*")} == before
 
 
@@ -465,5 +466,7 @@ def test_a_dry_run_touches_nothing(export, whole, tmp_path):
     assert not (tmp_path / "new").exists()
     before = tree(whole)
     said = run("dataset", "--input", export, "--workspace", whole, *SMALL, "--dry-run")
-    assert said.count("nothing new") == 17
+    stages = [line for line in said.splitlines() if line[15:23].strip() in ("private", "public")]
+    assert len(stages) > 15
+    assert all("nothing new" in line for line in stages)
     assert tree(whole) == before

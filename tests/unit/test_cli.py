@@ -101,3 +101,17 @@ def test_output_that_was_lost_is_no_success():
     program = "from codelib.core.cli import leave, run_job; leave(run_job(lambda argv: print('done')))"
     with open("/dev/full", "w") as full:
         assert subprocess.run([sys.executable, "-c", program], stdout=full).returncode == 1
+
+
+def test_a_pool_that_was_left_open_does_not_keep_the_job():
+    program = """
+from concurrent.futures import ProcessPoolExecutor
+from codelib.core.cli import leave, run_job
+def main(argv):
+    global pool
+    pool = ProcessPoolExecutor(1)
+    print(pool.submit(abs, -1).result())
+leave(run_job(main))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "1\n")
