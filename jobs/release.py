@@ -20,9 +20,7 @@ from codelib.data.verify import verify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser(
-        prog="python -m jobs.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="python -m jobs.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--verify", required=True, metavar="DIR", help="a release, or a downloaded copy of one")
     parser.add_argument("--zip", metavar="FILE", help="where to write the archive; outside of DIR")
     parser.add_argument("--upload", metavar="REPO_ID", help="a dataset repository (owner/name); needs a token in HF_TOKEN")
@@ -39,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = verify(folder, workers)
     print(report.table(), flush=True)
     if not report.passed:
-        raise JobFailed(f"{folder}: {report.failed.total():,} failures in {len(report.failed)} checks; do not share or use this copy")
+        raise JobFailed(
+            f"{folder}: {report.failed.total():,} failures in {len(report.failed)} checks; do not share or use this copy"
+        )
     print(f"{folder}: all checks passed")
     if target:
         print(f"Packed: {target}   sha256 {package.pack(folder, target)}")

@@ -18,6 +18,7 @@ from codelib.core.store import Store, Workspace
 from codelib.data import (
     audit,
     card,
+    card_documents,
     contact_sheet,
     image_review,
     ledger,
@@ -230,6 +231,8 @@ def release(
     shards = layout.run_writing(stages.shards, layout.shard_work(conversations), "parquet", public, store, private)
     sums |= shards
     sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
+    for name, text in card_documents.documents(settings, totals, sums, card.translation(settings)).items():
+        sums[name] = store.commit(name, text.encode())
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
     sums["manifest.json"] = store.commit_json(
         "manifest.json", card.manifest(settings, totals, count_samples(conversations), digest(sums))

@@ -95,7 +95,9 @@ def upload(folder: Path, repo_id: str, token: str) -> str:
         made = api.create_commit(repo_id, adds, repo_type="dataset", commit_message="Upload a verified release")
     except HfHubHTTPError as error:
         code = error.response.status_code if error.response is not None else "no"
-        raise JobFailed(f"--upload {repo_id}: the server answered {code}; check the token's rights and the name, and run again") from None
+        raise JobFailed(
+            f"--upload {repo_id}: the server answered {code}; check the token's rights and the name, and run again"
+        ) from None
     except OSError as error:
         raise JobFailed(f"--upload {repo_id}: {type(error).__name__} on the way; check the network and run again") from None
     return str(made.repo_url)

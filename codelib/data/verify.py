@@ -69,14 +69,17 @@ class _Whole:
             for checkup, split in facts.splits.items():
                 if self.splits.get(checkup) != split:  # the CSV was taken before
                     self.report.fail(
-                        "split", f"{key}: a visit is {split} here and not in {_TABLE}; fetch both again, or build the release again"
+                        "split",
+                        f"{key}: a visit is {split} here and not in {_TABLE}; fetch both again, or build the release again",
                     )
 
 
 def verify(folder: Path, workers: int) -> Report:
     """Look at everything. Raises ValueError where the folder holds no release."""
     if not folder.is_dir():
-        raise ValueError(f"--verify {folder}: no such folder; give a release, or a downloaded copy of one on this machine's disks")
+        raise ValueError(
+            f"--verify {folder}: no such folder; give a release, or a downloaded copy of one on this machine's disks"
+        )
     sums, there = read_sums(folder), set(list_files(folder))
     whole = _Whole()
     _listing(sums, there, whole.report)
@@ -113,7 +116,9 @@ def _run(tasks: Iterable[Task], workers: int) -> Iterator[tuple[str, Any]]:
         except BrokenProcessPool:
             raise JobFailed("a worker was ended from outside, often for want of memory; run again with --num-cpus 1") from None
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # joined here: a process that ends by `leave` would wait for it for ever
+            pool.shutdown(
+                wait=True, cancel_futures=True
+            )  # joined here: a process that ends by `leave` would wait for it for ever
 
 
 def _tasks(
@@ -165,12 +170,11 @@ def _json_lines(folder: Path, name: str, report: Report) -> Iterator[tuple[int, 
     wrong = f"{name}: is not one JSON list with a sample a line; fetch it again"
     try:
         with (folder / name).open(encoding="utf-8", newline="\n") as source:
-            opened, closed, number = next(source, "") == "[\n", False, 0
-            for line in source:
+            opened, closed = next(source, "") == "[\n", False
+            for number, line in enumerate(source, 1):
                 closed = line == "]\n"
                 if closed:
                     break
-                number += 1
                 if line.startswith(",") != (number > 1):
                     report.fail("samples", wrong)
                 yield number, line.rstrip("\n")

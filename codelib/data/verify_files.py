@@ -46,7 +46,9 @@ def read_sums(folder: Path) -> dict[str, str]:
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise ValueError(f"--verify {folder}: no {SUMS} in it: it is no release, or its download stopped; fetch it again") from None
+        raise ValueError(
+            f"--verify {folder}: no {SUMS} in it: it is no release, or its download stopped; fetch it again"
+        ) from None
     except UnicodeDecodeError:
         raise ValueError(f"--verify {folder}: {SUMS} is not text; fetch it again") from None
     sums = {}
@@ -110,7 +112,12 @@ def _wrong_with(content: bytes, longest_px: int) -> str | None:
 
 
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
-_PIXELS = {0xDB, 0xC4, 0xDD, *(0xC0 + n for n in range(16) if n not in (4, 8, 12))}  # tables and frame headers (ITU-T T.81, table B.1)
+_PIXELS = {
+    0xDB,
+    0xC4,
+    0xDD,
+    *(0xC0 + n for n in range(16) if n not in (4, 8, 12)),
+}  # tables and frame headers (ITU-T T.81, table B.1)
 
 
 def metadata_of(content: bytes) -> str | None:

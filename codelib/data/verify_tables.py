@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from codelib.contracts import TEXT_FIELDS
-from codelib.data.identifiers import contains_identifier
+from codelib.data.identifiers import contains_identifier, find_patterns, find_person_names
 from codelib.data.release import JSON_FILES
 from codelib.data.verify_files import is_of_layout, shown
 from codelib.data.verify_report import Report
@@ -49,9 +49,19 @@ def _found(text: str) -> str | None:
     return contains_identifier(text)
 
 
-def _scan(text: str, place: str, report: Report) -> None:
+_NO_FORM_HERE = ("DATE", "ACCOUNT", "URL", "ORG")  # license_name and config_name have the form of a handle
+
+
+@lru_cache(maxsize=2000)
+def _found_in_document(text: str) -> str | None:
+    """Of what the program writes from its own words and settings."""
+    found = [f for f in find_patterns(text) if f.cls not in _NO_FORM_HERE] + find_person_names(text)
+    return min(found).cls if found else None
+
+
+def _scan(text: str, place: str, report: Report, document: bool = False) -> None:
     report.looked_at("identifiers")
-    if cls := _found(text):
+    if cls := (_found_in_document if document else _found)(text):
         report.fail("identifiers", f"{place}: has the form of an identifier ({cls}); do not share this copy, tell who made it")
 
 
@@ -196,6 +206,13 @@ _LINK = re.compile(
 _SVG_TEXT = re.compile(r"<text[^>]*>([^<]+)|<tspan[^>]*>([^<]+)|<title>([^<]+)|<!--(.*?)-->|<desc>([^<]+)", re.DOTALL)
 
 
+def _unescaped(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, indent=1)
+    except ValueError:  # said under description or counts
+        return text
+
+
 def check_text(folder: Path, path: str, stated: Sequence[str] = ()) -> Facts:
     """Every line of another text file. stated: what a person gave for the card (authors, contact, licence), and so is no leak."""
     facts = Facts()
@@ -207,11 +224,11 @@ def check_text(folder: Path, path: str, stated: Sequence[str] = ()) -> Facts:
     if path.endswith(".svg"):
         text = "\n".join(part for match in _SVG_TEXT.findall(text) for part in match if part)
     if path.endswith(".json"):
-        text = text.encode().decode() if "\\u" not in text else json.dumps(json.loads(text), ensure_ascii=False, indent=1)
+        text = _unescaped(text)
     for words in sorted(stated, key=len, reverse=True):
         text = text.replace(words, " ")
     for number, line in enumerate(text.split("\n"), 1):
         plain = _LINK.sub(" ", _HASH.sub(" ", line)).strip()
         if plain:
-            _scan(plain, f"{shown(path)} line {number}", facts.report)
+            _scan(plain, f"{shown(path)} line {number}", facts.report, document=True)
     return facts
