@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from codelib import __version__
@@ -38,8 +39,10 @@ def manifest(settings: DatasetSettings, totals: Totals, samples: dict[str, dict[
     }
 
 
-def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str]) -> str:
-    """README.md of the release."""
+def dataset_card(
+    settings: DatasetSettings, totals: Totals, shards: Mapping[str, int], samples: Mapping[str, Mapping[str, int]]
+) -> str:
+    """README.md of the release. shards: path -> bytes. samples: by split/task/language, as in the manifest."""
     rejects = [(kind, reason, n) for (kind, reason), n in sorted(totals.counts.items()) if reason != OK]
     lines = [
         "---",
@@ -47,7 +50,7 @@ def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str
         "task_categories:\n- image-text-to-text",
         "tags:\n- medical\n- dental",
         f"license: other\nlicense_name: {LICENCE}",
-        *_configs(shards),
+        *_configs(list(shards)),
         "---",
         "# Oro-dental checkups, de-identified and bilingual",
         "",
@@ -70,12 +73,19 @@ def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str
         "",
         f"Classification: one of {', '.join(SIX_CLASSES)}. Generation: a report of eight sections.",
         "",
+        "| configuration | split | samples | bytes |",
+        "|---|---|---|---|",
+        *_sizes(shards, samples),
+        "",
+        "Features everywhere: `sample_id`, `checkup_id` (text), `messages` (list of `role`, `content`), `images` (list of pictures).",
+        "",
         "## How it was made",
         "",
         f"- Split by {settings.split.unit}; a test patient's other checkups are in neither split.",
         "- Tooth numbers are FDI. Ambiguous ones stand as they were written.",
         f"- Dates: {_DATES[settings.deidentify.dates]}. Age 90 stands for 90 and over.",
         f"- English: {translation(settings)}",
+        "- Every step's settings, and the versions of code and tables, stand in manifest.json.",
         "- Diagnoses are read from the diagnosis field; suspected, negated and past ones do not count as present.",
         "",
         "## What was left out",
@@ -121,6 +131,16 @@ def translation(settings: DatasetSettings) -> str:
     if settings.translate.engine == "glossary":
         return "**a term-by-term glossary stand-in, made offline. It is not a translation; what the glossary lacks is left in Chinese.**"
     return "none; the English columns repeat the Chinese."
+
+
+def _sizes(shards: Mapping[str, int], samples: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    sizes: Counter[tuple[str, str]] = Counter()
+    for path, size_bytes in shards.items():
+        _, task, name = path.split("/")
+        sizes[task, name.split("-")[0]] += size_bytes
+    for (task, split), size_bytes in sorted(sizes.items()):
+        num = sum(n["samples"] for group, n in samples.items() if group.startswith(f"{split}/{task}/"))
+        yield f"| {task} | {split} | {num} | {size_bytes} |"
 
 
 def _configs(shards: Sequence[str]) -> list[str]:
