@@ -102,6 +102,9 @@ def verify(folder: Path, workers: int) -> Report:
 
 def _run(tasks: Iterable[Task], workers: int) -> Iterator[tuple[str, Any]]:
     """Results in the order of the tasks; never more than a few ahead. spawn: this process has threads (pyarrow)."""
+    if workers == 1:  # in this process: the least memory
+        yield from ((key, work(*args)) for key, work, args in tasks)
+        return
     waiting: deque[tuple[str, Future[Any]]] = deque()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
