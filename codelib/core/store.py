@@ -58,6 +58,10 @@ class Store:
         """Raises FileNotFoundError."""
         return bytes(self._open()[0].cat_file(self.path(name)))
 
+    def size_bytes(self, name: str) -> int:
+        """Raises FileNotFoundError."""
+        return int(self._open()[0].size(self.path(name)))
+
     def commit(self, name: str, content: bytes) -> str:
         """Make ``name`` hold ``content``, wholly or not at all. Returns its sha256."""
         return self.commit_stream(name, (content,))

@@ -18,6 +18,7 @@ from codelib.core.store import Store, Workspace
 from codelib.data import (
     audit,
     card,
+    card_documents,
     contact_sheet,
     figures,
     image_review,
@@ -191,11 +192,13 @@ def release(
     shards = layout.run_writing(stages.shards, layout.shard_work(conversations), "parquet", public, store, private)
     sums |= shards
     sums |= write_figures(stages, annotated, split, settings, workspace)
-    sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
+    samples = count_samples(conversations)
+    sizes = {path: store.size_bytes(path) for path in shards}
+    sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, sizes, samples).encode())
+    for name, text in card_documents.documents(settings, totals, sums, card.translation(settings)).items():
+        sums[name] = store.commit(name, text.encode())
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
-    sums["manifest.json"] = store.commit_json(
-        "manifest.json", card.manifest(settings, totals, count_samples(conversations), digest(sums))
-    )
+    sums["manifest.json"] = store.commit_json("manifest.json", card.manifest(settings, totals, samples, digest(sums)))
     store.commit("SHA256SUMS", layout.checksums(sums).encode())
     private.commit_json(_RELEASED, {"made_of": made_of})
     store.delete(layout.INCOMPLETE)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from codelib import __version__
 from codelib.contracts import ANNOTATED, CONVERSATIONS, IMAGES, OK, SIX_CLASSES, SPLIT
 from codelib.data.annotate_second import identity
+from codelib.data.card_documents import FORBIDDEN, INTENDED, LICENCE
 from codelib.data.ledger import Totals
 from codelib.data.settings import DatasetSettings
 
@@ -31,20 +33,24 @@ def manifest(settings: DatasetSettings, totals: Totals, samples: dict[str, dict[
         "contracts": {c.name: c.version for c in (ANNOTATED, CONVERSATIONS, IMAGES, SPLIT)},
         "counts": {f"{kind}/{reason}": n for (kind, reason), n in sorted(totals.counts.items())},
         "conversations": samples,
+        "num_images": totals.num_images,
         "content": content,
         "settings": release_settings(settings),
     }
 
 
-def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str]) -> str:
-    """README.md of the release."""
+def dataset_card(
+    settings: DatasetSettings, totals: Totals, shards: Mapping[str, int], samples: Mapping[str, Mapping[str, int]]
+) -> str:
+    """README.md of the release. shards: path -> bytes. samples: by split/task/language, as in the manifest."""
     rejects = [(kind, reason, n) for (kind, reason), n in sorted(totals.counts.items()) if reason != OK]
     lines = [
         "---",
         "language:\n- en\n- zh",
         "task_categories:\n- image-text-to-text",
         "tags:\n- medical\n- dental",
-        *_configs(shards),
+        f"license: other\nlicense_name: {LICENCE}",
+        *_configs(list(shards)),
         "---",
         "# Oro-dental checkups, de-identified and bilingual",
         "",
@@ -67,12 +73,19 @@ def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str
         "",
         f"Classification: one of {', '.join(SIX_CLASSES)}. Generation: a report of eight sections.",
         "",
+        "| configuration | split | samples | bytes |",
+        "|---|---|---|---|",
+        *_sizes(shards, samples),
+        "",
+        "Features everywhere: `sample_id`, `checkup_id` (text), `messages` (list of `role`, `content`), `images` (list of pictures).",
+        "",
         "## How it was made",
         "",
         f"- Split by {settings.split.unit}; a test patient's other checkups are in neither split.",
         "- Tooth numbers are FDI. Ambiguous ones stand as they were written.",
         f"- Dates: {_DATES[settings.deidentify.dates]}. Age 90 stands for 90 and over.",
-        f"- English: {_translation(settings)}",
+        f"- English: {translation(settings)}",
+        "- Every step's settings, and the versions of code and tables, stand in manifest.json.",
         "- Diagnoses are read from the diagnosis field; suspected, negated and past ones do not count as present.",
         "",
         "## What was left out",
@@ -83,8 +96,23 @@ def dataset_card(settings: DatasetSettings, totals: Totals, shards: Sequence[str
         "",
         "## Limits",
         "",
-        "Made by software; the labels of this release were not verified by dentists. Not for diagnosis. "
-        "The licence is for the data's owner to state.",
+        "Made by software; the labels of this release were not verified by dentists. Not for diagnosis. One clinic, one practice system. "
+        "What software read from a record may be wrong, and a leak of what identifies a person can never be ruled out wholly.",
+        "",
+        "## Use",
+        "",
+        f"Intended: {INTENDED}",
+        "",
+        f"Forbidden: {FORBIDDEN}",
+        "",
+        "## Licence",
+        "",
+        f"The licence is for the data's owner to state. `license_name` above and `license` in croissant.json read `{LICENCE}`: without one "
+        "nobody may use the data. The authors in CITATION.cff are open too, and so are the questions that datasheet.md marks.",
+        "",
+        "## Check a copy",
+        "",
+        "`python -m jobs.release --verify path/to/this/folder` holds every file, table and image against SHA256SUMS and manifest.json.",
         "",
     ]
     return "\n".join(lines)
@@ -97,12 +125,22 @@ _DATES = {
 }
 
 
-def _translation(settings: DatasetSettings) -> str:
+def translation(settings: DatasetSettings) -> str:
     if settings.translate.engine == "openai":
         return f"machine translation by {settings.translate.model}, checked field by field."
     if settings.translate.engine == "glossary":
         return "**a term-by-term glossary stand-in, made offline. It is not a translation; what the glossary lacks is left in Chinese.**"
     return "none; the English columns repeat the Chinese."
+
+
+def _sizes(shards: Mapping[str, int], samples: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    sizes: Counter[tuple[str, str]] = Counter()
+    for path, size_bytes in shards.items():
+        _, task, name = path.split("/")
+        sizes[task, name.split("-")[0]] += size_bytes
+    for (task, split), size_bytes in sorted(sizes.items()):
+        num = sum(n["samples"] for group, n in samples.items() if group.startswith(f"{split}/{task}/"))
+        yield f"| {task} | {split} | {num} | {size_bytes} |"
 
 
 def _configs(shards: Sequence[str]) -> list[str]:

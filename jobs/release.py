@@ -1,0 +1,53 @@
+"""Check a release as its reader gets it; then, where you say so, pack it into a zip or upload it.
+
+    python -m jobs.release --verify DIR                       exit code 0: all of it is right; 1: something is not; 2: DIR holds no release
+    python -m jobs.release --verify DIR --zip dataset.zip     same content, same bytes
+    HF_TOKEN=… python -m jobs.release --verify DIR --upload owner/name    to a private dataset of the Hugging Face Hub
+
+Nothing is packed or uploaded that was not verified in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from codelib.core.cli import JobFailed, Parser, leave, run_job
+from codelib.data import package
+from codelib.data.verify import verify
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m jobs.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--verify", required=True, metavar="DIR", help="a release, or a downloaded copy of one")
+    parser.add_argument("--zip", metavar="FILE", help="where to write the archive; outside of DIR")
+    parser.add_argument("--upload", metavar="REPO_ID", help="a dataset repository (owner/name); needs a token in HF_TOKEN")
+    parser.add_argument("--num-cpus", type=int, help="processes that look at once (default: all CPUs)")
+    args = parser.parse_args(argv)
+
+    workers = os.cpu_count() or 1 if args.num_cpus is None else args.num_cpus
+    if workers < 1:
+        raise ValueError(f"--num-cpus {workers}: at least 1")
+    folder = Path(args.verify)
+    token = package.token(args.upload) if args.upload else None  # before an hour of work
+    target = package.target(folder, args.zip) if args.zip else None
+
+    report = verify(folder, workers)
+    print(report.table(), flush=True)
+    if not report.passed:
+        raise JobFailed(
+            f"{folder}: {report.failed.total():,} failures in {len(report.failed)} checks; do not share or use this copy"
+        )
+    print(f"{folder}: all checks passed")
+    if target:
+        print(f"Packed: {target}   sha256 {package.pack(folder, target)}")
+    if args.upload:
+        assert token is not None
+        print(f"Uploaded: {package.upload(folder, args.upload, token)}   (private; open it to others on its page)")
+    return 0
+
+
+if __name__ == "__main__":
+    leave(run_job(main))
