@@ -58,6 +58,10 @@ class Store:
         """Raises FileNotFoundError."""
         return bytes(self._open()[0].cat_file(self.path(name)))
 
+    def open(self, name: str) -> Any:
+        """A committed file for reading, anywhere in it. Raises FileNotFoundError."""
+        return self._open()[0].open(self.path(name), "rb")
+
     def commit(self, name: str, content: bytes) -> str:
         """Make ``name`` hold ``content``, wholly or not at all. Returns its sha256."""
         return self.commit_stream(name, (content,))

@@ -34,6 +34,7 @@ from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
 from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
+from codelib.data.shards import shard_work
 from codelib.data.sharegpt import count_samples
 from codelib.data.split import Candidate, Decision, decide
 from codelib.data.stages import Stages, codes_table
@@ -227,7 +228,7 @@ def release(
     sums = layout.run_writing(stages.publish, pairs, "Images", public, store, private)
     lines = run(stages.assemble, layout.assemble_work(annotated, split, conversations), public, private)
     sums |= layout.write_text_files(lines, store)
-    shards = layout.run_writing(stages.shards, layout.shard_work(conversations), "parquet", public, store, private)
+    shards = layout.run_writing(stages.shards, shard_work(conversations, images, split), "parquet", public, store, private)
     sums |= shards
     sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
