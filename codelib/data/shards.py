@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codelib.contracts import MESSAGE, Contract
+from codelib.contracts import MESSAGE, OK, Contract
 from codelib.core.stage import Part, Work, read_part
 from codelib.core.store import Store
 from codelib.models.prompt import PixelPolicy, visual_tokens
@@ -93,7 +93,7 @@ def image_tokens(width: int, height: int) -> int:
 
 def sizes(samples: Part, images: Part, split: Part, index: int) -> pa.Table:
     """SIZES of one partition, from the columns of the images table: no pixel is read."""
-    rows = read_part(samples, ["sample_id", "task", "split", "images"]).combine_chunks()
+    rows = read_part(samples, ["sample_id", "task", "split", "images", "status"], ok_only=True).combine_chunks()
     visits = read_part(split, ["checkup_id", "visit_key", "status"], ok_only=True).combine_chunks()
     pictures = read_part(images, ["visit_key", "ordinal", "width", "height", "status"], ok_only=True).combine_chunks()
     checkup = visits["checkup_id"].combine_chunks().take(pc.index_in(pictures["visit_key"], visits["visit_key"]).combine_chunks())
@@ -171,13 +171,13 @@ def edges_of(tokens: np.ndarray, num_shards: int) -> list[int]:
 # writing
 
 
-def shard(*parts: Any, release: Store, config: str = "task") -> pa.Table:
+def shard(*parts: Any, release: Store, config: str = "task", source: Store | None = None) -> pa.Table:
     """One shard, streamed into the release row group by row group. Arguments: the partitions that hold its samples (lazily), and its Work's
-    extra. config: the column that names the config."""
+    extra. config: the column that names the config; source: where the images lie (default: in the release)."""
     *given, extra = parts
     rows = pa.concat_tables([rows_between(part, config, extra) for part in given]).sort_by("sample_id")
     assert rows.num_rows == extra["samples"], f"{rows.num_rows} samples where {extra['samples']} were planned"
-    return write_shard(rows, release.read, release, extra)
+    return write_shard(rows, (source or release).read, release, extra)
 
 
 def write_shard(rows: pa.Table, read: Callable[[str], bytes], release: Store, extra: dict[str, Any]) -> pa.Table:
@@ -197,7 +197,7 @@ def write_shard(rows: pa.Table, read: Callable[[str], bytes], release: Store, ex
 
 def rows_between(part: Part, config: str, extra: dict[str, Any]) -> pa.Table:
     """The samples of a shard that lie in one partition; only the row groups whose ids may be among them are read."""
-    columns = ["sample_id", "checkup_id", "language", "names_label", "messages", "images", config, "split"]
+    columns = ["sample_id", "checkup_id", "language", "names_label", "messages", "images", config, "split", "status"]
     with Store(part.root).open(part.name) as source:
         file = pq.ParquetFile(source)
         where = file.schema_arrow.get_field_index("sample_id")
@@ -212,7 +212,7 @@ def rows_between(part: Part, config: str, extra: dict[str, Any]) -> pa.Table:
         pc.and_(pc.greater_equal(table["sample_id"], extra["first"]), pc.less_equal(table["sample_id"], extra["last"])),
         pc.and_(pc.equal(table[config], extra["config"]), pc.equal(table["split"], extra["split"])),
     )
-    return table.filter(inside)
+    return table.filter(pc.and_(inside, pc.equal(table["status"], OK)))
 
 
 def _leaf(group: Any, name: str) -> Any:
