@@ -3,7 +3,7 @@
     image files ──check_images──> FOREIGN_IMAGES ─┐
     runs of rows ───────check_samples─────────────┴──> FOREIGN ── without_duplicates ──> FOREIGN
 
-Reasons (import:…): not_json, not_a_conversation, unknown_role, placeholder_count, empty_answer, remote_image (nothing is downloaded),
+Reasons (import:…): not_json, invalid_text, not_a_conversation, unknown_role, placeholder_count, empty_answer, remote_image (nothing is downloaded),
 outside_folder, missing_image, unreadable_image, duplicate_id.
 """
 
@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from codelib.contracts import MESSAGE, OK, Contract, rejected
 from codelib.core.stage import Part, read_part
-from codelib.data.foreign_rows import config_of, read_run, split_of
+from codelib.data.foreign_rows import config_of, is_text, read_run, split_of
 from codelib.data.shards import image_tokens
 from codelib.models.conversation import Conversation, RowError, parse
 
@@ -113,6 +113,9 @@ def check_samples(*parts: Any, root: str) -> pa.Table:
 
 
 def _read(value: Any, file: str, label: str, index: int) -> tuple[dict[str, Any], Conversation | None]:
+    if not is_text(value):
+        row = {"file": file, "index": index, "sample_id": f"{label}/{index}", "config": config_of(label), "images": []}
+        return row | rejected("import:invalid_text"), None
     given = value.get("id") if isinstance(value, dict) else None
     sample_id = f"{label}/{index if given is None else given}"
     row: dict[str, Any] = {"file": file, "index": index, "sample_id": sample_id, "config": config_of(label)}

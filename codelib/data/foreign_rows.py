@@ -26,7 +26,7 @@ _CONFIGS = {  # the published layout, formats B
     "train-diagnostic": "generation",
     "test-diagnostic": "generation",
 }
-_BLANK = re.compile(r"[\s,]*")
+_BLANK = re.compile(r"[ \t\r\n]*")
 _PIECE = 1 << 20  # bytes read at a time
 _RUN_ROWS, _RUN_BYTES = 1000, 8 << 20  # of a worker's run
 
@@ -71,7 +71,7 @@ def list_folder(given: str) -> Listing:
         for name in names:
             if name.lower().endswith((*_IMAGES, *_ROWS, *_TABLES)) and not name.startswith("."):
                 path = os.path.join(folder, name)
-                if os.path.isfile(path):  # not a link to what is gone
+                if os.path.isfile(path) and _is_text(path):  # not a link to what is gone
                     about = os.stat(path)
                     found.append((os.path.relpath(path, root), about.st_size, about.st_mtime_ns))
     found.sort()
@@ -83,6 +83,20 @@ def list_folder(given: str) -> Listing:
     images = tuple(name for name in names if name.lower().endswith(_IMAGES))
     tables = tuple(name for name in names if name in _TABLES and alone is None)
     return Listing(os.path.abspath(root), rows, images, tables, digest([alone, *map(list, found)]))
+
+
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: a file's name may be bytes of another encoding, and JSON can escape half a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_text(value: Any) -> bool:
+    """Whether UTF-8 can hold every string of a JSON value."""
+    return _is_text(json.dumps(value, ensure_ascii=False))
 
 
 def config_of(label: str) -> str:
@@ -141,9 +155,8 @@ def _elements(path: str) -> Iterator[tuple[int, int]]:
         file.seek(at)
         buffer, piece, is_open, is_end = "", _PIECE, False, False
         while True:
-            blank = _BLANK.match(buffer)
-            skipped = blank.end() if blank else 0
-            at, buffer = at + len(buffer[:skipped].encode()), buffer[skipped:]
+            skipped = _behind_blanks(buffer, 0)
+            at, buffer = at + skipped, buffer[skipped:]
             if buffer and not is_open:
                 if buffer[0] != "[":
                     raise NotRows("not_a_list", 0)
@@ -155,17 +168,20 @@ def _elements(path: str) -> Iterator[tuple[int, int]]:
             while buffer:  # all whole elements of the buffer, which is cut once
                 try:
                     _, end = decoder.raw_decode(buffer, position)
-                except (json.JSONDecodeError, RecursionError):
+                except (ValueError, RecursionError):  # ValueError: also a number of thousands of digits
                     break
-                if end == len(buffer) and not is_end:  # 12 may become 123
+                behind = _behind_blanks(buffer, end)
+                if buffer[behind : behind + 1] not in (",", "]"):  # 12 may become 123 or 12.5; and two elements want a comma
                     break
                 size = len(buffer[position:end].encode("utf-8", "surrogatepass"))
                 yield at, at + size
                 found, piece = found + 1, _PIECE
-                behind = _BLANK.match(buffer, end)
-                position = behind.end() if behind else end
-                at += size + position - end  # blanks of JSON are one byte each
-                if position == len(buffer) or buffer[position] == "]":
+                is_last = buffer[behind] == "]"
+                at += size + behind - end + (not is_last)  # blanks of JSON are one byte each
+                position = behind + (not is_last)
+                skipped = _behind_blanks(buffer, position) - position
+                at, position = at + skipped, position + skipped
+                if is_last or position == len(buffer):
                     break
             buffer = buffer[position:]
             if buffer.startswith("]"):
@@ -179,6 +195,12 @@ def _elements(path: str) -> Iterator[tuple[int, int]]:
                 buffer += text.decode(content, final=is_end)
             except UnicodeDecodeError:
                 raise NotRows("not_utf8", found) from None
+
+
+def _behind_blanks(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    assert found is not None
+    return found.end()
 
 
 def read_run(path: str, start: int, stop: int) -> list[Any]:
