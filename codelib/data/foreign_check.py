@@ -3,8 +3,8 @@
     image files ──check_images──> FOREIGN_IMAGES ─┐
     runs of rows ───────check_samples─────────────┴──> FOREIGN ── without_duplicates ──> FOREIGN
 
-Reasons (import:…): not_json, invalid_text, not_a_conversation, unknown_role, placeholder_count, empty_answer, remote_image (nothing is downloaded),
-outside_folder, missing_image, unreadable_image, duplicate_id.
+Reasons (import:…): not_json, invalid_text, not_a_conversation, unknown_role, placeholder_count, empty_answer, remote_image (nothing is
+downloaded), outside_folder, missing_image, unreadable_image, duplicate_id.
 """
 
 from __future__ import annotations
