@@ -114,8 +114,8 @@ def check_samples(*parts: Any, root: str) -> pa.Table:
 
 def _read(value: Any, file: str, label: str, index: int) -> tuple[dict[str, Any], Conversation | None]:
     if not is_text(value):
-        row = {"file": file, "index": index, "sample_id": f"{label}/{index}", "config": config_of(label), "images": []}
-        return row | rejected("import:invalid_text"), None
+        bare = {"file": file, "index": index, "sample_id": f"{label}/{index}", "config": config_of(label), "images": []}
+        return bare | rejected("import:invalid_text"), None
     given = value.get("id") if isinstance(value, dict) else None
     sample_id = f"{label}/{index if given is None else given}"
     row: dict[str, Any] = {"file": file, "index": index, "sample_id": sample_id, "config": config_of(label)}
