@@ -6,8 +6,8 @@ cache, every column, in interleaved rounds; the ratio is the median of the round
 - bytes: the tables as they are. pyarrow: a pool of threads, one file each; Ray Data: read_parquet, its rows counted by map_batches.
 - images: the pictures decoded to RGB, as a reader wants them. pyarrow: the same pool, decoding; Ray Data: map_batches, decoding.
 
-Ends with 1 where either ratio is below 0.9. What Ray Data needs to start is told apart, and is in both ratios: with bytes alone, of which pyarrow
-reads a gigabyte in well under a second, it is nearly all of its time.
+Ends with 1 where either ratio is below 0.9. What Ray Data needs to start is told apart, and is in both ratios: with bytes alone, of which
+pyarrow reads a gigabyte in under a second, it is nearly all of its time.
 """
 
 from __future__ import annotations
