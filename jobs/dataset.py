@@ -1,6 +1,7 @@
 """From a clinic's raw export to the released dataset: all stages in order. Read this first.
 
     python -m jobs.dataset --input EXPORT --workspace DIR [--recipe NAME|FILE] [--set k=v ...] [--dry-run]
+    python -m jobs.dataset --import-from FOLDER --workspace DIR
 
 Run the same command again after a kill, a full disk or new visits in the export: what is finished is kept.
 """
@@ -8,6 +9,7 @@ Run the same command again after a kill, a full disk or new visits in the export
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
@@ -19,6 +21,8 @@ from codelib.data import (
     audit,
     build,
     duplicates,
+    foreign,
+    foreign_rows,
     image_review,
     partition,
     plan,
@@ -36,7 +40,10 @@ from codelib.data.stages import Stages
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m jobs.dataset", description=__doc__.splitlines()[0])
-    parser.add_argument("--input", required=True, help="the clinic's raw export: a folder (or URI) that holds the batches")
+    parser.add_argument("--input", help="the clinic's raw export: a folder (or URI) that holds the batches")
+    parser.add_argument(
+        "--import-from", metavar="FOLDER", help="a downloaded COde folder or ShareGPT JSON: check it, make shards of it"
+    )
     parser.add_argument("--workspace", required=True, help="where everything is made; its private/ folder is locked")
     parser.add_argument("--private-room", help="a place of its own for the private room (default: WORKSPACE/private)")
     parser.add_argument("--recipe", help="a name in jobs/recipes or a YAML file; without it everything runs offline")
@@ -52,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and touch nothing")
     args = parser.parse_args(argv)
+    if (args.input is None) == (args.import_from is None):
+        parser.error("one of --input (a clinic's raw export) and --import-from (a released dataset) is needed")
+    if args.import_from is not None:
+        return import_from(args)
 
     settings = load(DatasetSettings, "dataset", args.recipe, args.set)
     workspace, export = Workspace.at(args.workspace, args.private_room), Store(args.input)
@@ -75,6 +86,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             totals, told = dataset(stages, batches, workspace, settings)
         start.sign(workspace, settings)
     build.print_summary(totals, told, workspace, stages.release_store)
+    return 0
+
+
+def import_from(args: Any) -> int:
+    """Shards, card and sums of somebody else's dataset. No setting of the clinic's stages has a meaning there."""
+    for option in ("recipe", "set", "reconfigure", "retry"):
+        if getattr(args, option):
+            raise ValueError(f"--{option} has no meaning with --import-from; leave it out")
+    listing = foreign_rows.list_folder(args.import_from)
+    if args.dry_run:
+        print(f"{len(listing.rows)} files of conversations, {len(listing.images)} images\n\nNothing was touched.")
+        return 0
+    workspace = Workspace.at(args.workspace, args.private_room)
+    workspace.create()
+    with workspace.locked(), connect(args.num_cpus):
+        found = foreign.import_dataset(listing, workspace)
+    foreign.print_summary(found, workspace)
     return 0
 
 

@@ -62,6 +62,10 @@ class Store:
         """Raises FileNotFoundError."""
         return int(self._open()[0].size(self.path(name)))
 
+    def open(self, name: str) -> Any:
+        """A committed file for reading, anywhere in it. Raises FileNotFoundError."""
+        return self._open()[0].open(self.path(name), "rb")
+
     def commit(self, name: str, content: bytes) -> str:
         """Make ``name`` hold ``content``, wholly or not at all. Returns its sha256."""
         return self.commit_stream(name, (content,))

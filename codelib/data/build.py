@@ -36,6 +36,7 @@ from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
 from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
+from codelib.data.shards import shard_work
 from codelib.data.sharegpt import count_samples
 from codelib.data.stages import Stages, codes_table
 from codelib.data.start import ListedBatch
@@ -189,7 +190,7 @@ def release(
     sums = layout.run_writing(stages.publish, pairs, "Images", public, store, private)
     lines = run(stages.assemble, layout.assemble_work(annotated, split, conversations), public, private)
     sums |= layout.write_text_files(lines, store)
-    shards = layout.run_writing(stages.shards, layout.shard_work(conversations), "parquet", public, store, private)
+    shards = layout.run_writing(stages.shards, shard_work(conversations, images, split), "parquet", public, store, private)
     sums |= shards
     sums |= write_figures(stages, annotated, split, settings, workspace)
     samples = count_samples(conversations)

@@ -2,7 +2,7 @@
 
     images + split ──publish──> Images/…/*.jpg            in parallel, from the workers
     annotated, conversations ──assemble (sorted chunks)──> lines ──> complete-dataset.csv and the five JSON files
-    conversations + Images ──shards──> parquet/<task>/<split>-*.parquet
+    conversations + Images ──codelib.data.shards──> parquet/<task>/<split>-*.parquet
 
 INCOMPLETE is the first file written and the last one removed, so that a half-built release is never taken for a finished one. Images of
 partitions that did not change are left alone; a file that nothing names is removed.
@@ -20,11 +20,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from codelib.contracts import TEXT_FIELDS, Contract
 from codelib.core.stage import Part, Stage, Work, read_part, run
-from codelib.core.store import ROW_GROUP, Store
+from codelib.core.store import Store
 
 INCOMPLETE = "INCOMPLETE"
 CHUNK = 1000  # checkups or samples a worker assembles at a time
@@ -154,58 +153,6 @@ def _lines(parts: Sequence[Part], name: str) -> Iterator[tuple[int, str]]:
 
 def _stream(release: Store, name: str, head: str, tail: str, lines: Iterable[str]) -> str:
     return release.commit_stream(name, (text.encode() for text in chain((head,), lines, (tail,))))
-
-
-def shard(*tables: Any, release: Store) -> pa.Table:
-    """One Parquet shard with embedded JPEG bytes, written into the release. The last argument: its path and its samples."""
-    *parts, extra = tables
-    rows = [row for table in parts for row in table.filter(pc.is_in(table["sample_id"], pa.array(extra["samples"]))).to_pylist()]
-    rows.sort(key=lambda r: r["sample_id"])
-    for row in rows:
-        row["images"] = [{"bytes": release.read(path), "path": path} for path in row["images"]]
-    table = pa.Table.from_pylist(rows, schema=_SHARD)
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=min(ROW_GROUP, 20))
-    content = sink.getvalue()
-    release.commit(extra["path"], content)
-    row = {"path": extra["path"], "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-    return pa.Table.from_pylist([row], schema=FILES.schema)
-
-
-_FEATURES = {  # so that `datasets` decodes the images without being told
-    "sample_id": {"dtype": "string", "_type": "Value"},
-    "checkup_id": {"dtype": "string", "_type": "Value"},
-    "messages": {
-        "feature": {"role": {"dtype": "string", "_type": "Value"}, "content": {"dtype": "string", "_type": "Value"}},
-        "_type": "List",
-    },
-    "images": {"feature": {"_type": "Image"}, "_type": "List"},
-}
-_SHARD = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("checkup_id", pa.string()),
-        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
-    ],
-    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
-)
-
-
-def shard_work(samples: Sequence[Part]) -> list[Work]:
-    where: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for index, part in enumerate(samples):
-        for row in read_part(part, ["sample_id", "task", "split"]).to_pylist():
-            where.setdefault((row["task"], row["split"]), []).append((row["sample_id"], index))
-    work = []
-    for (task, side), found in sorted(where.items()):
-        found.sort()
-        chunks = [found[i : i + CHUNK] for i in range(0, len(found), CHUNK)]
-        for number, chunk in enumerate(chunks):
-            path = f"parquet/{task}/{side}-{number:05d}-of-{len(chunks):05d}.parquet"
-            parts = tuple(samples[i] for i in sorted({index for _, index in chunk}))
-            work.append(Work(parts, {"path": path, "samples": [s for s, _ in chunk]}))
-    return work
 
 
 def run_writing(stage: Stage, work: list[Work], folder: str, stages: Store, release: Store, private: Store) -> dict[str, str]:

@@ -56,8 +56,9 @@ from codelib.data.images import make_images
 from codelib.data.ingest import ingest
 from codelib.data.partition import cut
 from codelib.data.privacy_review import Review
-from codelib.data.release import FILES, LINES, assemble, publish, shard
+from codelib.data.release import FILES, LINES, assemble, publish
 from codelib.data.settings import DatasetSettings
+from codelib.data.shards import SHARDS, shard
 from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
@@ -226,7 +227,7 @@ class Stages:
         self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
         self.assemble = Stage("lines", 2, LINES, assemble, unit="lines")
-        self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
+        self.shards = Stage("shards", 2, SHARDS, partial(shard, release=release), lazy=True, unit="shards")
         self.statistics = Stage(
             "statistics",
             1,

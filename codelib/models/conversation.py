@@ -18,10 +18,22 @@ from typing import Any
 
 IMAGE = "<image>"
 _ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
+_SHAPE = "not_a_conversation"
 _FILES = ("train", "train-cls", "train-diagnostic", "test-cls", "test-diagnostic")
 _TABLES = ("complete-dataset.csv", "complete_dataset.csv")
 _CODES = re.compile(r"(?:^|/)((\d{4,})-\d{3,})-\d{2,}\.jpe?g$", re.IGNORECASE)
 _CHECKUP = re.compile(r"(\d{4,})-\d{3,}")
+
+
+class RowError(ValueError):
+    """A row that is no conversation. code: not_a_conversation | unknown_role | placeholder_count."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (RowError, (self.code, str(self)))
 
 
 @dataclass(frozen=True)
@@ -79,47 +91,56 @@ def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
     if isinstance(content, str):
         return content, []
     if not isinstance(content, list):
-        raise ValueError(f"{place}: content is {type(content).__name__}, expected a string or a list of parts")
-    text, images = [], []
+        raise RowError(_SHAPE, f"{place}: content is {type(content).__name__}, expected a string or a list of parts")
+    text: list[str] = []
+    images: list[str] = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
         if kind == "text":
-            text.append(part.get("value", part.get("text", "")))
+            value = part.get("value", part.get("text", ""))
         elif kind in ("image", "image_url"):
-            images.append(part.get("value") or part.get("image") or part["image_url"]["url"])
-            text.append(IMAGE)
+            url = part.get("image_url")
+            value = part.get("value") or part.get("image") or (url.get("url") if isinstance(url, dict) else url)
         else:
-            raise ValueError(f"{place}: a part of type {kind!r}; only text, image and image_url are read")
+            raise RowError(_SHAPE, f"{place}: a part of type {kind!r}; only text, image and image_url are read")
+        if not isinstance(value, str):
+            raise RowError(_SHAPE, f"{place}: a part of type {kind!r} holds {type(value).__name__}, expected a string")
+        text.append(value if kind == "text" else IMAGE)
+        if kind != "text":
+            images.append(value)
     return "".join(text), images
 
 
 def parse(row: Any, sample_id: str, folder: Path) -> Conversation:
     """One ShareGPT row (``messages`` role/content or ``conversations`` from/value) as a Conversation.
 
-    Raises ValueError naming the sample where roles are unknown or placeholders and images do not match.
+    Raises RowError naming the sample where roles are unknown or placeholders and images do not match.
     """
     if not isinstance(row, dict):
-        raise ValueError(f"{sample_id}: expected an object with messages, found {type(row).__name__}")
+        raise RowError(_SHAPE, f"{sample_id}: expected an object with messages, found {type(row).__name__}")
     turns = row.get("messages") or row.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise ValueError(f"{sample_id}: neither messages nor conversations")
+        raise RowError(_SHAPE, f"{sample_id}: neither messages nor conversations")
     given = row.get("images") or []
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
-        raise ValueError(f"{sample_id}: images is not a list of paths")
+        raise RowError(_SHAPE, f"{sample_id}: images is not a list of paths")
     messages, images = [], list(given)
     if row.get("system"):
+        if not isinstance(row["system"], str):
+            raise RowError(_SHAPE, f"{sample_id}: system is not a string")
         messages.append(Message("system", row["system"]))
     for turn in turns:
-        role = _ROLES.get(turn.get("role") or turn.get("from"))
+        name = turn.get("role") or turn.get("from")
+        role = _ROLES.get(name) if isinstance(name, str) else None
         if role is None:
-            raise ValueError(f"{sample_id}: role {turn.get('role') or turn.get('from')!r}; known: {', '.join(_ROLES)}")
+            raise RowError("unknown_role", f"{sample_id}: role {name!r}; known: {', '.join(_ROLES)}")
         text, found = _text_and_images(turn.get("content", turn.get("value")), sample_id)
         images += found
         # blanks before an answer would melt into the chat template's own line break
         messages.append(Message(role, text.lstrip() if role == "assistant" else text))
     placeholders = sum(m.content.count(IMAGE) for m in messages)
     if placeholders != len(images):
-        raise ValueError(f"{sample_id}: {placeholders} {IMAGE} placeholders but {len(images)} images")
+        raise RowError("placeholder_count", f"{sample_id}: {placeholders} {IMAGE} placeholders but {len(images)} images")
     paths = tuple(str(folder / name.replace("\\", "/")) for name in images)
     told = {name: row[name] for name in ("checkup_id", "split", "language") if isinstance(row.get(name), str)}
     named = row.get("names_label")

@@ -1,0 +1,96 @@
+"""`jobs.dataset --import-from`: shards of somebody else's files, faults listed, the same bytes on any number of CPUs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures import make_release
+from tests.jobs import run, tree
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A COde folder with an image that is gone, one that is cut, one that nobody names, an empty answer and an id that occurs twice."""
+    folder = make_release(tmp_path_factory.mktemp("import") / "COde", visits=9)
+    rows = json.loads((folder / "train-cls.json").read_text())
+    (folder / rows[0]["images"][0]).write_bytes((folder / rows[0]["images"][0]).read_bytes()[:300])
+    rows[2]["images"][0] = "Images/Photographs/gone.jpg"
+    rows[3]["messages"][1]["content"] = ""
+    rows[5]["id"] = rows[4]["id"]
+    (folder / "train-cls.json").write_text(json.dumps(rows))
+    for name in ("train.json", "train-diagnostic.json"):
+        (folder / name).unlink()
+    (folder / "test-cls.json").rename(folder / "test_cls.json")
+    (folder / "Images" / "spare.png").write_bytes((folder / rows[1]["images"][0]).read_bytes())
+    names = ["1000-001-01.jpg", "lost.jpg"]
+    (folder / "complete_dataset.csv").write_text(f'id,photographs,radiographs\n0,"{",".join(names)}",\n', encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def imported(folder: Path, tmp_path_factory) -> tuple[Path, str]:
+    workspace = tmp_path_factory.mktemp("imported") / "w"
+    return workspace, run("dataset", "--import-from", folder, "--workspace", workspace, "--num-cpus", "2")
+
+
+def test_every_fault_is_listed_and_the_run_ends_well(imported) -> None:
+    workspace, said = imported
+    with (workspace / "import.csv").open(newline="") as file:
+        faults = {
+            (row["file"], row["index"], row["reason"].removeprefix("import:"), row["place"]) for row in csv.DictReader(file)
+        }
+    assert faults == {
+        ("train-cls.json", "0", "unreadable_image", "image 1"),
+        ("train-cls.json", "2", "missing_image", "image 1"),
+        ("train-cls.json", "3", "empty_answer", ""),
+        ("train-cls.json", "5", "duplicate_id", ""),
+        ("complete_dataset.csv", "0", "missing_image", "photographs 2"),
+        ("Images/Photographs/1001-001-01.jpg", "", "unused_image", "file"),
+        ("Images/spare.png", "", "unused_image", "file"),
+    }
+    assert "8 samples in" in said and "4 left out" in said
+
+
+def test_one_line_of_datasets_reads_it(imported, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from datasets import load_dataset
+
+    loaded = load_dataset(str(imported[0] / "release"), "classification", cache_dir=str(tmp_path))
+    assert {side: len(rows) for side, rows in loaded.items()} == {"train": 5, "test": 3}
+    assert all(image.size == (112, 84) for rows in loaded.values() for row in rows for image in row["images"])
+
+
+def test_ray_data_and_pyarrow_read_the_same(imported, cluster) -> None:
+    import pyarrow.dataset as arrow
+
+    files = sorted(str(path) for path in (imported[0] / "release/parquet").rglob("*.parquet"))
+    plain = arrow.dataset(files).to_table().sort_by("sample_id").to_pylist()
+    assert sorted(cluster.data.read_parquet(files).take_all(), key=lambda row: row["sample_id"]) == plain
+
+
+def test_the_sums_are_those_of_the_files(imported) -> None:
+    release = imported[0] / "release"
+    lines = dict(reversed(line.split("  ")) for line in (release / "SHA256SUMS").read_text().splitlines())
+    files = {str(p.relative_to(release)) for p in release.rglob("*") if p.is_file()}
+    assert files == {*lines, "SHA256SUMS"}
+    assert all(hashlib.sha256((release / name).read_bytes()).hexdigest() == digest for name, digest in lines.items())
+
+
+def test_one_cpu_gives_the_same_bytes(imported, folder: Path, tmp_path: Path) -> None:
+    run("dataset", "--import-from", folder, "--workspace", tmp_path / "w", "--num-cpus", "1")
+    assert tree(tmp_path / "w/release") == tree(imported[0] / "release")
+
+
+def test_what_cannot_work_is_one_sentence(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/a.json").write_text('[{"messages": []}]')
+    said = run("dataset", "--import-from", tmp_path / "bad", "--workspace", tmp_path / "w", code=1)
+    assert "no sample of 1 files can be used" in said
+    said = run("dataset", "--import-from", folder, "--input", folder, "--workspace", tmp_path / "w", code=2)
+    assert "one of --input" in said
+    assert "no such folder" in run("dataset", "--import-from", tmp_path / "x", "--workspace", tmp_path / "w", code=2)
