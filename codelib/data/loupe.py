@@ -97,7 +97,7 @@ def _cleaned(text: str, names: Sequence[str], settings: DeidentifySettings) -> C
     """The field as the stage cleans it, with its places: `deidentify` itself gives only the result and the counts."""
     own = Gazetteer([{"kind": "name", "value": name} for name in names])
     gazetteer = own.and_names(text[f.start : f.end] for f in find_person_names(text))
-    return clean(text, gazetteer, Calendar(settings.dates, _DAY, _SHIFT_DAYS), tagger=settings.names.tagger == "on")
+    return clean(text, gazetteer, Calendar(settings.dates, _DAY, _SHIFT_DAYS), tagger=settings.names.tagger)
 
 
 @dataclass(frozen=True)

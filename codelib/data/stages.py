@@ -122,7 +122,7 @@ class Stages:
             3,
             DEIDENTIFIED,
             partial(_deidentify, secret, settings.deidentify),
-            settings={**group["deidentify"], "models": tagger_model()},
+            settings={**group["deidentify"], "models": tagger_model() if settings.deidentify.names.tagger else {}},
             conserve="visit_key",
             unit="visits",
         )

