@@ -7,15 +7,14 @@ Run the same command again after a kill, a full disk or new visits in the export
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from codelib.core.cli import Parser, run_job
+from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.stage import Part, Work, run
 from codelib.core.store import Store, Workspace
-from codelib.data import build, duplicates, image_review, partition, privacy_review, start, teeth_review
+from codelib.data import build, duplicates, image_review, partition, privacy_answers, start, teeth_review
 from codelib.data.image_settings import TRANSIENT
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
@@ -56,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         start.check_owner(workspace, settings, args.reconfigure)
         with connect(args.num_cpus):
             start.take(workspace, stages.release_store)
+            stages.hand_over_lists()
             if args.retry:
                 image_review.retry(workspace.private, TRANSIENT)
             totals = dataset(stages, batches, workspace, settings)
@@ -71,7 +71,7 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     # what a person answered since the last run, about pictures, names and teeth: a file that cannot be read is said before the work begins
     answers, written, decisions = (
         image_review.read_answers(private),
-        privacy_review.read_answers(private),
+        privacy_answers.read_answers(private),
         teeth_review.read_answers(private),
     )
 
@@ -97,14 +97,15 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
 
     # ── from here on no name, number or date of a person
     codes = build.assign_codes(visits, workspace)
-    deidentified = run(stages.deidentified, build.with_codes(text, codes, written, workspace), public, private)
-    waiting = build.write_review_queue(text, deidentified, codes, written, settings, workspace)
+    answered = build.read_privacy_answers(records, text, written, decisions, settings, workspace)
+    deidentified = run(stages.deidentified, build.with_codes(text, codes, answered), public, private)
+    waiting, stale = build.write_review_queue(stages, text, deidentified, codes, written, answered, settings, workspace)
     build.translate(stages, deidentified, settings, workspace)
     bilingual = run(stages.bilingual, each(deidentified), public, private)
     annotated = run(stages.annotated, each(bilingual), public, private)
 
     build.write_diagnosis_report(annotated, settings, workspace)
-    build.write_privacy_report(deidentified, annotated, waiting, written, settings, workspace)
+    build.write_privacy_report(deidentified, annotated, waiting, written, stale, settings, workspace)
 
     # ── split by patient; the benchmarks' conversations; the release
     split = run(stages.split, build.with_decisions(annotated, chosen, settings, public), public, private)
@@ -121,4 +122,4 @@ def each(parts: Sequence[Part]) -> list[Work]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))

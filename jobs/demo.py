@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from codelib.core.cli import Parser, run_job
+from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.progress import duration
 from codelib.synthetic.export import generate
@@ -104,4 +103,4 @@ def _percent(scores: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))

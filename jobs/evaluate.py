@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from codelib.core.cli import JobFailed, Parser, run_job
+from codelib.core.cli import JobFailed, Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load, nearest
 from codelib.core.store import Store, Workspace
@@ -115,4 +115,4 @@ def _raise_unfinished(report: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_job(main))
+    leave(run_job(main))

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 
-from codelib.core.cli import Parser, run_job
+from codelib.core.cli import Parser, leave, run_job
 from codelib.core.store import Store, Workspace
 from codelib.data import look, loupe
 
@@ -72,4 +71,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))

@@ -7,11 +7,10 @@ The export lies in the folder, its truth beside it as <folder>.truth.json.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from codelib.core.cli import Parser, run_job
+from codelib.core.cli import Parser, leave, run_job
 from codelib.synthetic.export import generate
 from codelib.synthetic.people import POOLS
 
@@ -29,4 +28,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))

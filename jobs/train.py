@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codelib.core.cli import Parser, run_job
+from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.store import Workspace
@@ -87,4 +86,4 @@ def _summary(folder: Path, run: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job(main))
+    leave(run_job(main))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from codelib import __version__
@@ -23,28 +24,34 @@ from codelib.data import (
     image_review,
     k_anonymity,
     ledger,
+    privacy_answers,
     privacy_report,
     privacy_review,
+    teeth_review,
     translate_fill,
     translate_plan,
 )
 from codelib.data import release as layout
-from codelib.data.deidentify import RESIDUAL, review_queue
+from codelib.data.deidentify import RESIDUAL, look_again
 from codelib.data.export import patient_number
 from codelib.data.images import image_key
 from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
+from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
 from codelib.data.split import Candidate, Decision, decide
 from codelib.data.stages import Stages, codes_table
 from codelib.data.start import ListedBatch
 from codelib.data.vault import Code, Secret, assign, read_codes, write_codes
 
-# codes
+# codes and answers
+
+Codes = dict[str, tuple[Code, int]]
+"""visit_key -> its code, and its patient's date offset in days."""
 
 
-def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> dict[str, tuple[Code, int]]:
-    """visit_key -> (its code, its patient's date offset in days). New codes go into the vault before they are used."""
+def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> Codes:
+    """New codes go into the vault before they are used."""
     keyed = Secret(workspace.private).load()
     known = read_codes(workspace.private)
     triples = [
@@ -56,65 +63,90 @@ def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> dict[str, tup
     return {code.visit_key: (code, keyed.shift_days(code.patient_key)) for code in codes}
 
 
-def with_codes(
-    text: Sequence[Part], codes: dict[str, tuple[Code, int]], written: privacy_review.Written, workspace: Workspace
-) -> list[Work]:
+def with_codes(text: Sequence[Part], codes: Codes, answers: Sequence[PartAnswers]) -> list[Work]:
     """Partitions without an answer keep their key, so that nothing of them is done again."""
     work = []
-    for part in text:
-        rows, answers = _codes_of(part, codes), privacy_review.answers_of(part, written, workspace.private)
-        work.append(Work((part,), {"codes": rows, "answers": answers} if answers else rows, ship_drop=True))
+    for part, given in zip(text, answers, strict=True):
+        rows = _codes_of(part, codes)
+        extra = {"codes": rows, "answers": given.visits, "cells": given.cells} if given else rows
+        work.append(Work((part,), extra, ship_drop=True))
     return work
 
 
-def _codes_of(part: Part, codes: dict[str, tuple[Code, int]]) -> list[list[Any]]:
+def _codes_of(part: Part, codes: Codes) -> list[list[Any]]:
     keys = read_part(replace(part, drop=()), ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist()
     return [[key, codes[key][0].checkup_id, codes[key][0].patient_id, codes[key][1]] for key in keys]
 
 
-def write_review_queue(
+def read_privacy_answers(
+    records: Sequence[Part],
     text: Sequence[Part],
-    deidentified: Sequence[Part],
-    codes: dict[str, tuple[Code, int]],
-    written: privacy_review.Written,
+    written: privacy_answers.Written,
+    decisions: teeth_review.Decisions,
     settings: DatasetSettings,
     workspace: Workspace,
-) -> Counter[str]:
-    """private/queue/privacy.csv: every open question of the visits that were held back. Returns how many, by class."""
+) -> list[PartAnswers]:
+    """The answers of each partition of `text`, what a person wrote turned into places."""
     keyed = Secret(workspace.private).load()
+    return privacy_answers.by_partition(records, text, written, keyed, settings.teeth, decisions)
+
+
+def write_review_queue(
+    stages: Stages,
+    text: Sequence[Part],
+    deidentified: Sequence[Part],
+    codes: Codes,
+    written: privacy_answers.Written,
+    answers: Sequence[PartAnswers],
+    settings: DatasetSettings,
+    workspace: Workspace,
+) -> tuple[Counter[str], list[str]]:
+    """private/queue/privacy.csv: every open question of the visits that were held back. Returns how many, by class, and what is to be said
+    of answers that fit nothing any more."""
+    keyed, stale = Secret(workspace.private).load(), privacy_answers.Stale(written)
 
     def questions() -> Iterator[dict[str, str]]:
-        for before, after in zip(text, deidentified, strict=True):
-            if RESIDUAL in after.counts:
-                review = privacy_review.Review(keyed, privacy_review.answers_of(before, written, workspace.private))
-                after_rows = read_part(after, ["visit_key", "status", "reject_reason"])
-                held = after_rows.filter(pc.equal(after_rows["reject_reason"], RESIDUAL))["visit_key"]
+        for before, after, given in zip(text, deidentified, answers, strict=True):
+            met: dict[str, frozenset[str]] = {}
+            if given or RESIDUAL in after.counts:
+                rows = read_part(after, ["visit_key", "reject_reason"])
+                held = rows.filter(pc.equal(rows["reject_reason"], RESIDUAL))["visit_key"].to_pylist()
                 table = read_part(before, ok_only=True)
-                table = table.filter(pc.is_in(table["visit_key"], held))
-                yield from review_queue(table, codes_table(_codes_of(before, codes)), settings.deidentify, review)
+                table = table.filter(pc.is_in(table["visit_key"], pa.array({*held, *given.visits}, pa.string())))
+                review = privacy_review.Review(keyed, given.visits, given.cells)
+                coded = codes_table(_codes_of(before, codes))
+                for asked in look_again(table, coded, settings.deidentify, review, stages.lists):
+                    yield from asked.questions
+                    if asked.visit_key in given.visits:
+                        met[asked.visit_key] = asked.met
+            stale.look(given, met)
 
     waiting = privacy_review.write_queue(questions(), workspace.private)
-    lost = privacy_review.unmatched(written, text)
-    if lost:
-        print(f"note: {lost} of the answers in {privacy_review.ANSWERS_FILE} name no visit of this export")
-    return waiting
+    notes = list(privacy_answers.note(stale.all()))
+    if notes:
+        print(f"note: {notes[0]}; why stands in {workspace.private.root}/{privacy_report.PRIVATE_FILE}")
+    return waiting, notes
 
 
 def write_privacy_report(
     deidentified: Sequence[Part],
     annotated: Sequence[Part],
     waiting: Counter[str],
-    written: privacy_review.Written,
+    written: privacy_answers.Written,
+    notes: Sequence[str],
     settings: DatasetSettings,
     workspace: Workspace,
 ) -> None:
-    """privacy.json (public: counts) and private/reports/privacy.txt."""
+    """privacy.json (public: counts) and private/reports/privacy.txt. ``notes``: of stale answers, a headline and a line for each."""
     removed = privacy_report.count_removed(deidentified)
     answers = Counter(line.answer for lines in written.values() for line in lines.values())
     table = k_anonymity.measure(annotated, settings.k_anonymity).table()
     public = privacy_report.public_report(removed, waiting, answers, table, privacy_report.read_audit(workspace.private))
+    public["answers_that_fit_nothing"] = len(notes[1:])
     workspace.public.commit_json(privacy_report.PUBLIC_FILE, public)
-    privacy_report.private_report(public, removed, workspace.private)
+    text = privacy_report.private_report(public, removed, workspace.private)
+    if notes:
+        workspace.private.commit(privacy_report.PRIVATE_FILE, (text + "\n" + "\n".join(notes) + "\n").encode())
 
 
 def write_image_queue(

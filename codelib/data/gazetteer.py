@@ -1,9 +1,8 @@
 """The visit's own identifiers, in every way they are likely to be written again in its text.
 
     identifiers of the row ─ terms (cleaned, checked) ─┬─ pattern of variants     find()      replaced
-                                                       ├─ squeezed forms          hidden()    what still shows once blanks, dots,
-                                                       │                                      case and width are taken away
-                                                       └─ a name cell that cannot be read     unclear: the visit is held back
+                                                       └─ squeezed forms          hidden()    what still shows once blanks, dots,
+                                                                                              case and width are taken away
 A column is not trusted to hold what its name says: blanks, 无, a department or an amount of money never become a term, because
 a term is removed wherever it stands. A name that is also a word of records (高强, 田) counts only where a name can stand.
 """
@@ -15,26 +14,29 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
+from codelib.data.gazetteer_listed import ListedNames, Terms
+from codelib.data.gazetteer_numbers import CLASS_OF, digits_of, pieces_of, usable
 from codelib.data.gazetteer_variants import (
     BY_ROLE,
     CHINESE,
-    CLASS_OF,
     DOUBT,
+    INITIALS,
+    LISTED,
+    NAMED,
     NICK,
-    digits_of,
+    TITLED,
     is_named,
-    pieces_of,
+    is_word,
     readings,
-    usable,
     variants,
 )
 from codelib.data.identifiers import BARRIER, Finding, fold
 from codelib.data.name_cells import EMPTY, read_name_cell
-from codelib.data.person_names_lists import CJK, allowed_at, allowed_words, simplify, surname_length
-
-Terms = tuple[tuple[str, str], ...]  # (kind, value), as in contracts.IDENTIFIER
+from codelib.data.person_names_lists import CJK, PLAIN_CHARS, allowed_at, allowed_words, simplify, surname_length
 
 _NUMERALS = dict(zip("〇零一二三四五六七八九幺两", "0012345678912", strict=True))
+_OF_A_LIST = (LISTED, INITIALS, TITLED)
+_STAFF = ("staff", NAMED["staff"])
 _CJK_WORD = re.compile(rf"[{CJK}]+")
 
 
@@ -49,6 +51,9 @@ def _compiled(terms: Terms) -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple(
         (cls, re.compile("|".join(sorted(found, key=lambda v: (-len(v), v))))) for cls, found in sorted(by_class.items())
     )
+
+
+_compiled_listed = lru_cache(maxsize=1024)(_compiled.__wrapped__)  # of their own: a visit's terms must not push them out
 
 
 @lru_cache(maxsize=512)
@@ -70,8 +75,17 @@ def _squeezed_terms(terms: Terms) -> tuple[tuple[str, str, bool], ...]:
     return tuple(sorted(squeezed))
 
 
+def is_name_cell(kind: str, value: str) -> bool:
+    """A cell that is read for names: of a column of patients or staff, or a patient's number without a digit."""
+    return kind in ("name", "staff") or (kind == "patient_id" and not digits_of(value))
+
+
 def _whole_names(kind: str, value: str) -> list[str]:
-    if kind in ("name", "staff") or (kind == "patient_id" and not digits_of(value)):
+    if kind in (*NAMED.values(), LISTED):
+        whole = re.sub(r"\s+", "", value)
+        known = CHINESE.fullmatch(whole) and usable(whole) and not (kind == LISTED and is_word(whole))
+        return [whole] if known else []
+    if is_name_cell(kind, value):
         return [name for name in read_name_cell(value).chinese if usable(name)]
     squeezed = re.sub(r"\s+", "", value)
     return [squeezed] if kind == "other" and CHINESE.fullmatch(squeezed) and is_named(squeezed) else []
@@ -116,39 +130,45 @@ def _accidental(text: str, start: int, end: int, nickname: bool) -> bool:
     return right if nickname else left and right
 
 
+def _half_accidental(text: str, start: int, end: int, doubt: bool) -> bool:
+    """A listed name that goes on as a word: 于前|牙, whose surname is an everyday word, and 高峰|期."""
+    if doubt:
+        return is_word(text[start : end + 1]) or is_word(text[start : end + 2])
+    return end - start == 2 and text[start] in PLAIN_CHARS and any(_crossed(text, start, end))
+
+
 class Gazetteer:
     """The identifiers of one visit (and the staff of its batch), to be found in its text."""
 
-    def __init__(self, identifiers: Iterable[dict[str, str]] | None) -> None:
+    def __init__(self, identifiers: Iterable[dict[str, str]] | None, listed: ListedNames | None = None) -> None:
+        """``listed``: the names of the clinic's own list."""
+        self._listed = listed
         rows = [(row["kind"] or "other", row["value"] or "") for row in identifiers or ()]
-        self._staff: Terms = tuple(sorted({row for row in rows if row[0] == "staff"}))
-        self._own: Terms = tuple(sorted({row for row in rows if row[0] != "staff"}))
+        self._staff: Terms = tuple(sorted({row for row in rows if row[0] in _STAFF}))
+        self._own: Terms = tuple(sorted({row for row in rows if row[0] not in _STAFF}))
 
     def and_names(self, names: Iterable[str]) -> Gazetteer:
         """The same and the whole names that a role gave away in one of the visit's fields: they may stand bare in another."""
-        wider = Gazetteer(())
+        wider = Gazetteer((), self._listed)
         wider._staff = self._staff
         found = {(BY_ROLE, name) for name in names if CHINESE.fullmatch(name) and surname_length(name, 0) < len(name)}
         wider._own = tuple(sorted({*self._own, *found}))
         return wider
 
-    def _each(self) -> Sequence[Terms]:
-        return [terms for terms in (self._own, self._staff) if terms]
-
-    @property
-    def unclear(self) -> bool:
-        """A name cell has what looks like a name, and none could be read from it: nobody knows what to remove."""
-        cells = [value for kind, value in (*self._own, *self._staff) if kind in ("name", "staff")]
-        cells += [value for kind, value in self._own if kind == "patient_id" and not digits_of(value)]
-        return any(read_name_cell(value).unclear for value in cells)
+    def _each(self, text: str) -> Sequence[Terms]:
+        listed = self._listed.in_text(text) if self._listed else ()
+        return [terms for terms in (self._own, self._staff, *listed) if terms]
 
     def _matches(self, text: str) -> Iterator[Finding]:
         folded = fold(text)
         plain = simplify(folded.text)
-        for terms in self._each():
-            for cls, pattern in _compiled(terms):
+        for terms in self._each(text):
+            listed = terms[0][0] in _OF_A_LIST
+            for cls, pattern in (_compiled_listed if listed else _compiled)(terms):
                 for match in pattern.finditer(plain):
                     if not match.group() or (cls in ("NAME", NICK) and _accidental(plain, *match.span(), cls == NICK)):
+                        continue
+                    if listed and _half_accidental(plain, *match.span(), cls == DOUBT):
                         continue
                     if cls == DOUBT and allowed_at(plain, match.start()) and match.group() not in allowed_words():
                         continue  # 丁卡因, for a patient whose name cell is 丁
@@ -163,7 +183,7 @@ class Gazetteer:
         loose, loose_places = _squeeze(text, keep_clauses=False)
         strict, strict_places = _squeeze(text, keep_clauses=True)
         numerals = "".join(_NUMERALS.get(char, char) for char in loose)
-        for terms in self._each():
+        for terms in self._each(text):
             for cls, form, short in _squeezed_terms(terms):
                 where, places = (strict, strict_places) if short else (loose, loose_places)
                 for squeezed in dict.fromkeys((where, numerals) if cls != "NAME" else (where,)):

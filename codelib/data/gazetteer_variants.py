@@ -1,8 +1,6 @@
-"""A name, a number or an address as it is likely to be written again: (class, regular expression) of each variant.
+"""What a column holds as it is likely to be written again: (class, regular expression) of each variant.
 
     周岩            -> 周岩 · 周 岩 · 周医生 · 小岩 · 阿岩 · Zhou Yan · YAN ZHOU · Y. Zhou
-    0571-85123407   -> 0571 8512 3407 · 85123407
-    杭州市上城区清波街56号 -> 上城区清波街56号 · 清波街56号 · 清波街
 
 A column is not trusted to hold what its name says: blanks, 无, a department or an amount of money never become a term, because a term is removed
 wherever it stands. The expressions are for text that is folded and simplified.
@@ -11,28 +9,32 @@ wherever it stands. The expressions are for text that is folded and simplified.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 
 from pypinyin import Style, pinyin
 
-from codelib.data.identifiers import contains_identifier, fold
+from codelib.data.gazetteer_numbers import NO_UNIT, ROAD, address_variants, digits_of, number_variants, pieces_of, usable
+from codelib.data.identifiers import contains_identifier, find_person_names, fold
 from codelib.data.name_cells import EMPTY, TITLE, could_be_a_name, read_name_cell
 from codelib.data.person_names_foreign import foreign_length
+from codelib.data.person_names_likelihood import likelihoods
 from codelib.data.person_names_lists import CJK, allowed_words, simplify, surname_length
 
 _TITLES = "(?=副?主任|[医醫](?![院学學理疗療保嘱用源务药藥治护護])|[护護](?![理肤膚板齿齒牙髓膝颈])|大夫|老师|先生|女士|小姐|院长|教授|主治)"
 _WORDY_SURNAMES = frozenset("于和时全明应平冷从有能解查计都相须空红后权单双曾常易连成向由经支管关包方左高安余金万")
 _FUNCTION_SURNAMES = frozenset("于和时从向由经与及应有能都查")  # 患者向医生咨询, 和医生沟通
+TITLE_FOLLOWS = re.compile(_TITLES)
+OTHER_SCRIPT = re.compile(rf"[^\W\d_A-Za-z{CJK}]{{2,20}}")
 CHINESE = re.compile(rf"[{CJK}·]{{2,12}}")
-_PLACE = re.compile(r".*?(?:省|自治区|市|区|县|街道|镇|乡)(?=.)")
-_ROAD = re.compile(rf"[{CJK}]{{2,8}}(?:路|街|大道|巷|弄|小区|花园|公寓|新村|家园|苑|村|大厦)")
 _DATE = re.compile(r"((?:19|20)\d{2})\s*[-./年]\s*(\d{1,2})\s*[-./月]\s*(\d{1,2})\s*日?(?:[ T]0?0:00(?::00)?)?")
 BY_ROLE = "by role"
+NAMED = {"name": "named patient", "staff": "named person"}
+"""Kinds of a word that a person called a name: it is taken as it is, however little it looks like one."""
+LISTED, INITIALS, TITLED = "listed name", "initials", "titled surname"
+"""A name of the clinic's list; capitals that are one's initials; a surname that counts before a title."""
 NICK = "nickname"  # checked against the words around it, then NAME
 DOUBT = "doubt"  # found by hidden(): not replaced, held back
-CLASS_OF = {"phone": "PHONE", "id_number": "ID", "other": "RECORD_NO", "patient_id": "RECORD_NO"}
 _LATIN_NO_NAMES = frozenset(
     ("vita", "class", "angle", "type", "classical", "shade", "filtek", "master", "plus", "implant", "guide")
 )
@@ -46,25 +48,16 @@ _SAYS = (
     r"|陪同|[,，]\s?[男女])"
 )
 # capitals of records that are no one's initials
-_ABBREVIATIONS = re.compile(
+ABBREVIATIONS = re.compile(
     r"PD|BOP|CT|CBCT|MB|DB|ML|DL|BP|HR|RCT|SRP|TMJ|TMD|GI|ZOE|MTA|LA|RPD|FPD|PFM|IV|IM|PO|BW|PA|OPG|CAL|AL|GBR|GTR|ISQ|WL|OHI|XM|SM|DM|HBV|HIV|RPR|BU"
-    r"|LI|UR|UL|LR|LL|AD|BC|DD|QD|BID|TID|PRN|CR|NB|FM|CM|MM"
+    r"|LI|UR|UL|LR|LL|AD|BC|DD|QD|QID|QN|BID|TID|PRN|SOS|AM|PM|EG|IE|CR|NB|FM|CM|MM"
 )
-_NO_UNIT = r"(?!\d|\.\d|\s?(?:mm|cm|ml|mg|kg|g|U|u|IU|元|万|年|月|Hz|kV|%|°|/))"
 _AFTER_SMALL_NUMBER = r"(?=$|[\s,，。;；:：)）](?!\d)|诉|自|主诉|述|来|复诊|要求|号(?!牙))"
 
 
-def digits_of(text: str) -> str:
-    return "".join(char for char in text if char.isascii() and char.isdigit())
-
-
-def pieces_of(value: str) -> list[str]:
-    """A cell that names several: 何志强、许兰 (护士), 13911112222/0571-88120000."""
-    return [piece.strip() for piece in re.split(r"[,，、;；/|()（）\n\[\]]|\s{2,}", value) if piece.strip()]
-
-
-def usable(word: str) -> bool:
-    return len(word) >= 2 and not EMPTY.fullmatch(word) and word not in allowed_words() and len(set(word)) > (len(word) < 2)
+def is_word(word: str) -> bool:
+    """A word of the language or of records: 立新, 高峰. Such a name of a long list would be taken out of texts that name nobody."""
+    return word in likelihoods().word
 
 
 def readings(name: str) -> Iterator[tuple[str, ...]]:
@@ -74,7 +67,7 @@ def readings(name: str) -> Iterator[tuple[str, ...]]:
     yield from islice(product(*wider), 8)
 
 
-def _name_variants(name: str, nicknames: bool) -> Iterator[tuple[str, str]]:
+def _name_variants(name: str, nicknames: bool, listed: bool = False) -> Iterator[tuple[str, str]]:
     """(class, regex) of a Chinese name: whole, parted by a blank or a sign, given name alone, with a title, nicknames, pinyin."""
     family = surname_length(name, 0)
     if not family or family == len(name):
@@ -89,7 +82,7 @@ def _name_variants(name: str, nicknames: bool) -> Iterator[tuple[str, str]]:
     if usable(name):
         parted = r"(?:\s{0,2}|[,，.·・、_\-/*])" if name[0] not in _WORDY_SURNAMES else r"\s{0,2}"
         yield "NAME", r"\s{0,2}".join(map(re.escape, name[:family])) + parted + r"\s{0,2}".join(map(re.escape, given))
-    if len(given) >= 2 and usable(given):
+    if len(given) >= 2 and usable(given) and not (listed and is_word(given)):
         yield "NAME", re.escape(given)
     yield from _titled_surname(name[:family])
     if nicknames:
@@ -115,18 +108,21 @@ def _pinyin_variants(first: str, rest: Sequence[str]) -> Iterator[tuple[str, str
     if not rest or len(first) + len("".join(rest)) < 4:
         return
     gap, inner = r"[1-5]?[\s\-_.,·]{0,2}", r"[1-5]?[\s\-']?"
-    letters = rf"(?:{first}{gap}{inner.join(rest)}|{inner.join(rest)}{gap}{first})"
+    letters = rf"(?:{first}{gap}{inner.join(rest)}|{inner.join(rest)}{gap}{first})(?:(?<=[A-Za-z])[1-5](?![\d.]))?"
     yield "NAME", rf"(?<![A-Za-z])(?i:{letters})(?![A-Za-z])"
     if len(rest) >= 2 and len("".join(rest)) >= 6:
         yield "NAME", rf"(?<![A-Za-z])(?i:{inner.join(rest)})(?![A-Za-z])"
-    capitals = (first[0] + "".join(syllable[0] for syllable in rest)).upper()
-    if len(capitals) >= 2:
-        yield "NAME", rf"(?<![A-Za-z.])(?i:{'[.]'.join(capitals)})\.?(?![A-Za-z])"
-        if not _ABBREVIATIONS.fullmatch(capitals):
-            yield "NAME", rf"(?:{_CLAUSE}|{_CALLED}){capitals}{_SAYS}"
+    yield from _initials_variants((first[0] + "".join(syllable[0] for syllable in rest)).upper())
     initials = r"[.\s\-]{0,2}".join(syllable[0].upper() for syllable in rest)
     family = f"(?:{first.title()}|{first.upper()})"
     yield "NAME", rf"(?<![A-Za-z])(?:{family}[\s,]{{1,2}}{initials}\.?|{initials}[.\s]{{1,2}}{family})(?![A-Za-z])"
+
+
+def _initials_variants(capitals: str) -> Iterator[tuple[str, str]]:
+    """Z.Y. anywhere, ZY where someone speaks; p.o. and b.i.d. are no one's."""
+    if len(capitals) >= 2 and not ABBREVIATIONS.fullmatch(capitals):
+        yield "NAME", rf"(?<![A-Za-z.])(?i:{'[.]'.join(capitals)})\.?(?![A-Za-z])"
+        yield "NAME", rf"(?:{_CLAUSE}|{_CALLED}){capitals}{_SAYS}"
 
 
 def _latin_variants(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -136,11 +132,16 @@ def _latin_variants(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     exact = len("".join(words)) < 4  # Amy, Li: as written only
     pattern = joint.join(whole) if exact else f"(?i:{joint.join(whole)}|{joint.join(reversed(whole))})"
     yield "NAME", rf"(?<![A-Za-z]){pattern}(?![A-Za-z])"
-    if len(words) < 2:
+    parts = [part for word in words for part in (word, *(word.split("-") if "-" in word else ()))]
+    for several in (words[1:], words[:-1]) if len(words) > 2 else ():
+        if len("".join(several)) >= 5:  # Min Su of Kim Min Su
+            yield "NAME", rf"(?<![A-Za-z])(?i:{joint.join(map(re.escape, several))})(?![A-Za-z])"
+    if len(parts) < 2:
         return
-    for word in words:
+    for word in parts:
         if len(word) >= 4 and word[0].isupper() and word.lower() not in _LATIN_NO_NAMES:
-            yield "NAME", rf"(?<![A-Za-z])(?:{re.escape(word)}|{re.escape(word.upper())}|{re.escape(word.title())})(?![A-Za-z])"
+            # Xiaoming, XiaoMing and XIAOMING; not brown for Mr Brown
+            yield "NAME", rf"(?<![A-Za-z]){word[0]}(?i:{re.escape(word[1:])})(?![A-Za-z])"
     first, last = re.escape(words[0][0].upper()), rf"(?i:{whole[-1]})"
     if len(words[-1]) >= 2:
         yield "NAME", rf"(?<![A-Za-z])(?:{first}\.\s?{last}|{last}[\s,]{{1,2}}{first}\.?)(?![A-Za-z])"
@@ -159,43 +160,13 @@ def _doubtful_variants(word: str) -> Iterator[tuple[str, str]]:
         yield from _titled_surname(word)
 
 
-def _number_variants(kind: str, value: str, shortest: int) -> Iterator[tuple[str, str]]:
-    """A number as one word, its groups parted or not; a short one of digits alone never beside a unit or a decimal point."""
-    plain = unicodedata.normalize("NFKC", value)
-    number = re.sub(r"[^\dA-Za-z]", "", plain)
-    digits = digits_of(number)
-    if re.fullmatch(r"\s*\d{1,5}\.\d{1,2}\s*(?:元|mm|ml|%)?\s*", plain) or len(number) < shortest or EMPTY.fullmatch(number):
-        return
-    if number.isdigit() and len(number) < 6:
-        if not re.fullmatch(r"(?:19|20)\d{2}", number):
-            yield CLASS_OF[kind], rf"(?<![\dA-Za-z])(?<!\d\.)0{{0,4}}{number.lstrip('0') or number}(?![A-Za-z]){_NO_UNIT}"
-        return
-    if not digits and len(number) < 5:
-        return
-    gap = r"[\s.\-_]{0,2}" if len(number) >= 7 else r"[.\-_]?"
-    joined = gap.join(re.escape(char) for char in number)
-    if number.startswith("0") and number.isdigit() and len(number.lstrip("0")) >= 4:
-        joined = "0{0,6}" + gap.join(number.lstrip("0"))
-    left, right = (r"(?<![\dA-Za-z])", r"(?![\dA-Za-z])") if len(digits) < 6 else (r"(?<!\d)", r"(?!\d)")
-    yield CLASS_OF[kind], rf"{left}(?:\(?\+?86\)?[\s\-]?)?(?i:{joined}){right}"
-    landline = re.fullmatch(r"(?:86)?(0\d{2,3})([2-9]\d{6,7})", digits)
-    if kind == "phone" and landline:
-        # 0571-88120000 is also written 88120000
-        yield "PHONE", r"(?<!\d)" + r"[\s\-]?".join(landline[2]) + r"(?!\d)"
-        separated = re.split(r"\D+", value.strip())
-        if len(separated) == 2 and len(separated[1]) >= 7:
-            yield "PHONE", rf"(?<!\d){re.escape(separated[1])}(?!\d)"
-    if number != digits and len(digits) >= 5 and digits in number:
-        yield CLASS_OF[kind], rf"(?<![\dA-Za-z])(?<!\d\.){digits}(?![A-Za-z]){_NO_UNIT}"
-
-
 def _contact_variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
     """A phone, an account or a number of a document; and a name written beside it (13911112222 王芳)."""
     for piece in pieces_of(value):
-        yield from _number_variants(kind, piece, 4)
+        yield from number_variants(kind, piece, 4)
         tokens = re.findall(r"[\dA-Za-z][\dA-Za-z_\-]*", piece)
         for token in tokens if len(tokens) > 1 else ():
-            yield from _number_variants(kind, token, 6)
+            yield from number_variants(kind, token, 6)
         for run in re.findall(rf"[{CJK}]{{2,3}}", piece):
             if surname_length(run, 0) == 1 and re.fullmatch(rf"[{CJK}\s\d\-]+", piece) and not _clinical(run):
                 yield from _name_variants(run, False)
@@ -208,36 +179,22 @@ def _patient_id_variants(value: str) -> Iterator[tuple[str, str]]:
         bare = number.lstrip("0") or "0"
         label = r"(?:患者|病人|病例|患儿|客户)[\s_\-:：#]{0,2}"
         if len(number) >= 3:
-            yield "RECORD_NO", rf"{label}{number}{_NO_UNIT}(?!\s?[天日周岁次个颗多余小])"
+            yield "RECORD_NO", rf"{label}{number}{NO_UNIT}(?!\s?[天日周岁次个颗多余小])"
             yield (
                 "RECORD_NO",
                 rf"(?:(?<![A-Za-z])[Nn][Oo][.:：]?|编号|序号|案例|档案)[\s:：#]{{0,2}}0{{0,6}}{bare}(?!\d|\.\d|[号]?牙)",
             )
         if len(bare) >= 3:
-            yield "RECORD_NO", rf"{label}0{{0,6}}{bare}{_NO_UNIT}(?!\s?[天日周岁次个颗多余小])"
+            yield "RECORD_NO", rf"{label}0{{0,6}}{bare}{NO_UNIT}(?!\s?[天日周岁次个颗多余小])"
         else:
             yield "RECORD_NO", rf"{label}0{{0,6}}{bare}(?!\d){_AFTER_SMALL_NUMBER}"
             yield "RECORD_NO", rf"(?:(?<![A-Za-z])N[Oo][.:：]|编号)[\s:：#]{{0,2}}0{{0,6}}{bare}(?!\d|\.\d|[号]?牙)"
         if len(number) >= 6:
-            yield from _number_variants("patient_id", number, 6)
+            yield from number_variants("patient_id", number, 6)
     for token in re.findall(r"(?<![A-Za-z\d])(?=[A-Za-z_\-]*\d)(?=\d*[A-Za-z])[A-Za-z\d_\-]{3,40}", value):
-        yield from _number_variants("patient_id", token, 3)
+        yield from number_variants("patient_id", token, 3)
     if re.fullmatch(r"(?:患者|病人|病例)[A-Za-z]{1,3}", value):
         yield "RECORD_NO", rf"{value}(?![A-Za-z\d])"
-
-
-def _address_variants(value: str) -> Iterator[tuple[str, str]]:
-    """The address, its tails without province, city and district, and the name of its road or estate."""
-    rest = value
-    while len(rest) >= 4:
-        yield "ADDRESS", re.escape(rest)
-        cut = _PLACE.match(rest)
-        if not cut:
-            break
-        rest = rest[cut.end() :]
-    for road in _ROAD.findall(rest):
-        if usable(road):
-            yield "ADDRESS", re.escape(road)
 
 
 def _other_variants(value: str) -> Iterator[tuple[str, str]]:
@@ -258,14 +215,23 @@ def _other_variants(value: str) -> Iterator[tuple[str, str]]:
         if is_named(squeezed):
             yield from _name_variants(squeezed, False)
             yield from _dotted_parts(squeezed)
-        elif _ROAD.search(value) and len(value) >= 5:
-            yield from _address_variants(value)
+        elif ROAD.search(value) and len(value) >= 5:
+            yield from address_variants(value)
         return
+    several = [re.sub(r"\s+", "", piece) for piece in pieces_of(value)]
+    if len(several) > 1 and all(CHINESE.fullmatch(piece) and is_named(piece) for piece in several):
+        for piece in several:
+            yield from _name_variants(piece, False)
+    if OTHER_SCRIPT.fullmatch(squeezed):
+        yield "NAME", r"\s?".join(squeezed)
+    for name in find_person_names(value):  # 联系人：欧阳建国/爷爷
+        if is_named(value[name.start : name.end]):
+            yield from _name_variants(value[name.start : name.end], False)
     found = contains_identifier(value)
     if found and len(value) >= 5:
         yield found, re.escape(value)
     if len(digits_of(value)) >= 6 and sum(char.isalpha() for char in value) <= 4:
-        yield from _number_variants("other", value, 6)
+        yield from number_variants("other", value, 6)
 
 
 def is_named(word: str) -> bool:
@@ -276,9 +242,14 @@ def is_named(word: str) -> bool:
 
 
 def _dotted_parts(name: str) -> Iterator[tuple[str, str]]:
-    for part in name.split("·"):
-        if "·" in name and usable(part):
+    """买买提 and Maimaiti of 买买提·艾力."""
+    for part in name.split("·") if "·" in name else ():
+        if usable(part):
             yield "NAME", re.escape(part)
+        for syllables in readings(part):
+            if len(syllables) >= 2 and len("".join(syllables)) >= 6:
+                letters = r"[\s'-]?".join(syllables)
+                yield "NAME", rf"(?<![A-Za-z])(?i:{letters})(?![A-Za-z])"
 
 
 def _clinical(word: str) -> bool:
@@ -299,7 +270,21 @@ def _name_cell_variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
     for piece in pieces_of(value):
         number = TITLE.sub("", piece)
         if len(digits_of(number)) >= 6:
-            yield from _number_variants("other", re.sub(rf"[{CJK}]", "", number), 6)
+            yield from number_variants("other", re.sub(rf"[{CJK}]", "", number), 6)
+
+
+def _named_variants(name: str, nicknames: bool, listed: bool = False) -> Iterator[tuple[str, str]]:
+    """A word of the everyday language or one character stays doubtful: it would be removed wherever it stands."""
+    if CHINESE.fullmatch(squeezed := re.sub(r"\s+", "", name)) and usable(squeezed) and not (listed and is_word(squeezed)):
+        yield from _name_variants(squeezed, nicknames, listed)
+        yield from _dotted_parts(squeezed)
+    elif re.fullmatch(r"[A-Za-z][A-Za-z'.\- ,]*[A-Za-z.]", name):
+        yield from _latin_variants([word for word in re.split(r"[ ,.]+", name) if word])
+    elif CHINESE.fullmatch(squeezed) or len(squeezed) < 2:
+        yield from _doubtful_variants(squeezed)
+    else:
+        yield "NAME", re.escape(name)
+        yield from _name_cell_variants("name" if nicknames else "staff", name)
 
 
 def variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
@@ -309,6 +294,14 @@ def variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
     if kind == BY_ROLE:
         if usable(value):
             yield "NAME", re.escape(value)
+    elif kind in NAMED.values():
+        yield from _named_variants(value, kind == NAMED["name"])
+    elif kind == LISTED:
+        yield from _named_variants(value, nicknames=False, listed=True)
+    elif kind == INITIALS:
+        yield from _initials_variants(value)
+    elif kind == TITLED:
+        yield from _titled_surname(value)
     elif kind in ("name", "staff"):
         yield from _name_cell_variants(kind, value)
     elif kind == "patient_id":
@@ -323,6 +316,6 @@ def variants(kind: str, value: str) -> Iterator[tuple[str, str]]:
     elif kind in ("phone", "id_number"):
         yield from _contact_variants(kind, value)
     elif kind == "address":
-        yield from _address_variants(value)
+        yield from address_variants(value)
     else:
         yield from _other_variants(value)

@@ -14,6 +14,7 @@ BARRIER = "\ue000"
 
 _INVISIBLE = frozenset("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u180e" + "".join(map(chr, range(0x300, 0x370))))
 _DASHES = frozenset("‐‑‒–—―−－")
+_DOTS = frozenset("•・‧∙●")  # what is typed for the dot of a name: 买买提•艾力
 
 
 @dataclass(frozen=True, order=True)
@@ -40,10 +41,12 @@ def _plain(char: str) -> str:
         return "-" if char == "－" else chr(code - 0xFEE0)
     if char in _DASHES:
         return "-"
+    if char in _DOTS:
+        return "·"
     if char in "\u3000\u00a0\t":
         return " "
-    if 0xC0 <= code <= 0x24F:
-        return unicodedata.normalize("NFD", char)[0]  # Zhāng -> Zhang
+    if 0xC0 <= code <= 0x24F or 0x1E00 <= code <= 0x1EFF:
+        return unicodedata.normalize("NFD", char)[0]  # Zhāng -> Zhang, Nguyễn -> Nguyen
     if code > 127 and unicodedata.decimal(char, None) is not None:
         return str(unicodedata.decimal(char))
     return char

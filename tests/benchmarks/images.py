@@ -2,7 +2,7 @@
 
 One core, one thread each, the same files for all, repetitions interleaved; the time is from the file's bytes in memory to the release's
 RGB pixels, without the JPEG encoding, which is the same for all and given apart. The ratios are medians of ratios within one repetition of one
-file, so that a slow moment of the machine strikes both sides. Ends with 1 where a target is missed.
+file, so that a slow moment of the machine strikes both sides. Then the stage through Ray (images_stage). Ends with 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from PIL import Image
 
 from codelib.imaging.likeness import likeness
 from codelib.imaging.pixels import PixelSettings, decode, encode, fit, pictures
+from tests.benchmarks import images_stage
 from tests.benchmarks.dslr import Photograph, photographs
 from tests.conftest import REAL_DATA
 
@@ -205,6 +206,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=int, default=4, metavar="N", help="scenes, each at both qualities (default 4)")
     parser.add_argument("--repetitions", type=int, default=7, metavar="N", help="rounds over all files and ways (default 7)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="rounds of the stage through Ray (default 3; 0: leave it out)"
+    )
     args = parser.parse_args()
     export = REAL_DATA / "clinic-export"
     if not export.is_dir():
@@ -212,7 +216,10 @@ def main() -> int:
         return 2
     print(machine())
     files = list(photographs(export, args.photographs, list(QUALITIES)))
-    return 0 if report(files, measured(files, args.repetitions)) else 1
+    good = report(files, measured(files, args.repetitions))
+    if args.rounds:
+        good &= images_stage.report(*images_stage.camera_files(), images=400, memory_images=[400, 4000], rounds=args.rounds)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

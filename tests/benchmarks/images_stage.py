@@ -88,9 +88,9 @@ def camera_files(scenes: int = 10) -> tuple[list[bytes], list[bytes]]:
 # one measurement: a process that prints its seconds and its peak memory
 
 
-def through_ray(folder: Path, cpus: int, screens: bool) -> dict[str, float]:
-    """Seconds of the stage, Ray and its workers warm; and the peak memory of everything that runs for it."""
-    with tempfile.TemporaryDirectory() as scratch, connect(cpus), Peak() as peak:
+def through_ray(folder: Path, cpus: int, screens: bool, watch: bool = False) -> dict[str, float]:
+    """Seconds of the stage, Ray and its workers warm; or (watch: it costs CPU time) the peak memory of everything that runs for it."""
+    with tempfile.TemporaryDirectory() as scratch, connect(cpus), Peak(watch) as peak:
         workspace = Workspace.at(scratch)
         workspace.create()
         Secret(workspace.private).create()
@@ -111,7 +111,7 @@ def committed(store: Store, table: pa.Table, key: str) -> Part:
     return part
 
 
-def through_pool(folder: Path, cpus: int, screens: bool) -> dict[str, float]:
+def through_pool(folder: Path, cpus: int, screens: bool, watch: bool = False) -> dict[str, float]:
     """Seconds of a bare pool of processes that runs the same function on the same partitions and writes nothing."""
     settings = settings_of(screens).images
     tables = records(folder)
@@ -131,8 +131,10 @@ def _bare(given: tuple[str, pa.Table, ImageSettings]) -> int:
 class Peak:
     """Peak of the summed proportional memory of this process and all below it, sampled."""
 
+    def __init__(self, on: bool):
+        self.mb, self._on = 0.0, on
+
     def __enter__(self) -> Peak:
-        self.mb, self._on = 0.0, True
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -154,8 +156,8 @@ class Peak:
         self._thread.join()
 
 
-def measured(name: str, folder: Path, cpus: int, screens: bool) -> dict[str, float]:
-    given = json.dumps([name, str(folder), cpus, screens])
+def measured(name: str, folder: Path, cpus: int, screens: bool, watch: bool = False) -> dict[str, float]:
+    given = json.dumps([name, str(folder), cpus, screens, watch])
     program = "import json, sys; from tests.benchmarks import images_stage as b; b.one(*json.loads(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", program, given], capture_output=True, text=True)
     if done.returncode:
@@ -164,8 +166,8 @@ def measured(name: str, folder: Path, cpus: int, screens: bool) -> dict[str, flo
     return result
 
 
-def one(name: str, folder: str, cpus: int, screens: bool) -> None:
-    print(json.dumps({"ray": through_ray, "pool": through_pool}[name](Path(folder), cpus, screens)))
+def one(name: str, folder: str, cpus: int, screens: bool, watch: bool) -> None:
+    print(json.dumps({"ray": through_ray, "pool": through_pool}[name](Path(folder), cpus, screens, watch)))
 
 
 # the report
@@ -198,7 +200,7 @@ def report(large: list[bytes], small: list[bytes], images: int, memory_images: l
         peaks = []
         for count in memory_images:
             write_export(Path(scratch) / f"m{count}", small, count)
-            peaks.append(measured("ray", Path(scratch) / f"m{count}", 2, False)["peak_mb"])
+            peaks.append(measured("ray", Path(scratch) / f"m{count}", 2, False, watch=True)["peak_mb"])
             print(f"  peak memory of the job, {count} images of 2 megapixels: {peaks[-1]:,.0f} MB")
         if len(peaks) > 1:
             ratio, times = peaks[-1] / peaks[0], memory_images[-1] / memory_images[0]

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import json
 import os
 import signal
 import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from codelib.core.stage import manifest_parts, read_part
@@ -125,21 +127,28 @@ def save(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_text(out.getvalue(), encoding="utf-8")
 
 
+def rewrite(export: Path, change) -> None:
+    """Give each record of the export's one sheet to ``change`` with its number, and write it again."""
+    (sheet,) = export.rglob("*牙科病历.jsonl")
+    records = [json.loads(line) for line in sheet.read_text(encoding="utf-8").splitlines()]
+    for number, record in enumerate(records):
+        change(number, record)
+    sheet.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+
+
 @pytest.fixture
 def held(tmp_path):
     """A clinic with a doubtful name and an ambiguous tooth in one record, and its workspace."""
     export, workspace = tmp_path / "clinic", with_key(tmp_path / "work")
     generate(export, visits=60, seed=9)
-    (sheet,) = export.rglob("*牙科病历.jsonl")
-    lines = sheet.read_text(encoding="utf-8").splitlines(keepends=True)
-    at = next(i for i, line in enumerate(lines) if '"诊断"' in line and '"备注"' in line)
-    import json
+    done = []
 
-    record = json.loads(lines[at])
-    record["备注"] = "5/3外院拔牙"
-    record["检查"] = "六龄齿深龋"
-    lines[at] = json.dumps(record, ensure_ascii=False) + "\n"
-    sheet.write_text("".join(lines), encoding="utf-8")
+    def doubts(_, record):
+        if "诊断" in record and "备注" in record and not done:
+            record |= {"备注": "5/3外院拔牙", "检查": "六龄齿深龋"}
+            done.append(record)
+
+    rewrite(export, doubts)
     run("dataset", "--input", export, "--workspace", workspace, *QUICK)
     return export, workspace
 
@@ -182,3 +191,46 @@ def test_an_answer_that_cannot_be_read_is_said_before_the_work(held):
         said = run("dataset", "--input", export, "--workspace", workspace, *QUICK, code=2)
         assert name in said
         path.unlink()
+
+
+def test_one_cell_holds_a_batch_back_until_it_is_answered_once_and_a_clinics_names_go(tmp_path):
+    export, workspace, trace = tmp_path / "clinic", with_key(tmp_path / "work"), tmp_path / "trace"
+    trace.mkdir()
+    generate(export, visits=60, seed=9)
+    rewrite(
+        export, lambda n, record: record.update({"助手": "晨曦阿星小明"} if n == 0 else {"备注": "晨曦阿星改约，已和静怡沟通"})
+    )
+    names = tmp_path / "names.txt"
+    names.write_text("何静怡\n", encoding="utf-8")
+    command = ("dataset", "--input", export, "--workspace", workspace, *QUICK, "--set", f"deidentify.names_file={names}")
+    said = run(*command)
+    waiting = rows_of(workspace / "private" / "queue" / "privacy.csv")
+    (asked,) = [row for row in waiting if row["class"] == "NAME_COLUMN"]
+    assert int(asked["visits"]) > 5
+    assert "Released 0 visits" not in said  # the other batches
+
+    save(workspace / "private" / "queue" / "privacy-answers.csv", [asked | {"answer": "identifier", "words": "晨曦阿星、小明"}])
+    said += run(*command, CODELIB_TRACE=str(trace))
+    assert "fit nothing any more" not in said
+    assert not [row for row in rows_of(workspace / "private" / "queue" / "privacy.csv") if row["class"] == "NAME_COLUMN"]
+    rows = [r for part in manifest_parts(Store(str(workspace)), "annotated") for r in read_part(part).to_pylist()]
+    remarks = {r["remarks_cn"] for r in rows if r["status"] == "ok"}
+    assert "[NAME]改约，已和[NAME]沟通" in remarks
+    done = Counter(path.name.split(".")[0] for path in trace.iterdir())
+    assert done["deidentified"]
+    assert not done["text"] + done["images"]
+
+    names.write_text("何静怡\n顾晓棠\n", encoding="utf-8")  # the list grows: what depends on it is done again, and nothing else
+    for path in trace.iterdir():
+        path.unlink()
+    said += run(*command, CODELIB_TRACE=str(trace))
+    done = Counter(path.name.split(".")[0] for path in trace.iterdir())
+    assert done["deidentified"] == len(manifest_parts(Store(str(workspace)), "deidentified"))
+    assert not done["text"] + done["images"]
+    assert not [word for word in ("静怡", "晓棠", "晨曦阿星") if word in said]
+    for path in workspace.rglob("*"):
+        if path.is_file() and "private" not in path.parts:
+            shown = (
+                str(pq.read_table(path).to_pydict()) if path.suffix == ".parquet" else path.read_bytes().decode(errors="ignore")
+            )
+            assert not [word for word in ("静怡", "晓棠", "晨曦阿星") if word in shown], path

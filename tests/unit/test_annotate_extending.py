@@ -16,7 +16,10 @@ import yaml
 from codelib.contracts import BILINGUAL, RECORDS, TEXT_FIELDS
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.annotate_lists import read_classes, read_terms
+from codelib.data.clinic_names import read as read_lists
+from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.sheets import Mapping
+from codelib.data.stages import codes_table
 from codelib.data.teeth import TeethSettings, normalise_teeth
 from codelib.data.teeth_lists import read_words
 
@@ -34,7 +37,7 @@ def clinic_b(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "clinic-b-classes.csv", "clinic-b-diagnoses.csv", "clinic-b-teeth.csv", "clinic-b.yaml",
+        "clinic-b-classes.csv", "clinic-b-diagnoses.csv", "clinic-b-names.csv", "clinic-b-teeth.csv", "clinic-b-words.csv", "clinic-b.yaml",
     ]  # fmt: skip
     return yaml.safe_load((tmp_path / "clinic-b.yaml").read_text(encoding="utf-8"))["dataset"]
 
@@ -45,11 +48,20 @@ def test_the_example(clinic_b: dict[str, Any]) -> None:
     # the last csv block is the sheet; its last cell is left out, as in the document
     (row,) = csv.DictReader(io.StringIO(blocks("csv")[-1]))
     fields = {headers[header]: cell for header, cell in row.items() if header in headers}
-    record = dict.fromkeys(RECORDS.schema.names) | dict.fromkeys(TEXT_FIELDS, "") | {"visit_key": "b", "status": "ok"}
-    record |= {field: text for field, text in fields.items() if field in TEXT_FIELDS}
+    record = (
+        dict.fromkeys(RECORDS.schema.names)
+        | dict.fromkeys(TEXT_FIELDS, "")
+        | {"visit_key": "b", "status": "ok", "identifiers": []}
+    )
+    record |= {field: text for field, text in fields.items() if field in (*TEXT_FIELDS, "checkup_time")}
     table = pa.Table.from_pylist([record], schema=RECORDS.schema)
 
-    (text,) = normalise_teeth(table, TeethSettings.model_validate(clinic_b["teeth"])).to_pylist()
+    teeth = normalise_teeth(table, TeethSettings.model_validate(clinic_b["teeth"]))
+    private = DeidentifySettings.model_validate(clinic_b["deidentify"])
+    codes = codes_table([["b", "0001-001", "0001", 40]])
+    (text,) = deidentify(teeth, codes, private, lists=private.lists()).to_pylist()
+    (without,) = deidentify(teeth, codes, DeidentifySettings()).to_pylist()
+    assert "静怡" in without["remarks"] or without["status"] == "rejected", "the lists are what the example shows"
     bilingual = {f"{field}_cn": text[field] for field in TEXT_FIELDS} | {
         "checkup_id": "b",
         "teeth": text["teeth"],
@@ -62,6 +74,7 @@ def test_the_example(clinic_b: dict[str, Any]) -> None:
     assert json.loads(expected) == {
         "examination": text["examination"],
         "diagnosis": text["diagnosis"],
+        "remarks": text["remarks"],
         "teeth": [[" ".join(t["fdi"]), t["status"]] for t in text["teeth"]],
         "diseases": [[d["zh"], d["en"], d["icd10"], d["status"], " ".join(d["fdi"])] for d in done["diseases"]],
         "six_class": done["six_class"],
@@ -74,6 +87,8 @@ def test_the_example(clinic_b: dict[str, Any]) -> None:
         ("clinic-b-diagnoses.csv", read_terms, "深龋,大洞;#洞深,,K2.1", "深龋,大洞;#洞深,,"),
         ("clinic-b-classes.csv", read_classes, "慢性根尖周炎,Pulpitus,", "慢性根尖周炎,Pulpitis,"),
         ("clinic-b-teeth.csv", read_words, "板牙,67,permanet", "板牙,67,permanent"),
+        ("clinic-b-names.csv", lambda name: read_lists(name, None), "何,front", "何静怡,front"),
+        ("clinic-b-words.csv", lambda name: read_lists("clinic-b-names.csv", name), "何静怡", "欧洁"),
     ],
 )
 def test_the_messages(clinic_b: dict[str, Any], name: str, reader: Any, wrong: str, right: str) -> None:

@@ -73,7 +73,31 @@ def test_what_nobody_expected_is_not_hidden():
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    code = "from codelib.core.cli import run_job; import sys; sys.exit(run_job(lambda argv: [print('x' * 99) for _ in range(9999)] and 0))"
+    code = (
+        "from codelib.core.cli import leave, run_job; leave(run_job(lambda argv: [print('x' * 99) for _ in range(9999)] and 0))"
+    )
     reader = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", reader], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_what_a_library_does_while_the_interpreter_goes_down_changes_no_exit_code(code):
+    program = f"""
+import atexit, os
+from codelib.core.cli import leave, run_job
+class Library:
+    def __del__(self):
+        os.abort()
+kept = Library()
+atexit.register(print, "tidied", end="")
+leave(run_job(lambda argv: print("done") or {code}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "done\ntidied")
+
+
+def test_output_that_was_lost_is_no_success():
+    program = "from codelib.core.cli import leave, run_job; leave(run_job(lambda argv: print('done')))"
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([sys.executable, "-c", program], stdout=full).returncode == 1

