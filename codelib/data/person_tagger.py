@@ -39,9 +39,7 @@ _SENTENCE = re.compile(r"[^。！？；!?;\n]+[。！？；!?;]?")
 SUSPECT_ODDS = -1.25
 """Natural logarithm of the odds from which a character is suspected. docs/privacy.md has what other values find and hold back."""
 _WORD_COSTS = 2.0  # taken off where a word of every day explains the character: 建国, 十一 are given names too
-_TERM_COSTS = (
-    5.0  # taken off where a word of records explains it: only a model that is all but certain (王冠) is believed then
-)
+_TERM_COSTS = 5.0  # taken off where a word of records explains it: only a model that is all but certain (王冠) is believed then
 _SURNAME_GAINS, _RARE_GAINS = 2.0, 1.0  # added to a surname and the one or two characters behind it that can be a given name
 _ALONE_ODDS = 0.0  # where one character stands alone and is no surname: 卡, 常
 _EDGE = 0.1  # probability down to which the characters beside a suspicion belong to it
