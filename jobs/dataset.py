@@ -12,9 +12,23 @@ from collections.abc import Sequence
 from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
-from codelib.core.stage import Part, Work, run
+from codelib.core.stage import Work, run
 from codelib.core.store import Store, Workspace
-from codelib.data import build, duplicates, image_review, partition, privacy_answers, start, teeth_review
+from codelib.data import (
+    asking,
+    audit,
+    build,
+    duplicates,
+    image_review,
+    partition,
+    plan,
+    privacy_answers,
+    reports,
+    split_reports,
+    split_steps,
+    start,
+    teeth_review,
+)
 from codelib.data.image_settings import TRANSIENT
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
@@ -47,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stages = Stages(workspace, export, settings, excluded)
     if args.dry_run:
         start.check_owner(workspace, settings, args.reconfigure)
-        start.print_plan(stages, batches, workspace)
+        plan.print_plan(stages, batches, workspace, settings)
         return 0
     start.check_keys(settings)
     workspace.create()
@@ -58,21 +72,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             stages.hand_over_lists()
             if args.retry:
                 image_review.retry(workspace.private, TRANSIENT)
-            totals = dataset(stages, batches, workspace, settings)
+            totals, told = dataset(stages, batches, workspace, settings)
         start.sign(workspace, settings)
-    build.print_summary(totals, workspace, stages.release_store)
+    build.print_summary(totals, told, workspace, stages.release_store)
     return 0
 
 
-def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspace, settings: DatasetSettings) -> build.Totals:
+def dataset(
+    stages: Stages, batches: list[start.ListedBatch], workspace: Workspace, settings: DatasetSettings
+) -> tuple[build.Totals, list[str]]:
     """The flow. Each line is a stage; between them stand the three steps that need all keys at once: the plan of the partitions, the
-    patient codes, the split."""
+    patient codes, the split. Also returns what is to be told of the servers that were asked."""
     public, private = workspace.public, workspace.private
-    # what a person answered since the last run, about pictures, names and teeth: a file that cannot be read is said before the work begins
-    answers, written, decisions = (
+    # what a person answered since the last run, about pictures, names, teeth and leaks: a file that cannot be read is said before the work
+    answers, written, decisions, lines = (
         image_review.read_answers(private),
         privacy_answers.read_answers(private),
         teeth_review.read_answers(private),
+        audit.read_audit(private),
     )
 
     # ── ingest: sheets and folders, one table a batch (private)
@@ -100,25 +117,28 @@ def dataset(stages: Stages, batches: list[start.ListedBatch], workspace: Workspa
     answered = build.read_privacy_answers(records, text, written, decisions, settings, workspace)
     deidentified = run(stages.deidentified, build.with_codes(text, codes, answered), public, private)
     waiting, stale = build.write_review_queue(stages, text, deidentified, codes, written, answered, settings, workspace)
-    build.translate(stages, deidentified, settings, workspace)
-    bilingual = run(stages.bilingual, each(deidentified), public, private)
-    annotated = run(stages.annotated, each(bilingual), public, private)
+    asks = asking.Asking(stages, workspace)
+    bilingual = asks.bilingual(deidentified)
+    annotated = asks.annotated(bilingual)
+    asks.prune()
 
-    build.write_diagnosis_report(annotated, settings, workspace)
-    build.write_privacy_report(deidentified, annotated, waiting, written, stale, settings, workspace)
+    # ── split by patient, patients with like pictures or reports together; audited before anything is released
+    traits = run(stages.traits, split_steps.traits_work(annotated, images, chosen), private, private)
+    copies = run(stages.copies, split_reports.search_work(traits, settings.split.audit.report_similarity), private, private)
+    verdicts = split_steps.verdicts(annotated, chosen, lines, workspace)
+    drawn_from = split_steps.Inputs(annotated, chosen, traits, pairs, copies)
+    placed = split_steps.with_decisions(stages.split, drawn_from, verdicts, settings, workspace)
+    split = run(stages.split, placed, public, private)
+    counts = reports.count(stages, deidentified, annotated, split, workspace)
+    reports.write_diagnoses(counts, workspace)
+    reports.write_privacy(counts, verdicts, waiting, written, stale, workspace)
 
-    # ── split by patient; the benchmarks' conversations; the release
-    split = run(stages.split, build.with_decisions(annotated, chosen, settings, public), public, private)
+    # ── the benchmarks' conversations; the release
     conversations = run(stages.conversations, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
     deciding = (text, deidentified, bilingual, annotated, split)
     totals = build.write_ledger(records, chosen, deciding, batches, len(visits), workspace)
     build.release(stages, images, annotated, split, conversations, totals, settings, workspace)
-    return totals
-
-
-def each(parts: Sequence[Part]) -> list[Work]:
-    """One partition in, one partition out."""
-    return [Work((part,), ship_drop=True) for part in parts]
+    return totals, asks.told
 
 
 if __name__ == "__main__":

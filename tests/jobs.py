@@ -22,6 +22,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def start(job: str, *args: str | Path, **more: str) -> subprocess.Popen[str]:
+    if job == "dataset":  # drawing is tests/ray/test_figures.py's
+        args = (*args, "--set", "figures.drawn=false")
     command = [sys.executable, "-m", f"jobs.{job}", *map(str, args)]
     return subprocess.Popen(
         command,

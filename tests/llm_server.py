@@ -80,6 +80,7 @@ class State:
     """What it was told, and what it has seen."""
 
     known: dict[str, str] = field(default_factory=dict)
+    conditions: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # of the second pass: string -> its answer
     refuse: list[str] = field(default_factory=list)
     poison: list[str] = field(default_factory=list)  # texts that it answers 500, always
     wrong: list[str] = field(default_factory=list)  # texts whose answer has a digit changed, always
@@ -150,9 +151,14 @@ class State:
 
 
 def asked(body: dict[str, Any]) -> dict[str, str]:
-    """The texts of a request."""
-    found: dict[str, str] = json.loads(body["messages"][1]["content"])
-    return found
+    """The texts of a request; of one for the second pass over the diagnoses, which numbers them, its strings."""
+    found = json.loads(body["messages"][1]["content"])
+    return {str(item["n"]): item["text"] for item in found} if isinstance(found, list) else found
+
+
+def diagnoses(state: State, texts: dict[str, str]) -> dict[str, Any]:
+    """The answer to the second pass: of each string what `control(conditions=…)` says, else nothing."""
+    return {"items": [{"n": int(n), "conditions": state.conditions.get(text, [])} for n, text in texts.items()]}
 
 
 def completion(state: State, body: dict[str, Any], act: str) -> tuple[dict[str, Any], list[str]]:
@@ -166,7 +172,7 @@ def completion(state: State, body: dict[str, Any], act: str) -> tuple[dict[str, 
         made["note"] = "as asked"
     if act == "wrong":
         made = {name: re.sub(r"\d", lambda m: str((int(m.group()) + 1) % 10), en, count=1) for name, en in made.items()}
-    content = json.dumps(made)
+    content = json.dumps(diagnoses(state, texts) if isinstance(json.loads(body["messages"][1]["content"]), list) else made)
     if act == "empty":
         content = ""
     if act == "prose":

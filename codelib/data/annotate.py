@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from codelib.contracts import ANNOTATED, OK, TEXT_FIELDS
 from codelib.core.config import Settings
-from codelib.data.annotate_context import Segment, segments, status_of
+from codelib.data.annotate_context import Segment, healed_behind, segments, status_of
 from codelib.data.annotate_lists import ClassList, Condition, TermList, conditions
 from codelib.data.annotate_terms import Dictionary, Match, dictionary
 
@@ -32,10 +32,11 @@ class SecondPassSettings(Settings):
     engine: Literal["none", "openai"] = "none"
     base_url: str = "https://api.openai.com/v1"
     model: str = "gpt-4o-2024-11-20"
-    key_env: str = "OPENAI_API_KEY"
-    timeout_s: float = Field(60.0, gt=0)
-    max_retries: int = Field(5, ge=0, le=20)
-    strings_a_request: int = Field(20, ge=1, le=100)
+    key_env: str = Field("OPENAI_API_KEY", exclude=True)
+    # how patient we are changes no answer: no part of the settings' fingerprint. The limits and the budget are the translation's
+    timeout_s: float = Field(60.0, gt=0, exclude=True)
+    max_retries: int = Field(5, ge=0, le=20, exclude=True)
+    strings_a_request: int = Field(20, ge=1, le=100, exclude=True)
 
 
 class AnnotateSettings(Settings):
@@ -100,8 +101,12 @@ def _field_diseases(row: dict[str, Any], field: str, terms: Dictionary) -> list[
             at += 1
         spans = [(match.start, match.end) for match in inside]
         linked = _linked_teeth(text, segment, spans, teeth)
+        next_tooth = next((tooth["start"] for tooth in teeth if tooth["start"] >= segment.end), len(text))
+        until = min(next_tooth, matches[at].start if at < len(matches) else len(text))
         for n, match in enumerate(inside):
             status = status_of(text, segment, spans, n)
+            if status == "present" and match.condition.icd10 and healed_behind(text, segment, until):
+                status = "past"  # a state that is no disease stays: 根管治疗后，复查正常
             diseases.append(disease_row(match.condition, status, field, text, spans[n], linked[n]))
     return _merged(diseases)
 

@@ -2,6 +2,7 @@
 
     terms/diagnoses.csv      zh, synonyms_zh, en, icd10_who     one condition a line
     terms/six_class.csv      zh, six_class, disputed, question  which class of the benchmark a condition counts for
+    terms/english_names.csv  zh, names_en                       what a record calls it in English (irreversible pulpitis)
     terms/no_conditions.txt  words that hold a condition's name and are none (防龋)
 
 A list of a clinic has the same columns. It is read where the settings are checked, so that a mistake in it is told before anything runs, its
@@ -40,6 +41,7 @@ class Condition:
     six_class: str | None
     synonyms: tuple[str, ...]
     disputed: bool = False  # a dentist has to decide whether its class is right
+    names_en: tuple[str, ...] = ()  # looked for as synonyms are; the paper's rule knows the Chinese names alone
 
 
 class TermRow(Settings):
@@ -119,6 +121,8 @@ ClassList = Annotated[tuple[ClassRow, ...], of_path(read_classes)]
 def _builtin() -> Mapping[str, Condition]:
     with (TERMS / "six_class.csv").open(encoding="utf-8", newline="") as file:
         classes = {row["zh"]: row for row in csv.DictReader(file)}
+    with (TERMS / "english_names.csv").open(encoding="utf-8", newline="") as file:
+        english = {row["zh"]: tuple(row["names_en"].split(";")) for row in csv.DictReader(file)}
     with (TERMS / "diagnoses.csv").open(encoding="utf-8", newline="") as file:
         conditions = {
             row["zh"]: Condition(
@@ -128,10 +132,13 @@ def _builtin() -> Mapping[str, Condition]:
                 six_class=classes.get(row["zh"], {}).get("six_class") or None,
                 synonyms=tuple(term for term in row["synonyms_zh"].split(";") if term),
                 disputed=classes.get(row["zh"], {}).get("disputed") == "yes",
+                names_en=english.get(row["zh"], ()),
             )
             for row in csv.DictReader(file)
         }
-    assert set(classes) <= set(conditions), "six_class.csv names a condition that diagnoses.csv has not"
+    assert set(classes) | set(english) <= set(conditions), (
+        "six_class.csv or english_names.csv names a condition that diagnoses.csv has not"
+    )
     return conditions
 
 
@@ -151,7 +158,8 @@ def conditions(terms: tuple[TermRow, ...] = (), classes: tuple[ClassRow, ...] = 
     merged: dict[str, Condition] = {}
     for zh, old in _builtin().items():
         if claimed.get(zh, zh) == zh:
-            merged[zh] = replace(old, synonyms=tuple(term for term in old.synonyms if claimed.get(term, zh) == zh))
+            synonyms, names_en = (tuple(t for t in terms if claimed.get(t, zh) == zh) for terms in (old.synonyms, old.names_en))
+            merged[zh] = replace(old, synonyms=synonyms, names_en=names_en)
     for row in terms:
         before = merged.get(row.zh) or Condition(row.zh, row.en, None, None, ())
         synonyms = tuple(dict.fromkeys([*before.synonyms, *row.synonyms]))

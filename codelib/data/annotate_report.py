@@ -1,16 +1,16 @@
 """What a run's diagnoses tell a person: the strings that no list knows, and where the published labels differ from ours.
 
-Both are counts that add up over partitions, so that no table of all visits is ever held.
+Both are counts that add up over partitions (`tallies` does that in the workers), so that no table of all visits is ever held.
 
     unknown = sum((Unknown.of(table) for table in annotated), Unknown())
-    unknown.public(min_patients=5)    strings that several patients share; the rest as a number
-    unknown.private()                 every string: for private/ alone
+    unknown.private()                                every string: for private/ alone
+    shared_strings(unknown.private(), min_patients=5)    strings that several patients share; the rest as a number
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ _DIAGNOSIS = "diagnosis"
 _ITEM_ENDS = "、"
 _LIST_NUMBER = "0123456789.．)）(（、:：#-—+ \t①②③④⑤⑥⑦⑧⑨⑩？?"
 _MAX_SHOWN = 40
+_NUMBERS = ("visits", "conditions_differ", "only_published", "only_status", "class_differs")  # of a Comparison
+_TO = " -> "
 
 
 def unknown_parts(row: dict[str, Any], terms: Dictionary) -> Iterator[tuple[int, int, str]]:
@@ -88,11 +90,19 @@ class Unknown:
                 found.patients.setdefault(words, set()).add(row["patient_id"] or row["checkup_id"])
         return found
 
+    def add(self, words: str, visits: int, patients: Iterable[str]) -> None:
+        self.visits[words] += visits
+        self.patients.setdefault(words, set()).update(patients)
+
+    def rows(self) -> Iterator[tuple[str, int, set[str]]]:
+        """(words, visits, patients): what `add` takes."""
+        for words, visits in sorted(self.visits.items()):
+            yield words, visits, self.patients[words]
+
     def __iadd__(self, other: Unknown) -> Unknown:
         """In place: what many partitions add up to is never copied."""
-        self.visits.update(other.visits)
-        for words, who in other.patients.items():
-            self.patients.setdefault(words, set()).update(who)
+        for row in other.rows():
+            self.add(*row)
         return self
 
     def __add__(self, other: Unknown) -> Unknown:
@@ -106,21 +116,22 @@ class Unknown:
         rows = [UnknownString(words, visits, len(self.patients[words])) for words, visits in self.visits.items()]
         return sorted(rows, key=lambda row: (-row.visits, row.words))
 
-    def public(self, min_patients: int = 5) -> tuple[list[UnknownString], int, int]:
-        """What anybody may see: the strings that so many patients share, and of the rest how many strings and visits there are.
 
-        The text is de-identified, but a string of one patient alone may still be what the rules missed; one that several patients
-        share, of the length of a diagnosis, names none of them.
-        """
-        shared: list[UnknownString] = []
-        others = visits = 0
-        for row in self.private():
-            # a missed name of the staff or the clinic is shared by many patients too
-            if row.patients >= min_patients and len(row.words) <= _MAX_SHOWN and not contains_identifier(row.words):
-                shared.append(row)
-            else:
-                others, visits = others + 1, visits + row.visits
-        return shared, others, visits
+def shared_strings(rows: Sequence[UnknownString], min_patients: int = 5) -> tuple[list[UnknownString], int, int]:
+    """What anybody may see: the strings that so many patients share, and of the rest how many strings and visits there are.
+
+    The text is de-identified, but a string of one patient alone may still be what the rules missed; one that several patients
+    share, of the length of a diagnosis, names none of them.
+    """
+    shared: list[UnknownString] = []
+    others = visits = 0
+    for row in rows:
+        # a missed name of the staff or the clinic is shared by many patients too
+        if row.patients >= min_patients and len(row.words) <= _MAX_SHOWN and not contains_identifier(row.words):
+            shared.append(row)
+        else:
+            others, visits = others + 1, visits + row.visits
+    return shared, others, visits
 
 
 def unknown_diagnoses(table: pa.Table, settings: AnnotateSettings = DEFAULT) -> list[tuple[str, int]]:
@@ -160,6 +171,21 @@ class Comparison:
             self.class_differs + other.class_differs,
             self.classes + other.classes,
         )
+
+    def rows(self) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+        """(name, visits, no patients): what `of_row` reads; the rows of a sum add up to it."""
+        for name in _NUMBERS:
+            yield name, getattr(self, name), ()
+        for (ours, theirs), n in sorted(self.classes.items()):
+            yield f"{ours}{_TO}{theirs}", n, ()
+
+    @classmethod
+    def of_row(cls, name: str, visits: int) -> Comparison:
+        if name in _NUMBERS:
+            number: dict[str, Any] = {name: visits}
+            return cls(**number)
+        ours, theirs = name.split(_TO)
+        return cls(classes=Counter({(ours, theirs): visits}))
 
     def lines(self) -> list[str]:
         """For the run's report: counts alone."""

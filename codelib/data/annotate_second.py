@@ -1,32 +1,35 @@
 """The optional second pass: a model reads the diagnosis strings that no list knows, and must quote them.
 
-    unknown parts of a table ─ identifier in it? ─ never sent
-                             ─ answered before?  ─ from the cache
-                             └ else one request for several of them ─ checked ─ cache ─ diseases
+    bilingual partitions that annotated has still to make ─ `annotate_ask`, one process ─> cache/second_pass
+    unknown parts of a table + cache ─ this ─ checked ─ diseases
 
 An answer counts only where its quote stands in the string word for word, its condition is one of the dictionary (so that zh, en and ICD-10 are
 never the model's) and its status is one of ours. What fails that, and what the model does not know, stays unknown and is listed as before.
+A string that the server failed on stays unknown too; the row names it in ``unanswered``, and the next run asks again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
-import openai
 import pyarrow as pa
 
 from codelib.contracts import ANNOTATED, OK
 from codelib.core.cli import InputError
-from codelib.core.store import Store
+from codelib.core.stage import digest
 from codelib.data.annotate import AnnotateSettings, annotate, disease_row, six_class, teeth_of
 from codelib.data.annotate_lists import Condition
 from codelib.data.annotate_report import unknown_parts
 from codelib.data.annotate_terms import Dictionary
+from codelib.data.identifiers import contains_identifier
+from codelib.data.translate_cache import AnswerCache, text_digest
+from codelib.data.translate_texts import failed_at_server
+from codelib.data.unanswered import asked_row, asked_table
 
 STATUSES = ("present", "suspected", "negated", "past", "planned")
 _PROMPT = """You read diagnoses of a Chinese dental clinic that a dictionary did not know: an array of objects with "n" and "text".
@@ -35,34 +38,6 @@ Answer with a JSON object {"items": [{"n": ..., "conditions": [{"quote": ..., "z
 "status": present, suspected, negated, past or planned, as the text says. A text that names none of the listed conditions has an
 empty list: never take a condition that is only similar. The list:
 """
-
-
-class Cache(Protocol):
-    """Answers that were paid for, by the hash of what was asked."""
-
-    def get(self, key: str) -> str | None: ...
-
-    def put(self, key: str, answer: str) -> None: ...
-
-
-class FileCache:
-    """One file for each answer, named by the hash of what was asked; a commit is a rename, so a kill leaves no half answer."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def get(self, key: str) -> str | None:
-        name = f"{key[:2]}/{key}.json"
-        if not self.store.exists(name):
-            return None
-        answer = self.store.read(name).decode("utf-8", "replace")
-        try:
-            return answer if isinstance(json.loads(answer), list) else None
-        except json.JSONDecodeError:
-            return None  # a damaged file is asked for again and replaced
-
-    def put(self, key: str, answer: str) -> None:
-        self.store.commit(f"{key[:2]}/{key}.json", answer.encode())
 
 
 @dataclass(frozen=True)
@@ -75,99 +50,76 @@ class Found:
     end: int
 
 
-class SecondPass:
-    """ANNOTATED → ANNOTATED: the unknown parts of the diagnoses, answered. One for each worker; the cache is shared."""
+@dataclass(frozen=True)
+class Questions:
+    """What is asked about a string, and by which name its answer is kept."""
 
-    def __init__(self, given: AnnotateSettings, cache: Cache, is_private: Callable[[str], object]) -> None:
-        """``is_private``: whether a string may hold an identifier; such a string is not sent, whatever was removed before.
+    settings: AnnotateSettings
 
-        Raises ValueError where the key's variable is not set.
-        """
-        settings = given.second_pass
-        key = os.environ.get(settings.key_env, "")
-        if not key:
-            raise ValueError(f"annotate.second_pass.key_env: {settings.key_env} is not set; export it, or use engine=none")
-        self._settings, self._cache, self._is_private = settings, cache, is_private
-        self._terms: Dictionary = given.dictionary()
-        self._conditions: dict[str, Condition] = {condition.zh: condition for condition in self._terms.conditions}
-        self._prompt = _PROMPT + "、".join(self._conditions)
-        self._client = openai.OpenAI(
-            base_url=settings.base_url, api_key=key, timeout=settings.timeout_s, max_retries=settings.max_retries
-        )
+    @cached_property
+    def terms(self) -> Dictionary:
+        return self.settings.dictionary()
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        rows = table.to_pylist()
-        parts = {n: list(unknown_parts(row, self._terms)) for n, row in enumerate(rows) if row["status"] == OK}
-        answers = self.ask(words for found in parts.values() for _, _, words in found)
-        for n, found in parts.items():
-            for start, end, words in found:
-                self._add(rows[n], start, end, words, answers.get(words, ()))
-            rows[n]["six_class"] = six_class(rows[n]["diseases"])
-        return pa.Table.from_pylist(rows, schema=ANNOTATED.schema)
+    @cached_property
+    def conditions(self) -> dict[str, Condition]:
+        return {condition.zh: condition for condition in self.terms.conditions}
 
-    def ask(self, strings: Iterable[str]) -> dict[str, tuple[Found, ...]]:
-        """What the model says of each string that may be sent. Raises InputError where the server does not answer."""
-        answers: dict[str, tuple[Found, ...]] = {}
-        asked: list[str] = []
-        for words in dict.fromkeys(strings):
-            cached = self._cache.get(self._key(words))
-            if cached is not None:
-                answers[words] = self._checked(words, json.loads(cached))
-            elif not self._is_private(words):
-                asked.append(words)
-        size = self._settings.strings_a_request
-        for at in range(0, len(asked), size):
-            answers |= self._request(asked[at : at + size])
-        return answers
+    @cached_property
+    def prompt(self) -> str:
+        return _PROMPT + "、".join(self.conditions)
 
-    def _key(self, words: str) -> str:
-        return hashlib.sha256(json.dumps(["second_pass", self._settings.model, self._prompt, words]).encode()).hexdigest()
+    def key(self, words: str) -> str:
+        asked = ["second_pass", self.settings.second_pass.model, self.prompt, words]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
-    def _request(self, asked: list[str]) -> dict[str, tuple[Found, ...]]:
-        numbered = [{"n": n, "text": words} for n, words in enumerate(asked)]
-        answer = self._completion(json.dumps(numbered, ensure_ascii=False))
-        found: dict[str, tuple[Found, ...]] = {}
-        for n, conditions in _items(answer):
-            if 0 <= n < len(asked):
-                found[asked[n]] = self._checked(asked[n], conditions)
-                self._cache.put(self._key(asked[n]), json.dumps(conditions, ensure_ascii=False))
-        return found
+    def strings(self, row: dict[str, Any]) -> Iterator[tuple[int, int, str]]:
+        """The unknown parts of a BILINGUAL or ANNOTATED row that may be sent: (start, end, words). None of a diagnosis in which an identifier
+        may be, whatever was removed before: a part of it may be a piece of that."""
+        if row["status"] == OK and not contains_identifier(row["diagnosis_cn"] or ""):
+            yield from (part for part in unknown_parts(row, self.terms) if not contains_identifier(part[2]))
 
-    def _completion(self, user: str) -> str:
-        try:
-            response = self._client.chat.completions.create(
-                model=self._settings.model,
-                temperature=0,
-                response_format={"type": "json_object"},
-                messages=[{"role": "system", "content": self._prompt}, {"role": "user", "content": user}],
-            )
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise InputError(
-                f"annotate.second_pass: the server refuses ({error.status_code}); look at base_url, model and {self._settings.key_env}"
-            ) from None
-        except (openai.APIError, json.JSONDecodeError, AttributeError, TypeError) as error:  # its message may quote what was sent
-            raise InputError(
-                f"annotate.second_pass: no answer from the server ({type(error).__name__}) after {self._settings.max_retries} retries; "
-                "run the same command again, it continues"
-            ) from None
-        try:
-            return str(response.choices[0].message.content or "")
-        except (AttributeError, IndexError, TypeError):  # an answer of another shape
-            return ""
-
-    def _checked(self, words: str, conditions: list[Any]) -> tuple[Found, ...]:
-        """The conditions that keep the rules: quoted word for word, of the dictionary, with a status of ours."""
+    def checked(self, words: str, answer: str) -> tuple[Found, ...]:
+        """The conditions of an answer that keep the rules: quoted word for word, of the dictionary, with a status of ours."""
         found = []
-        for row in conditions:
+        for row in json.loads(answer):
             quote, zh, status = (row.get(name) for name in ("quote", "zh", "status")) if isinstance(row, dict) else (None,) * 3
             if not (isinstance(quote, str) and isinstance(zh, str) and isinstance(status, str)) or not quote.strip():
                 continue
-            if zh not in self._conditions or status not in STATUSES:
+            if zh not in self.conditions or status not in STATUSES:
                 continue
             start = words.find(quote)
             if start >= 0:
                 found.append(Found(zh, status, start, start + len(quote)))
         return tuple(found)
+
+
+@dataclass(frozen=True)
+class SecondPass:
+    """ANNOTATED → ANNOTATED: the unknown parts of the diagnoses, as the cache answers them. Asks nobody, in any number of workers."""
+
+    questions: Questions
+    cache: AnswerCache
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Raises InputError where a string was never asked for."""
+        rows = table.to_pylist()
+        for row in rows:
+            unanswered = []
+            for start, end, words in self.questions.strings(row):
+                key = self.questions.key(words)
+                kept = self.cache.get(key)
+                if kept is None:
+                    raise InputError(
+                        f"{self.cache.store.root} lacks an answer that was there when this stage began; run the same command again, "
+                        "it asks for it"
+                    )
+                if kept.english:
+                    self._add(row, start, end, words, self.questions.checked(words, kept.english))
+                elif failed_at_server(kept.failed):
+                    unanswered.append(key)
+            row["six_class"] = six_class(row["diseases"])
+            row["unanswered"] = list(dict.fromkeys(unanswered))
+        return pa.Table.from_pylist(rows, schema=ANNOTATED.schema)
 
     def _add(self, row: dict[str, Any], start: int, end: int, words: str, found: tuple[Found, ...]) -> None:
         """The found conditions as diseases of the row. A quote that a tooth number parts in the text is quoted as the whole part."""
@@ -177,34 +129,39 @@ class SecondPass:
         for condition in found:
             at = text.find(words[condition.start : condition.end], start, end)
             span = (at, at + condition.end - condition.start) if at >= 0 else (start, end)
-            disease = disease_row(self._conditions[condition.zh], condition.status, "diagnosis", text, span, numbers)
-            row["diseases"].append(disease | {"source": f"openai:{self._settings.model}"})
+            known = self.questions.conditions[condition.zh]
+            disease = disease_row(known, condition.status, "diagnosis", text, span, numbers)
+            row["diseases"].append(disease | {"source": f"openai:{self.questions.settings.second_pass.model}"})
 
 
-def _items(answer: str) -> list[tuple[int, list[Any]]]:
-    """(n, conditions) of each well-formed item of an answer; [] where it is no such JSON."""
-    try:
-        items = json.loads(answer)["items"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return []
-    found = []
-    for item in items if isinstance(items, list) else ():
-        if isinstance(item, dict) and type(item.get("n")) is int and isinstance(item.get("conditions"), list):
-            found.append((item["n"], item["conditions"]))
-    return found
+@dataclass(frozen=True)
+class Annotator:
+    """The stage's function, BILINGUAL → ANNOTATED, with the second pass where the settings ask for it. ``extra`` stands in the
+    partition's key alone: which answers came after it was first made (codelib.data.unanswered)."""
+
+    settings: AnnotateSettings
+    cache: AnswerCache
+
+    def __call__(self, table: pa.Table, extra: object = None) -> pa.Table:
+        first = annotate(table, self.settings)
+        if self.settings.second_pass.engine == "none":
+            return first
+        return SecondPass(Questions(self.settings), self.cache)(first)
 
 
-def make_annotator(
-    settings: AnnotateSettings, cache: Cache, is_private: Callable[[str], object]
-) -> Callable[[pa.Table], pa.Table]:
-    """The stage's function, BILINGUAL → ANNOTATED, with the second pass where the settings ask for it."""
-    if settings.second_pass.engine == "none":
-        return lambda table: annotate(table, settings)
-    second = SecondPass(settings, cache, is_private)
-    return lambda table: second(annotate(table, settings))
+def asked(table: pa.Table, questions: Questions) -> pa.Table:
+    """ASKED of an ANNOTATED table: the strings that the second pass asks about, by the hashes of the cache."""
+    rows = []
+    for row in table.to_pylist():
+        for _, _, words in questions.strings(row):
+            key = questions.key(words)
+            rows.append(asked_row(row, key, text_digest(words), key not in (row["unanswered"] or ())))
+    return asked_table(rows)
 
 
 def identity(settings: AnnotateSettings) -> dict[str, Any]:
-    """What of the settings decides the result, for the stage's key: where the server stands and how patient we are does not."""
-    second = settings.second_pass
-    return settings.fingerprint() | {"second_pass": second.model if second.engine != "none" else None}
+    """What of the settings decides the result, for the stage's key and for manifests that anybody may read: where the server stands and how
+    patient we are does not, and of a clinic's own lists a digest says whether they are the same."""
+    second, lists = settings.second_pass, {"diagnoses": settings.diagnoses, "six_class": settings.six_class}
+    digests = {name: digest([row.fingerprint() for row in rows]) if rows else [] for name, rows in lists.items()}
+    return settings.fingerprint() | digests | {"second_pass": second.model if second.engine != "none" else None}

@@ -8,7 +8,7 @@ and tooth numbers between the words of a term.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +30,19 @@ _CHARS = {
     "粘": "黏",
 }
 _BLANKS = frozenset(" \t\u3000\u00a0\u200b")
+
+
+class _Folding(dict[str, str]):
+    """A character -> what stands for it in a folded text; filled as characters are met."""
+
+    def __missing__(self, char: str) -> str:
+        # 错颌 is 错牙合; 颌骨 stays one word, for the dictionary is folded the same way
+        folded = "".join("合" if c == "颌" else c for c in _CHARS.get(char, char).upper() if c not in _BLANKS)
+        self[char] = folded
+        return folded
+
+
+_FOLDING = _Folding()
 
 
 @dataclass(frozen=True)
@@ -61,12 +74,7 @@ def fold(text: str, teeth: Iterable[tuple[int, int]] = ()) -> Folded:
             after.add(len(chars))
             at = max(tooth_at[at], at + 1)
             continue
-        for char in _CHARS.get(text[at], text[at]).upper():
-            if char in _BLANKS:
-                continue
-            char = (
-                "合" if char == "颌" else char
-            )  # 错颌 is 错牙合; 颌骨 stays one word, for the dictionary is folded the same way
+        for char in _FOLDING[text[at]]:
             start = at
             if char == "合" and chars and chars[-1] == "牙":
                 chars.pop()
@@ -77,18 +85,47 @@ def fold(text: str, teeth: Iterable[tuple[int, int]] = ()) -> Folded:
     return Folded("".join(chars), tuple(s for s, _ in spans), tuple(e for _, e in spans), frozenset(after))
 
 
+# Words of extent and degree that clinics write inside a name: 慢性重度牙周炎, 牙龈重度退缩
+_EXTENTS = (
+    "轻度", "中度", "重度", "轻中度", "中重度", "局限型", "局限性", "广泛型", "广泛性", "弥漫性", "弥漫型", "单纯性",
+)  # fmt: skip
+_DEGREES = (
+    "轻度", "中度", "重度", "轻微", "明显", "严重", "局部", "广泛", "大面积", "水平型", "水平性", "垂直型", "垂直性",
+)  # fmt: skip
+_HAVE_EXTENT = ("慢性", "急性")
+_HAVE_DEGREE = (
+    "吸收", "萎缩", "退缩", "增生", "磨耗", "磨损", "缺损", "拥挤", "松动",
+    "着色", "变色", "前突", "后缩", "偏斜", "扭转", "脱位", "不齐", "钙化",
+)  # fmt: skip
+
+
+def _graded(term: str) -> Iterator[str]:
+    """A term with a word of extent or degree inside it."""
+    if term.startswith(_HAVE_EXTENT):
+        yield from (term[:2] + extent + term[2:] for extent in _EXTENTS)
+    if term.endswith(_HAVE_DEGREE) and len(term) > 3:
+        yield from (term[:-2] + degree + term[-2:] for degree in _DEGREES)
+
+
 class Dictionary:
-    """The conditions to look for, indexed by the first folded character of their terms."""
+    """The conditions to look for, indexed by the first two folded characters of their terms."""
 
     def __init__(self, conditions: Iterable[Condition]) -> None:
         self.conditions = tuple(conditions)
         terms: dict[tuple[str, bool], Condition | None] = {(fold(term).text, False): None for term in no_conditions()}
         for condition in self.conditions:
-            for term in (condition.zh, *condition.synonyms):
+            for term in (condition.zh, *condition.synonyms, *condition.names_en):
                 terms.setdefault((fold(term.lstrip("#")).text, term.startswith("#")), condition)
+        for (term, needs_tooth), found in list(terms.items()):
+            for graded in _graded(term) if found is not None else ():
+                terms.setdefault((graded, needs_tooth), found)
         self._index: dict[str, list[tuple[str, bool, Condition | None]]] = {}
         for (term, needs_tooth), found in sorted(terms.items(), key=lambda entry: (-len(entry[0][0]), entry[0])):
-            self._index.setdefault(term[0], []).append((term, needs_tooth, found))
+            self._index.setdefault(term[:2], []).append((term, needs_tooth, found))
+        self._starts = frozenset(start[0] for start in self._index)
+        for start, entries in self._index.items():
+            if len(start) == 2:
+                entries += self._index.get(start[0], [])  # 龋: the terms of one character come last
 
     def find(self, text: str, teeth: Iterable[tuple[int, int]] = ()) -> list[Match]:
         """The conditions named in ``text``, left to right, the longest term at each place; ``teeth``: spans of tooth numbers.
@@ -100,6 +137,9 @@ class Dictionary:
         matches: list[Match] = []
         at = 0
         while at < len(folded.text):
+            if folded.text[at] not in self._starts:
+                at += 1
+                continue
             term, condition = self._at(folded, at)
             if condition is not None:
                 matches.append(Match(condition, folded.starts[at], folded.ends[at + len(term) - 1]))
@@ -107,11 +147,12 @@ class Dictionary:
         return matches
 
     def _at(self, folded: Folded, at: int) -> tuple[str, Condition | None]:
-        for term, needs_tooth, condition in self._index.get(folded.text[at], ()):
+        candidates = self._index.get(folded.text[at : at + 2]) or self._index.get(folded.text[at])
+        for term, needs_tooth, condition in candidates or ():
             if (
                 folded.text.startswith(term, at)
                 and (not needs_tooth or at in folded.after_tooth)
-                and not _inside_word(folded.text, at, term)
+                and not _inside_word(folded, at, term)
             ):
                 return term, condition
         return "", None
@@ -123,8 +164,11 @@ def dictionary(terms: tuple[TermRow, ...] = (), classes: tuple[ClassRow, ...] = 
     return Dictionary(conditions(terms, classes))
 
 
-def _inside_word(text: str, at: int, term: str) -> bool:
+def _inside_word(folded: Folded, at: int, term: str) -> bool:
     """Whether a Latin abbreviation (TMD) stands inside a longer Latin word, or 安氏I类 before a further I."""
-    before, after = text[at - 1 : at] if at else "", text[at + len(term) : at + len(term) + 1]
+    text, end = folded.text, at + len(term)
+    left_joined = at > 0 and folded.ends[at - 1] == folded.starts[at]  # a blank was between: OLP vs
+    right_joined = end < len(text) and folded.ends[end - 1] == folded.starts[end]
+    before, after = text[at - 1] if left_joined else "", text[end] if right_joined else ""
     left = term[0].isascii() and term[0].isalnum() and before.isascii() and before.isalnum()
     return left or (term[-1].isascii() and term[-1].isalpha() and after.isascii() and after.isalpha())

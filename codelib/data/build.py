@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,21 +13,19 @@ import pyarrow.compute as pc
 
 from codelib import __version__
 from codelib.contracts import OK
-from codelib.core.stage import Part, Work, digest, manifest_parts, read_part, run
+from codelib.core.stage import Part, Work, digest, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import (
-    annotate_report,
+    audit,
     card,
     contact_sheet,
+    figures,
     image_review,
-    k_anonymity,
     ledger,
     privacy_answers,
     privacy_report,
     privacy_review,
     teeth_review,
-    translate_fill,
-    translate_plan,
 )
 from codelib.data import release as layout
 from codelib.data.deidentify import RESIDUAL, look_again
@@ -39,7 +35,7 @@ from codelib.data.ledger import Tables, Totals
 from codelib.data.partition import Visit
 from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
-from codelib.data.split import Candidate, Decision, decide
+from codelib.data.sharegpt import count_samples
 from codelib.data.stages import Stages, codes_table
 from codelib.data.start import ListedBatch
 from codelib.data.vault import Code, Secret, assign, read_codes, write_codes
@@ -128,27 +124,6 @@ def write_review_queue(
     return waiting, notes
 
 
-def write_privacy_report(
-    deidentified: Sequence[Part],
-    annotated: Sequence[Part],
-    waiting: Counter[str],
-    written: privacy_answers.Written,
-    notes: Sequence[str],
-    settings: DatasetSettings,
-    workspace: Workspace,
-) -> None:
-    """privacy.json (public: counts) and private/reports/privacy.txt. ``notes``: of stale answers, a headline and a line for each."""
-    removed = privacy_report.count_removed(deidentified)
-    answers = Counter(line.answer for lines in written.values() for line in lines.values())
-    table = k_anonymity.measure(annotated, settings.k_anonymity).table()
-    public = privacy_report.public_report(removed, waiting, answers, table, privacy_report.read_audit(workspace.private))
-    public["answers_that_fit_nothing"] = len(notes[1:])
-    workspace.public.commit_json(privacy_report.PUBLIC_FILE, public)
-    text = privacy_report.private_report(public, removed, workspace.private)
-    if notes:
-        workspace.private.commit(privacy_report.PRIVATE_FILE, (text + "\n" + "\n".join(notes) + "\n").encode())
-
-
 def write_image_queue(
     records: Sequence[Part],
     images: Sequence[Part],
@@ -166,70 +141,6 @@ def write_image_queue(
         print(
             f"note: {lost} of the answers in {image_review.ANSWERS_FILE} name no picture of this export (its content may have changed)"
         )
-
-
-def translate(stages: Stages, deidentified: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
-    """Ask the server for what the bilingual partitions still to be made need; nothing where the engine is offline."""
-    if settings.translate.engine != "openai":
-        return
-    work = [Work((part,), ship_drop=True) for part in deidentified]
-    needed = translate_fill.waiting(stages.bilingual, work, workspace.public)
-    if needed:
-        with translate_plan.shown(workspace.public):
-            run(stages.translations, translate_fill.translations_work(needed), workspace.public, workspace.private)
-
-
-def write_diagnosis_report(annotated: Sequence[Part], settings: DatasetSettings, workspace: Workspace) -> None:
-    """diagnoses.json (public: strings that several patients share, counts) and private/queue/unknown-diagnoses.csv (every string)."""
-    unknown, compared = annotate_report.Unknown(), annotate_report.Comparison()
-    for part in annotated:
-        table = read_part(part)
-        unknown += annotate_report.Unknown.of(table, settings.annotate)
-        compared += annotate_report.Comparison.of(table, settings.annotate)
-    shared, others, visits = unknown.public()
-    report = {
-        "unknown": [{"words": row.words, "visits": row.visits} for row in shared],
-        "unknown_others": {"strings": others, "visits": visits},
-        "labels": compared.lines(),
-    }
-    workspace.public.commit_json("diagnoses.json", report)
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(
-        [("words", "visits", "patients"), *((row.words, row.visits, row.patients) for row in unknown.private())]
-    )
-    workspace.private.commit("queue/unknown-diagnoses.csv", out.getvalue().encode())
-
-
-# split
-
-
-def with_decisions(annotated: Sequence[Part], images: Sequence[Part], settings: DatasetSettings, public: Store) -> list[Work]:
-    """Decide the split on the driver, from keys and counts."""
-    candidates: list[list[Candidate]] = []
-    for visits, pictures in zip(annotated, images, strict=True):
-        counts: dict[str, int] = {}
-        for key in read_part(pictures, ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist():
-            counts[key] = counts.get(key, 0) + 1
-        columns = ["checkup_id", "patient_id", "visit_key", "six_class", "status"]
-        rows = read_part(visits, columns, ok_only=True).to_pylist()
-        candidates.append(
-            [Candidate(r["checkup_id"], r["patient_id"], r["six_class"], counts.get(r["visit_key"], 0)) for r in rows]
-        )
-    decisions = decide([c for part in candidates for c in part], settings.split, settings.seed, _previous(settings, public))
-    work = []
-    for visits, pictures, rows in zip(annotated, images, candidates, strict=True):
-        extra = {c.checkup_id: [decisions[c.checkup_id].split, decisions[c.checkup_id].why] for c in rows if c.num_images}
-        work.append(Work((visits, pictures), extra))
-    return work
-
-
-def _previous(settings: DatasetSettings, public: Store) -> dict[str, Decision]:
-    """The decisions of the last finished run with these settings: they stand."""
-    name = "stages/split/manifest.json"
-    if not public.exists(name) or public.read_json(name)["settings"] != {"seed": settings.seed, **settings.split.fingerprint()}:
-        return {}
-    rows = [r for p in manifest_parts(public, "split") for r in read_part(p, ["checkup_id", "split", "why"]).to_pylist()]
-    return {r["checkup_id"]: Decision(r["split"], r["why"]) for r in rows if r["split"]}
 
 
 # ledger and release
@@ -263,7 +174,11 @@ def release(
     """Build release/, or leave it where nothing in it would change."""
     store, public, private = stages.release_store, workspace.public, workspace.private
     made_of = digest(
-        [card.release_settings(settings), [[p.key, p.drop] for s in (images, annotated, split, conversations) for p in s]]
+        [
+            card.release_settings(settings),
+            settings.figures.fingerprint(),
+            [[p.key, p.drop] for s in (images, annotated, split, conversations) for p in s],
+        ]
     )
     if _is_released(store, private, made_of):
         print("  release        nothing new")
@@ -275,12 +190,28 @@ def release(
     sums |= layout.write_text_files(lines, store)
     shards = layout.run_writing(stages.shards, layout.shard_work(conversations), "parquet", public, store, private)
     sums |= shards
+    sums |= write_figures(stages, annotated, split, settings, workspace)
     sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, list(shards)).encode())
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
-    sums["manifest.json"] = store.commit_json("manifest.json", card.manifest(settings, totals, digest(sums)))
+    sums["manifest.json"] = store.commit_json(
+        "manifest.json", card.manifest(settings, totals, count_samples(conversations), digest(sums))
+    )
     store.commit("SHA256SUMS", layout.checksums(sums).encode())
     private.commit_json(_RELEASED, {"made_of": made_of})
     store.delete(layout.INCOMPLETE)
+
+
+def write_figures(
+    stages: Stages, annotated: Sequence[Part], split: Sequence[Part], settings: DatasetSettings, workspace: Workspace
+) -> dict[str, str]:
+    """release/figures/. Returns path -> sha256."""
+    public, private = workspace.public, workspace.private
+    counted = run(stages.statistics, [Work(pair) for pair in zip(annotated, split, strict=True)], public, private)
+    sums = figures.add_up(counted, settings.figures)
+    work = figures.figures_work(
+        sums, settings.figures, settings.deidentify.dates == "shift", settings.translate.engine == "openai"
+    )
+    return layout.run_writing(stages.figures, work, figures.FOLDER, public, stages.release_store, private)
 
 
 def _is_released(store: Store, private: Store, made_of: str) -> bool:
@@ -293,8 +224,8 @@ def _is_released(store: Store, private: Store, made_of: str) -> bool:
 _CALLED = {"visit": "visits", "image": "image files", "image_part": "parts of image files"}
 
 
-def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
-    """What was built, what was rejected and why, and what to look at next."""
+def print_summary(totals: Totals, told: Sequence[str], workspace: Workspace, store: Store) -> None:
+    """What was built, what was rejected and why, and what to look at next. ``told``: what the servers that were asked did."""
     print(f"\nReleased {totals.of('visit', True)} visits with {totals.num_images} images: {store.root}")
     for kind in ("visit", "image", "image_part"):
         rejects = {reason: n for (k, reason), n in sorted(totals.counts.items()) if k == kind and reason != OK}
@@ -311,6 +242,12 @@ def print_summary(totals: Totals, workspace: Workspace, store: Store) -> None:
     print(
         f"{waiting} pictures wait for a person's eye; look at all of it: {workspace.private.root}/{contact_sheet.FILE} (private)"
     )
-    if line := translate_plan.summary(workspace.public):
+    leaking = totals.counts["visit", audit.LEAK]
+    if leaking:
+        print(
+            f"{leaking} visits are held back, since a person found that they leak; change their text (an answer, a name column, a term "
+            f"list) or their verdict: {workspace.private.root}/{audit.AUDIT} (private)"
+        )
+    for line in told:
         print(line)
     print(f"Look at one: python -m jobs.inspect --workspace {workspace.public.root} visit CHECKUP_ID   (codelib {__version__})")

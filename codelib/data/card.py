@@ -7,6 +7,7 @@ from typing import Any
 
 from codelib import __version__
 from codelib.contracts import ANNOTATED, CONVERSATIONS, IMAGES, OK, SIX_CLASSES, SPLIT
+from codelib.data.annotate_second import identity
 from codelib.data.ledger import Totals
 from codelib.data.settings import DatasetSettings
 
@@ -14,17 +15,22 @@ from codelib.data.settings import DatasetSettings
 def release_settings(settings: DatasetSettings) -> dict[str, Any]:
     """The settings that a reader of the release may know."""
     group = settings.fingerprint()
-    known = {name: group[name] for name in ("seed", "images", "split", "sharegpt", "annotate")}
-    return known | {"dates": group["deidentify"]["dates"], "translation": settings.translate.engine}
+    known = {name: group[name] for name in ("seed", "images", "split", "sharegpt")}
+    return known | {
+        "annotate": identity(settings.annotate),
+        "dates": group["deidentify"]["dates"],
+        "translation": settings.translate.engine,
+    }
 
 
-def manifest(settings: DatasetSettings, totals: Totals, content: str) -> dict[str, Any]:
-    """What a reader can check the release against. content: digest of all other files' sums. Holds no path, host or time: same
-    content, same bytes."""
+def manifest(settings: DatasetSettings, totals: Totals, samples: dict[str, dict[str, int]], content: str) -> dict[str, Any]:
+    """What a reader can check the release against. samples: how many conversations, by split/task/language. content: digest of all other
+    files' sums. Holds no path, host or time: same content, same bytes."""
     return {
         "code_version": __version__,
         "contracts": {c.name: c.version for c in (ANNOTATED, CONVERSATIONS, IMAGES, SPLIT)},
         "counts": {f"{kind}/{reason}": n for (kind, reason), n in sorted(totals.counts.items())},
+        "conversations": samples,
         "content": content,
         "settings": release_settings(settings),
     }

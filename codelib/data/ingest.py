@@ -28,7 +28,7 @@ from codelib.data.times import parse_time
 from codelib.data.vault import Keyed
 
 MAX_AGE_YEARS = 120
-_STAFF_LIMIT = 500  # distinct staff names of a batch that every visit of it is searched for
+_STAFF_LIMIT = 500  # distinct staff cells of a batch, each looked for in every visit of it; a column of more holds no names
 
 
 def ingest(export: Store, keyed: Keyed, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
@@ -79,7 +79,13 @@ class _Matcher:
     def _staff(self) -> list[dict[str, str]]:
         """Staff named anywhere in the batch: a colleague is mentioned in visits that are not theirs."""
         names = {v for row in self.rows for header, v in row.denied if identifier_kind(header) == "staff"}
-        return [{"kind": "staff", "value": name} for name in sorted(names)[:_STAFF_LIMIT]]
+        if len(names) > _STAFF_LIMIT:  # leaving some out would let those names through
+            headers = sorted({header for row in self.rows for header, _ in row.denied if identifier_kind(header) == "staff"})
+            raise InputError(
+                f"--input: batch {self.batch.name} has {len(names)} different values in its staff columns ({', '.join(headers)}), and at most "
+                f"{_STAFF_LIMIT} are looked for in every visit: map a column that holds no names to a text field, or cut the batch in two"
+            )
+        return [{"kind": "staff", "value": name} for name in sorted(names)]
 
     def _own(self) -> dict[str, list[dict[str, str]]]:
         """Patient -> the identifiers of all their rows, rejected ones too: a name missing in one row stands in another."""

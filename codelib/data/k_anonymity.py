@@ -3,32 +3,41 @@
     rows ─ (age band, gender, date, diagnosis) ─ number of patients of each combination, counted up to a bound ─ table of visits by k
 
 k of a visit is the number of different patients with the same combination (Sweeney 2002, k-anonymity): visits of one patient do not hide each
-other. A combination keeps at most ``count_to`` patients, so what the driver holds grows with the combinations, not with the data.
+other. A combination keeps at most as many patients as the highest level asks about, so what is held grows with the combinations, not with the
+data. Counted in the workers (`tallies`), over released visits; the driver gets the table.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field
 
-from codelib.contracts import OK
 from codelib.core.config import Settings
-from codelib.core.stage import Part, read_part
-
-COLUMNS = ("patient_id", "checkup_time", "age", "gender", "diseases", "six_class", "status")
 
 
 class KAnonymitySettings(Settings):
-    """What an outsider is taken to know, and how finely."""
+    """What an outsider is taken to know, and how finely. No part of the settings' fingerprint: only the report depends on it."""
 
-    age_band_years: int = Field(5, ge=1, le=100)
-    date: Literal["day", "month", "year"] = "month"  # of the released checkup_time: shifted under deidentify.dates=shift
-    diagnosis: Literal["class", "conditions"] = "class"  # the six-class label, or all conditions that are present
-    levels: tuple[int, ...] = Field((2, 3, 5, 10, 20), min_length=1)
+    age_band_years: int = Field(5, ge=1, le=100, exclude=True)
+    date: Literal["day", "month", "year"] = Field("month", exclude=True)
+    """Of the released checkup_time: shifted under deidentify.dates=shift."""
+    diagnosis: Literal["class", "conditions"] = Field("class", exclude=True)
+    """The six-class label, or all conditions that are present."""
+    levels: tuple[int, ...] = Field((2, 3, 5, 10, 20), min_length=1, exclude=True)
+
+    def identity(self) -> dict[str, Any]:
+        """For the key of the stages that count."""
+        return {
+            "age_band_years": self.age_band_years,
+            "date": self.date,
+            "diagnosis": self.diagnosis,
+            "levels": list(self.levels),
+        }
 
 
 QUASI_IDENTIFIERS: tuple[tuple[str, ...], ...] = (
@@ -61,6 +70,21 @@ class KAnonymity:
             if len(known) < bound:
                 known.add(row["patient_id"])
 
+    def rows(self) -> Iterator[tuple[str, int, set[str]]]:
+        """(set of attributes and combination, visits, patients): what `add_group` takes."""
+        for names in QUASI_IDENTIFIERS:
+            for combination, visits in sorted(self.visits[names].items()):
+                yield json.dumps([names, combination], ensure_ascii=False), visits, self.patients[names][combination]
+
+    def add_group(self, name: str, visits: int, patients: Iterable[str]) -> None:
+        """A group of visits that was counted elsewhere."""
+        names, combination = (tuple(values) for values in json.loads(name))
+        self.visits[names][combination] += visits
+        known = self.patients[names][combination]
+        for patient in patients:
+            if len(known) < max(self.settings.levels):
+                known.add(patient)
+
     def below(self, names: tuple[str, ...], k: int) -> int:
         """Visits whose combination fewer than ``k`` patients share."""
         return sum(n for combination, n in self.visits[names].items() if len(self.patients[names][combination]) < k)
@@ -81,6 +105,23 @@ class KAnonymity:
             )
         return rows
 
+    def numbers(self) -> Iterator[tuple[str, int]]:
+        """The table as (name, number), for a table of counts; `table_of` reads it."""
+        for row in self.table():
+            for name in ("combinations", "smallest_k", "visits"):
+                yield json.dumps([row["known"], name]), row[name]
+            for k, visits in row["visits_below"].items():
+                yield json.dumps([row["known"], "visits_below", k]), visits
+
+    @staticmethod
+    def table_of(numbers: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
+        rows: dict[tuple[str, ...], dict[str, Any]] = {}
+        for place, number in numbers:
+            known, name, *k = json.loads(place)
+            row = rows.setdefault(tuple(known), {"known": known, "visits_below": {}})
+            (row[name] if k else row)[k[0] if k else name] = number
+        return list(rows.values())
+
 
 def _attributes(row: Mapping[str, Any], settings: KAnonymitySettings) -> dict[str, str]:
     age, band = row["age"], settings.age_band_years
@@ -91,16 +132,6 @@ def _attributes(row: Mapping[str, Any], settings: KAnonymitySettings) -> dict[st
         "date": (row["checkup_time"] or "")[: _DATE_CHARS[settings.date]],
         "diagnosis": (row["six_class"] or "") if settings.diagnosis == "class" else ", ".join(present),
     }
-
-
-def measure(annotated: Iterable[Part], settings: KAnonymitySettings) -> KAnonymity:
-    """Over the partitions of `annotated`, one at a time."""
-    found = KAnonymity(settings)
-    for part in annotated:
-        for row in read_part(part, COLUMNS, ok_only=True).to_pylist():
-            assert row["status"] == OK
-            found.add(row)
-    return found
 
 
 def as_text(table: Sequence[Mapping[str, Any]]) -> str:

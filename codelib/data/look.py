@@ -138,15 +138,19 @@ def _side_by_side(before: bytes, after: bytes | None) -> bytes:
 
 def audit(workspace: Workspace, num_visits: int, sample: str) -> str:
     """Draw a sample for a person: a page in the private room, and the file that takes the verdicts."""
-    from codelib.data.privacy_report import draw_audit
+    from codelib.data.audit import draw_audit
     from codelib.data.vault import Secret
 
     if num_visits < 1:
         raise InputError(f"audit {num_visits}: at least one visit")
-    records, released = parts_of(workspace, "records"), parts_of(workspace, "deidentified")
-    page, drawn = draw_audit(records, released, num_visits, sample, Secret(workspace.private).load(), workspace.private)
+    records, annotated, split = (parts_of(workspace, name) for name in ("records", "annotated", "split"))
+    keyed = Secret(workspace.private).load()
+    page, drawn = draw_audit(records, annotated, split, num_visits, sample, keyed, workspace.private)
     place = f"{workspace.private.root}/{page}"
-    return f"{drawn} visits as written | as released: {place}\nverdicts go into {place.removesuffix('.html')}.csv; the next run reports them"
+    return (
+        f"{drawn} visits as written | as released: {place}\n"
+        f"verdicts go into {place.removesuffix('.html')}.csv; the next run reports them, and holds back what leaks"
+    )
 
 
 def stage(workspace: Workspace, name: str) -> str:

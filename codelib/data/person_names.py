@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 
 from codelib.data.person_names_foreign import DOTTED, dotted_names, foreign_anywhere, foreign_at
+from codelib.data.person_names_forms import doubtful_forms
 from codelib.data.person_names_latin import LATIN_NO_NAMES, latin_names
 from codelib.data.person_names_lists import (
     ADVERBS,
@@ -280,6 +281,16 @@ def find_names(text: str) -> list[NameSpan]:
     ['周岩']
     """
     spans: set[NameSpan] = set()
-    for finder in (_introduced, _titled, _at_clause_start, _by_phrase, foreign_anywhere, _latin, _bracketed, dotted_names):
+    for finder in (
+        _introduced,
+        _titled,
+        _at_clause_start,
+        _by_phrase,
+        foreign_anywhere,
+        _latin,
+        _bracketed,
+        dotted_names,
+        doubtful_forms,
+    ):
         spans.update(finder(text))
     return sorted(spans, key=lambda span: (span.start, -span.end, not span.certain))

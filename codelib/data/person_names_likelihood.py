@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from codelib.data.person_names_lists import CJK, TERMS, allowed_words, own_words, surnames
+from codelib.data.person_names_lists import CJK, TERMS, allowed_words, listed, own_words, surnames
 from codelib.data.person_names_rare import RARE_COMPOUND, family_length, is_rare
 
 MAX_WORD = 6
 _NAME_SHARE = 0.0005  # of all words; the odds before the characters are looked at
 _STRANGER_SHARE = 0.0005
-_WORD_GIVEN = math.log(0.3 / 30000)  # 灵犀, 晚晴: three given names in ten are also a word, any of the rarer 30,000
+_WORD_GIVEN = math.log(0.2 / 30000)  # 灵犀, 晚晴: two given names in ten are also a word, any of the rarer 30,000
+_LISTED_GIVEN = math.log(0.1 / 500)  # 建国, 前进: one in ten is a word that parents did choose, of some hundred
 _COMMON = 10
 _COMPOUND_ENTRIES = 20  # the dictionary has few persons with a surname of two characters
 _KNOWN_FOREIGNER = 20  # 尼古丁 and 克伦威尔 explain themselves
@@ -55,7 +56,7 @@ class Likelihoods:
         first = self.family.get(family, self.rare_family)
         given = sum(self.given.get(char, self.rare_given) for char in rest)
         if worded and len(rest) == 2 and rest in self.word:
-            given = max(given, _WORD_GIVEN)
+            given = max(given, _LISTED_GIVEN if rest in listed("given_words.txt") else _WORD_GIVEN)
         return math.log(_NAME_SHARE) + length + first + given
 
     def stranger(self, stretch: str) -> float:
@@ -72,10 +73,17 @@ def _dictionary() -> Iterator[tuple[str, int, str]]:
         yield word, int(count), tag
 
 
+@lru_cache(maxsize=1)
+def word_classes() -> dict[str, str]:
+    """Part of speech of each word of the dictionary, one letter: n, v, d, p, …"""
+    return {word: tag[0] for word, _, tag in _dictionary()}
+
+
 def _terms() -> Iterator[str]:
     """Words that explain themselves."""
     yield from allowed_words()
     yield from own_words()
+    yield from listed("dental_words.txt")
     for name, columns in (("glossary.csv", 1), ("diagnoses.csv", 2)):
         with (TERMS / name).open(encoding="utf-8", newline="") as lines:
             for row in list(csv.reader(lines))[1:]:
@@ -130,11 +138,21 @@ def likelihoods() -> Likelihoods:
     )
 
 
-def best_cuts(run: str) -> tuple[list[float], list[float], list[int]]:
-    """log P of the best cut of run[:i], and of run[i:], for each i; and where the best word that ends at i begins."""
+@dataclass(frozen=True)
+class Cuts:
+    """upto, onward: log P of the best cut of run[:i], and of run[i:]; begins, ends: the best word that ends at i, and that begins there."""
+
+    upto: list[float]
+    onward: list[float]
+    begins: list[int]
+    ends: list[int]
+
+
+def best_cuts(run: str) -> Cuts:
+    """The likeliest cuts of a run of Chinese into words, on both sides of each place in it."""
     known = likelihoods()
     size, words = len(run), known.word
-    upto, onward, begins = [0.0] * (size + 1), [0.0] * (size + 1), [0] * (size + 1)
+    upto, onward, begins, ends = [0.0] * (size + 1), [0.0] * (size + 1), [0] * (size + 1), [size] * (size + 1)
     for end in range(1, size + 1):
         best, begin = upto[end - 1] + words.get(run[end - 1], known.unknown), end - 1
         for start in range(max(0, end - MAX_WORD), end - 1):
@@ -143,10 +161,10 @@ def best_cuts(run: str) -> tuple[list[float], list[float], list[int]]:
                 best, begin = upto[start] + share, start
         upto[end], begins[end] = best, begin
     for start in range(size - 1, -1, -1):
-        best = onward[start + 1] + words.get(run[start], known.unknown)
+        best, ending = onward[start + 1] + words.get(run[start], known.unknown), start + 1
         for end in range(start + 2, min(size, start + MAX_WORD) + 1):
             share = words.get(run[start:end])
             if share is not None and onward[end] + share > best:
-                best = onward[end] + share
-        onward[start] = best
-    return upto, onward, begins
+                best, ending = onward[end] + share, end
+        onward[start], ends[start] = best, ending
+    return Cuts(upto, onward, begins, ends)

@@ -62,18 +62,21 @@ def simplify(text: str) -> str:
     return text if text.isascii() else text.translate(_simplified())
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
+def listed(name: str) -> frozenset[str]:
+    """The words of a file of terms/: any number a line, # for remarks."""
+    lines = (TERMS / name).read_text(encoding="utf-8").splitlines()
+    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+
+
 def allowed_words() -> frozenset[str]:
     """Words of records that must not be read as names."""
-    lines = (TERMS / "clinical_allow.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+    return listed("clinical_allow.txt")
 
 
-@lru_cache(maxsize=1)
 def own_words() -> frozenset[str]:
     """Makes, drugs and findings that look like names; they explain a text, and a name column may hold one of them all the same."""
-    lines = (TERMS / "makes_and_drugs.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+    return listed("makes_and_drugs.txt")
 
 
 @lru_cache(maxsize=1)

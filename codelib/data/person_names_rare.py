@@ -40,6 +40,11 @@ def family_length(text: str, start: int) -> int:
     return surname_length(text, start) or int(text[start : start + 1] in _HUNDRED or text[start : start + 1] in _IN_USE)
 
 
+def rare_surnames() -> frozenset[str]:
+    """Those of one character."""
+    return _HUNDRED | _IN_USE
+
+
 def is_rare(text: str, start: int) -> bool:
     """A surname of these lists alone."""
     family = family_length(text, start)

@@ -113,6 +113,11 @@ def among_persons(run: str, start: int, end: int) -> bool:
     return bool(_BEFORE.search(left)) or bool(end < len(run) and _BEHIND.match(run, end))
 
 
+def drug_goes_on(run: str, end: int) -> bool:
+    """莫沙必|利: the name of a drug, not of a person, has its end behind this place."""
+    return bool(_DRUG.match(run, end))
+
+
 def hospitality(run: str, start: int, end: int, place: Place) -> float:
     """How far the words around allow for a person, in units of gain."""
     plain = run[start] in PLAIN_CHARS or run[start] in FUNCTION
@@ -120,5 +125,5 @@ def hospitality(run: str, start: int, end: int, place: Place) -> float:
     return (
         _SIDE * (place.left + place.right)
         - (doubt if plain or is_weak(run, start) else 0.0)
-        - (6.0 if _DRUG.match(run, end) else 0.0)
+        - (6.0 if drug_goes_on(run, end) else 0.0)
     )

@@ -26,7 +26,7 @@ import numpy as np
 from codelib.core.cli import InputError
 from codelib.data.annotate_lists import conditions
 from codelib.data.person_names_likelihood import MAX_WORD, likelihoods
-from codelib.data.person_names_lists import CJK, PLAIN_CHARS, TERMS, allowed_words, is_weak, may_be_given, own_words
+from codelib.data.person_names_lists import CJK, PLAIN_CHARS, allowed_words, is_weak, listed, may_be_given, own_words
 from codelib.data.person_names_rare import family_length, is_rare
 from codelib.data.translate_glossary import read_glossary
 
@@ -119,10 +119,17 @@ def tagger() -> Tagger:
 @lru_cache(maxsize=1)
 def _terms() -> frozenset[str]:
     """Words of records, which are in no name."""
-    mined = (TERMS / "tagger_words.txt").read_text(encoding="utf-8").splitlines()
-    words = [word for line in mined if not line.startswith("#") for word in line.split()]
     diagnoses = [term for condition in conditions() for term in (condition.zh, *condition.synonyms)]
-    return frozenset([*allowed_words(), *own_words(), *(zh for zh, _ in read_glossary()), *diagnoses, *words])
+    return frozenset(
+        [
+            *allowed_words(),
+            *own_words(),
+            *listed("dental_words.txt"),
+            *listed("tagger_words.txt"),
+            *diagnoses,
+            *(zh for zh, _ in read_glossary()),
+        ]
+    )
 
 
 def _words(run: str) -> Iterator[tuple[int, int]]:

@@ -38,13 +38,17 @@ CSV_COLUMNS = (
     *(f"{name}_cn" for name in TEXT_FIELDS),
     *("anomalies_en", "anomalies_cn", "split"),
 )
-JSON_FILES = {  # file -> which samples it holds
-    "train.json": ("train", ("classification", "generation")),
-    "train-cls.json": ("train", ("classification",)),
-    "train-diagnostic.json": ("train", ("generation",)),
-    "test-cls.json": ("test", ("classification",)),
-    "test-diagnostic.json": ("test", ("generation",)),
+_TRAINING = ("train", "validation")
+JSON_FILES: dict[
+    str, tuple[tuple[str, ...], str | None]
+] = {  # file -> the splits it holds, and the benchmark (None: all four tasks)
+    "train.json": (_TRAINING, None),
+    "train-cls.json": (_TRAINING, "classification"),
+    "train-diagnostic.json": (_TRAINING, "generation"),
+    "test-cls.json": (("test",), "classification"),
+    "test-diagnostic.json": (("test",), "generation"),
 }
+_JSON_KEYS = ("messages", "images", "checkup_id", "split", "language", "names_label")  # the published ones first
 
 
 def publish(images: pa.Table, split: pa.Table, release: Store) -> pa.Table:
@@ -84,9 +88,9 @@ def assemble(*tables: Any) -> pa.Table:
                 }
             )
     for sample in samples.to_pylist():
-        line = json.dumps({"messages": sample["messages"], "images": sample["images"]}, ensure_ascii=False)
-        for name, (side, tasks) in JSON_FILES.items():
-            if sample["split"] == side and sample["task"] in tasks:
+        line = json.dumps({key: sample[key] for key in _JSON_KEYS}, ensure_ascii=False)
+        for name, (splits, benchmark) in JSON_FILES.items():
+            if sample["split"] in splits and benchmark in (None, sample["benchmark"]):
                 rows.append({"file": name, "key": sample["sample_id"], "line": line})
     return pa.Table.from_pylist(sorted(rows, key=lambda r: (r["file"], r["key"])), schema=LINES.schema)
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from codelib.core.config import Settings
 from codelib.data.annotate import AnnotateSettings
 from codelib.data.deidentify import DeidentifySettings
+from codelib.data.figures_charts import FiguresSettings
 from codelib.data.image_settings import ImageSettings
 from codelib.data.k_anonymity import KAnonymitySettings
 from codelib.data.sharegpt import ShareGptSettings
@@ -31,3 +32,4 @@ class DatasetSettings(Settings):
     annotate: AnnotateSettings = AnnotateSettings()
     split: SplitSettings = SplitSettings()
     sharegpt: ShareGptSettings = ShareGptSettings()
+    figures: FiguresSettings = FiguresSettings()

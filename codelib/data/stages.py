@@ -1,9 +1,11 @@
 """The stages of the dataset, each with its contract, its function and its numbers for Ray.
 
-    ingest ─ records ─┬─ images ─┬─ hashes ─ duplicates ─┬─ chosen ─────┐
-                      │          └───────────────────────┘              │
-                      └─ text ─ deidentified ─ bilingual ─ annotated ───┴─ split ─ conversations ─ release
-       private rooms: ingest, records, images, hashes, duplicates, chosen, text
+    ingest ─ records ─┬─ images ─┬─ hashes ─ duplicates ─┬─ chosen ─────┬─ traits ─ copies ─┐
+                      │          └───────────────────────┘              │                   │
+                      └─ text ─ deidentified ─ bilingual ─ annotated ───┴───────────────────┴─ split ─ conversations ─ release
+       private rooms: ingest, records, images, hashes, duplicates, chosen, text, traits, copies
+       beside them: translations, second_answers (asking), asked, pruned (what answers are for), counted, joined, totals (reports),
+       statistics, figures (pictures of counts)
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -20,6 +22,7 @@ from codelib.contracts import (
     BILINGUAL,
     CHOSEN,
     CONVERSATIONS,
+    COPIES,
     DEIDENTIFIED,
     DUPLICATES,
     HASHES,
@@ -27,15 +30,27 @@ from codelib.contracts import (
     RECORDS,
     SPLIT,
     TEXT,
+    TEXT_FIELDS,
+    TRAITS,
 )
 from codelib.core.sandbox import shared
 from codelib.core.stage import Stage, digest
 from codelib.core.store import Store, Workspace
-from codelib.data import annotate_second, clinic_names, teeth_review
-from codelib.data.annotate import AnnotateSettings, annotate
+from codelib.data import (
+    annotate_ask,
+    annotate_second,
+    clinic_names,
+    figures_counts,
+    sharegpt_words,
+    split_reports,
+    split_traits,
+    teeth_review,
+)
+from codelib.data.annotate_second import Annotator, Questions
+from codelib.data.answer_prune import prune_stage
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
-from codelib.data.identifiers import contains_identifier
+from codelib.data.figures import make_figure
 from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
@@ -43,13 +58,18 @@ from codelib.data.partition import cut
 from codelib.data.privacy_review import Review
 from codelib.data.release import FILES, LINES, assemble, publish, shard
 from codelib.data.settings import DatasetSettings
-from codelib.data.sharegpt import make_conversations
+from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
+from codelib.data.split_traits import traits
+from codelib.data.tallies import counting_stages
 from codelib.data.teeth import TeethSettings, normalise_teeth
-from codelib.data.translate import AnswerCache, make_bilingual
+from codelib.data.translate import AnswerCache, asked, make_bilingual
 from codelib.data.translate_cache import FOLDER as ANSWERS
+from codelib.data.translate_cache import SECOND_PASS
 from codelib.data.translate_fill import translations_stage
+from codelib.data.translate_prompt import prompt_digest
+from codelib.data.unanswered import ASKED
 from codelib.data.vault import Secret
 
 _CODES = pa.schema(
@@ -114,14 +134,14 @@ class Stages:
             unit="images",
         )
         self.text = Stage(
-            "text", 2, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
+            "text", 4, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
         )
         self.lists = settings.deidentify.lists()
         self._secret, self._deidentify_settings = secret, settings.deidentify
         self.deidentified = self._deidentified()
         # the server is asked by one task, for the whole cluster; what it answered is then read by as many workers as there are
-        self.translate_settings = settings.translate
-        self.translations = translations_stage(settings.translate, workspace.public)
+        asks = settings.translate.engine == "openai"
+        self.translations = translations_stage(settings.translate, workspace.public) if asks else None
         self.bilingual = Stage(
             "bilingual",
             2,
@@ -131,38 +151,92 @@ class Stages:
             conserve="checkup_id",
             unit="visits",
         )
-        asks_a_server = settings.annotate.second_pass.engine != "none"
+        second = settings.annotate.second_pass.engine != "none"
+        self.second_answers = (
+            annotate_ask.answers_stage(settings.annotate, settings.translate, workspace.public) if second else None
+        )
+        kept = AnswerCache(Store(f"{workspace.public.root}/{SECOND_PASS}"))
         self.annotated = Stage(
             "annotated",
-            2,
+            4,
             ANNOTATED,
-            None if asks_a_server else partial(annotate, settings=settings.annotate),
-            make=partial(_annotator, settings.annotate, workspace.public) if asks_a_server else None,
+            Annotator(settings.annotate, kept),
             settings=annotate_second.identity(settings.annotate),
             conserve="checkup_id",
             unit="visits",
         )
+        # which answers of servers all of this hangs on
+        self.asked = Stage(
+            "asked",
+            1,
+            ASKED,
+            partial(asked, settings=settings.translate),
+            settings={"model": settings.translate.model, "prompt": prompt_digest()},
+            columns=(("checkup_id", "visit_key", *(f"{name}_cn" for name in TEXT_FIELDS), "translations", "status"),),
+            unit="texts",
+        )
+        self.asked_second = Stage(
+            "asked_second",
+            1,
+            ASKED,
+            partial(annotate_second.asked, questions=Questions(settings.annotate)),
+            settings=annotate_second.identity(settings.annotate),
+            columns=(("checkup_id", "visit_key", "diagnosis_cn", "teeth", "unanswered", "status"),),
+            unit="strings",
+        )
+        self.pruned = prune_stage(workspace.public)
+        self.traits = Stage(
+            "traits",
+            1,
+            TRAITS,
+            traits,
+            columns=(split_traits.ANNOTATED_COLUMNS, split_traits.IMAGE_COLUMNS, split_traits.CHOSEN_COLUMNS),
+            conserve="checkup_id",
+            unit="visits",
+        )
+        copied = settings.split.audit
+        self.copies = Stage(
+            "copies",
+            1,
+            COPIES,
+            partial(split_reports.search, copied.report_min_chars, copied.report_similarity),
+            settings={"min_chars": copied.report_min_chars, "similarity": copied.report_similarity},
+            lazy=True,
+            unit="pairs",
+        )
         self.split = Stage(
             "split",
-            1,
+            2,
             SPLIT,
             make_split,
-            settings={"seed": settings.seed, **group["split"]},
+            settings={"seed": settings.seed, **settings.split.drawn_by()},
             columns=(("checkup_id", "patient_id", "visit_key", "status"), ("visit_key", "kind", "ordinal", "status")),
             conserve="checkup_id",
             unit="visits",
         )
         self.conversations = Stage(
             "conversations",
-            1,
+            2,
             CONVERSATIONS,
-            partial(make_conversations, settings=settings.sharegpt, seed=settings.seed),
-            settings={"seed": settings.seed, **group["sharegpt"]},
+            partial(make_conversations, settings=settings.sharegpt, seed=settings.seed, labels=settings.annotate),
+            settings={"seed": settings.seed, **group["sharegpt"], "words": sharegpt_words.fingerprint()},
+            columns=(ANNOTATED_COLUMNS, SPLIT_COLUMNS),
             unit="conversations",
         )
+        self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
-        self.assemble = Stage("lines", 1, LINES, assemble, unit="lines")
+        self.assemble = Stage("lines", 2, LINES, assemble, unit="lines")
         self.shards = Stage("shards", 1, FILES, partial(shard, release=release), unit="shards")
+        self.statistics = Stage(
+            "statistics",
+            1,
+            figures_counts.STATISTICS,
+            partial(figures_counts.count, min_patients=settings.figures.min_patients),
+            settings={"min_patients": settings.figures.min_patients},
+            columns=(figures_counts.COLUMNS, figures_counts.SPLIT_COLUMNS),
+            unit="counts",
+        )
+        self.figures = Stage("figures", 1, FILES, partial(make_figure, release=release), unit="files")
 
     def _deidentified(self) -> Stage:
         # before a workspace's first run there is no key to hash the lists under, and nothing that was made with them
@@ -170,7 +244,7 @@ class Stages:
         lists_key = self.lists.key(self._secret.load()) if known else ""
         return Stage(
             "deidentified",
-            4,
+            5,
             DEIDENTIFIED,
             partial(_deidentify, self._secret, self._deidentify_settings, lists_key),
             settings=self._deidentify_settings.stage_settings(lists_key),
@@ -186,9 +260,12 @@ class Stages:
     def in_order(self) -> list[tuple[Stage, bool]]:
         """Every stage, and whether its table is private."""
         private = (self.ingest, self.records, self.images, self.hashes, self.duplicates, self.chosen, self.text)
-        public = (self.deidentified, self.bilingual, self.annotated, self.split, self.conversations)
-        release = (self.publish, self.assemble, self.shards)
-        return [*((s, True) for s in private), *((s, False) for s in (*public, *release))]
+        public = (self.deidentified, self.bilingual, self.annotated)
+        for_split = (self.traits, self.copies)
+        released = (self.split, self.counted, self.totals, self.conversations)
+        release = (self.publish, self.assemble, self.shards, self.statistics, self.figures)
+        rooms = (private, public, for_split, released, release)
+        return [(s, room in (private, for_split)) for room in rooms for s in room]
 
 
 def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
@@ -218,8 +295,3 @@ def _deidentify(
 
 def codes_table(rows: list[list[Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(_CODES.names, row, strict=True)) for row in rows], schema=_CODES)
-
-
-def _annotator(settings: AnnotateSettings, public: Store) -> Any:
-    cache = annotate_second.FileCache(Store(f"{public.root}/cache/second_pass"))
-    return annotate_second.make_annotator(settings, cache, contains_identifier)

@@ -1,4 +1,4 @@
-"""What stands before a run: the listing of the export, consent, whose the workspace is, the plan.
+"""What stands before a run: the listing of the export, consent, whose the workspace is.
 
 workspace.json           (public)   that there is a private room, and a check value of its key
 private/workspace.json   the settings of the last finished run: a mapping and a server's address tell of the clinic
@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from codelib.core.config import differences
-from codelib.core.stage import Work, is_finished, pending
+from codelib.core.stage import Work
 from codelib.core.store import Store, Workspace
-from codelib.data import translate_plan
 from codelib.data.export import batch_names, list_batch, patient_number
 from codelib.data.ingest import is_excluded
 from codelib.data.settings import DatasetSettings
 from codelib.data.sheets import decode_text
-from codelib.data.stages import Stages
 from codelib.data.times import parse_time
 from codelib.data.vault import Secret
 
@@ -167,38 +165,3 @@ def take(workspace: Workspace, release: Store) -> None:
 def sign(workspace: Workspace, settings: DatasetSettings) -> None:
     """A run is finished: the workspace is of these settings now."""
     workspace.private.commit_json(_FILE, _mine(settings))
-
-
-# the plan
-
-
-def print_plan(stages: Stages, batches: Sequence[ListedBatch], workspace: Workspace) -> None:
-    """What a run would do, stage by stage."""
-    print(
-        f"input      {len(batches)} batches, {sum(b.num_visits for b in batches)} visit folders, "
-        f"{sum(b.num_files for b in batches)} image files"
-    )
-    print(f"workspace  {workspace.public.root}")
-    work = [batch.work for batch in batches]
-    new = pending(stages.ingest, work, workspace.private)
-    changed = not is_finished(stages.ingest, work, workspace.private)
-    text_is_current = False
-    print(f"\n{'stage':<15}{'where':<9}{'CPUs':>5}{'GPUs':>5}  what would be done")
-    for stage, is_private in stages.in_order():
-        store = workspace.private if is_private else workspace.public
-        name = f"stages/{stage.name}/manifest.json"
-        known = store.read_json(name) if store.exists(name) else None
-        if stage is stages.ingest and known is not None:
-            todo = f"{new} of {len(batches)} batches" if changed else f"nothing new, {len(batches)} batches kept"
-        elif known is None:
-            todo = "everything"
-        elif known["settings"] != stage.settings or known["version"] != stage.version:
-            todo, changed = "everything: its settings changed", True
-        else:
-            todo = "what depends on the change" if changed else f"nothing new, {len(known['parts'])} partitions kept"
-        print(f"{stage.name:<15}{'private' if is_private else 'public':<9}{stage.num_cpus:>5g}{stage.num_gpus:>5g}  {todo}")
-        if stage is stages.deidentified:
-            text_is_current = not changed
-    for line in translate_plan.cost_lines(stages.translate_settings, workspace.public, text_is_current):
-        print(line)
-    print("\nNothing was touched.")

@@ -93,31 +93,79 @@ def normalised(text: str, settings: TeethSettings = DEFAULT, answers: Answers | 
     """The text with its certain teeth, and those that a person named, as FDI numbers.
 
     What is written can be read back: where a number would run into its neighbours (1[6][0][0][0] would become 116) the
-    mention is left as written and marked ambiguous.
+    mention is left as written and marked ambiguous. A tooth that a person named is charted even there (六龄齿-27 with the answer 16
+    would read as a range): its words stay, its number stands in the mention, and its neighbours are as they were.
     """
-    mentions = find_teeth(text, settings)
     if answers:
-        mentions = [said for m in mentions if (said := _answered(text, m, answers.get(m.start))) is not None]
+        mentions, in_words = _answered(text, normalised(text, settings).written, answers)
+    else:
+        mentions, in_words = find_teeth(text, settings), frozenset[int]()
     new, placed = _rewrite(text, mentions)
     for round_ in range(_MAX_ROUNDS):
-        unread = _unread(new, placed, everything=round_ == _MAX_ROUNDS - 1) if new != text else None
-        if not unread:
+        unread = _unread(new, placed, everything=round_ == _MAX_ROUNDS - 1) if new != text else set[int]()
+        if not (unread := {n for n in unread if mentions[n].start not in in_words}):
             break
-        mentions = [_left_as_written(text, m) if n in unread else m for n, m in enumerate(mentions)]
+        mentions = [_in_words(text, m, AMBIGUOUS) if n in unread else m for n, m in enumerate(mentions)]
         new, placed = _rewrite(text, mentions)
     return Normalised(new, placed, mentions)
 
 
-def _answered(text: str, mention: Mention, answer: tuple[str, ...] | None) -> Mention | None:
-    """The mention as a person decided it; None: it is no tooth."""
-    if answer is None or mention.status == OK or answer == (KEEP,):
-        return mention
-    if answer == (NO_TOOTH,):
-        return None
-    if answer == (REGION,):
-        return replace(mention, status=REGION)
-    assert set(answer) <= FDI, "the reader of answers lets nothing else pass"
-    return replace(mention, fdi=answer, status=OK, replacement=_GLUE.join(answer), kept=0)
+def _answered(text: str, mentions: list[Mention], answers: Answers) -> tuple[list[Mention], frozenset[int]]:
+    """The mentions as a person decided them, and where those begin whose words stay, for their number could not be read back."""
+    said: list[Mention] = []
+    named: set[int] = set()  # where the teeth begin that the person named
+    for mention in mentions:
+        answer = answers.get(mention.start, (KEEP,))
+        if mention.status == OK or answer == (KEEP,):
+            said.append(mention)
+        elif answer == (REGION,):
+            said.append(replace(mention, status=REGION))
+        elif answer != (NO_TOOTH,):
+            assert set(answer) <= FDI, "the reader of answers lets nothing else pass"
+            said.append(replace(mention, fdi=answer, status=OK, replacement=_GLUE.join(answer), kept=0))
+            named.add(mention.start)
+    in_words: set[int] = set()
+    while True:
+        lists = _lists(text, said, named)
+        new, placed = _rewrite(text, lists)
+        unread = {n for n in _unread(new, placed) if lists[n].start not in in_words}
+        stuck = _inside(named, lists, unread) or _inside(named, lists, {n + step for n in unread for step in (-1, 1)})
+        if not stuck:
+            return lists, frozenset(in_words)
+        named -= stuck
+        in_words |= stuck
+        said = [_in_words(text, m, OK) if m.start in stuck else m for m in said]
+
+
+def _inside(starts: set[int], mentions: list[Mention], which: set[int]) -> set[int]:
+    """Those of ``starts`` that lie in one of the mentions ``which``."""
+    spans = [(mentions[n].start, mentions[n].end) for n in which if 0 <= n < len(mentions)]
+    return {start for start in starts if any(a <= start < b for a, b in spans)}
+
+
+def _lists(text: str, mentions: list[Mention], named: set[int]) -> list[Mention]:
+    """A tooth that a person named, and the certain ones that 、 or 和 joins to it, are one mention, as the grammar reads them: 六龄齿、27."""
+    done: list[Mention] = []
+    named = set(named)
+    for second in mentions:
+        first = done[-1] if done else None
+        if (
+            first is not None
+            and _is_number(first)
+            and _is_number(second)
+            and not {first.start, second.start}.isdisjoint(named)
+            and teeth_grammar.is_list_joint(text[first.end : second.start])
+        ):
+            fdi = tuple(dict.fromkeys([*first.fdi, *second.fdi]))
+            done[-1] = replace(first, end=second.end, fdi=fdi, replacement=_GLUE.join(fdi))
+            named.add(first.start)
+        else:
+            done.append(second)
+    return done
+
+
+def _is_number(mention: Mention) -> bool:
+    return mention.status == OK and mention.replacement == _GLUE.join(mention.fdi)
 
 
 def _rewrite(text: str, mentions: list[Mention]) -> tuple[str, list[Mention]]:
@@ -136,18 +184,20 @@ def _rewrite(text: str, mentions: list[Mention]) -> tuple[str, list[Mention]]:
     return "".join([*parts, text[at:]]), placed
 
 
-def _unread(new: str, placed: list[Mention], everything: bool) -> set[int]:
-    """The mentions of the rewritten text that are not found again where they were put; with ``everything``, then all of them.
+def _unread(new: str, placed: list[Mention], everything: bool = False) -> set[int]:
+    """The numbers of the rewritten text that are not found again where they were put; with ``everything``, then all of them.
 
     It is read with the default settings: what stands in a text after this stage is FDI.
     """
-    found = {(m.start, m.end, m.fdi) for m in find_teeth(new)}
-    lost = {n for n, m in enumerate(placed) if m.status == OK and (m.start, m.end, m.fdi) not in found}
-    return {n for n, m in enumerate(placed) if m.status == OK} if lost and everything else lost
+    found = {(m.start, m.end, m.fdi) for m in find_teeth(new) if m.status == OK}
+    numbers = {n for n, m in enumerate(placed) if _is_number(m)}
+    lost = {n for n in numbers if (placed[n].start, placed[n].end, placed[n].fdi) not in found}
+    return numbers if lost and everything else lost
 
 
-def _left_as_written(text: str, mention: Mention) -> Mention:
-    return replace(mention, status=AMBIGUOUS, replacement=text[mention.start : mention.end], kept=0)
+def _in_words(text: str, mention: Mention, status: str) -> Mention:
+    """The mention left as written."""
+    return replace(mention, status=status, replacement=text[mention.start : mention.end], kept=0)
 
 
 def normalise_teeth(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from codelib.data.teeth_fdi import FDI, QUADRANT, fdi_number
 from codelib.data.teeth_lexer import Token
-from codelib.data.teeth_words import ROMAN
+from codelib.data.teeth_words import DRAWING, ROMAN
 
 Element = tuple[int, bool]
 """(digit, primary): 4 is (4, False), D and Ⅳ are (4, True)."""
@@ -28,6 +28,7 @@ class Item:
     fdi: list[str]
     status: str | None  # ok | region | ambiguous | reject
     prefix: str = ""
+    quadrant: int = 0  # the one that a place said, for digits that follow without one
     start_char: int = -1
     end_char: int = -1
 
@@ -41,11 +42,16 @@ class Source:
     quantities: list[bool] = field(default_factory=list)
     universal: bool = False  # #16 is a number of the Universal system
     zone_letters: bool = False  # A6 is tooth 16
+    quadrant: tuple[int, int] | None = None  # that of the tooth found last, and where it ended, if a place said it
+    stop: int = 0  # the index where the item found last ends
+    said: tuple[tuple[str, str], int] | None = (
+        None  # the (arches, sides) that words said last, and the index where their teeth end
+    )
     cells: dict[int, tuple[list[Element], int] | None] = field(default_factory=dict)  # what `cell` found at a token
     rows: dict[int, tuple[list[Element], list[Element], int, int] | None] = field(default_factory=dict)  # and `teeth_drawn.row`
 
     def __post_init__(self) -> None:
-        self.has_drawing = any(token.kind in ("GLYPH", "BAR") for token in self.tokens)
+        self.has_drawing = not DRAWING.isdisjoint(self.folded)
 
     def kind(self, i: int) -> str:
         return self.tokens[i].kind if 0 <= i < len(self.tokens) else ""
@@ -53,6 +59,10 @@ class Source:
     def skip(self, i: int, *kinds: str) -> int:
         """The index after one optional token of these kinds."""
         return i + 1 if self.kind(i) in kinds else i
+
+    def skip_blanks(self, at: int) -> int:
+        """The character position after one optional blank."""
+        return at + 1 if self.folded[at : at + 1] == " " else at
 
     def glued(self, i: int) -> bool:
         """Whether a letter, digit or decimal point stands right before token i: PD3, N95."""

@@ -21,7 +21,7 @@ from codelib.data.teeth_cells import (
     quadrants_of,
 )
 from codelib.data.teeth_fdi import FDI, fdi_number, fdi_range
-from codelib.data.teeth_guards import grade_follows, unit_follows
+from codelib.data.teeth_guards import finding_at, grade_follows, unit_follows
 from codelib.data.teeth_places import Place
 
 _FINDING_AFTER = frozenset("缺龋残叩松阻拔伸折倾楔")
@@ -36,7 +36,8 @@ PlaceRule = Callable[[Source, int], Place | None]
 def digits(src: Source, i: int, places: list[Place], quadrants: list[int], place: PlaceRule) -> Item | None:
     """The teeth that stand from token i behind ``places``; ``place`` reads the far end of a range across the midline."""
     known = all(p.known for p in places)
-    if not known and not (places[0].spelled or places[0].sides or _is_midline_range(src, i)):
+    told = places[0].spelled or places[0].sides or _is_midline_range(src, i)
+    if not known and not told and not (src.kind(i) == "NUMBER" and finding_at(src.folded, src.tokens[i].end)):  # 下7松动
         return None
     i = src.skip(i, "ORDINAL", "PRIMARY")
     primary = src.kind(i - 1) == "PRIMARY"
@@ -55,20 +56,22 @@ def digits(src: Source, i: int, places: list[Place], quadrants: list[int], place
         if numbers is None:
             return Item(stop, [], "reject")
         fdi = numbers
-    if not known:
-        return _arch_or_side_only(src, stop, places, elements, fdi)
+    if not known and (item := _across_midline(src, stop, places, elements)):
+        return item
     for _ in range(_MAX_ELEMENTS):
         step = _next_element(src, stop, elements, quadrants, primary)
         if step is None:
             break
         more, elements, stop = step
         fdi += more
+    if not known:
+        return Item(stop, list(dict.fromkeys(fdi)), "ambiguous")  # 上颌6, 右侧6、7 do not say which tooth
     dash = src.skip(stop, "SPACE")
     if len(quadrants) == 1 and src.kind(dash) == "RANGE" and (across := across_from(src, dash + 1, fdi[-1], place)) is not None:
         return Item(across[1], fdi[:-1] + across[0], "ok") if across[0] else Item(across[1], [], "ambiguous")
     if src.kind(stop) in ("HASH", "TOOTH_NO"):
         stop += 1
-    return Item(stop, list(dict.fromkeys(fdi)), "ok")
+    return Item(stop, list(dict.fromkeys(fdi)), "ok", quadrant=quadrants[0] if len(quadrants) == 1 else 0)
 
 
 def _as_primary(elements: list[Element], primary: bool) -> list[Element]:
@@ -98,7 +101,8 @@ def _first_element(src: Source, i: int, place: Place, quadrants: list[int]) -> _
             return _First([(number[1], number[0] > 4)], i + 1, [token.text])
         if abs(number[0] - number[1]) != 1:  # 右上36: tooth 36, or 13 and 16
             return _First([], i + 1, (), "ambiguous")
-    if token.kind in ("NUMBER", "LETTERS") and token.text in ("0", "9", "F"):
+    ninth = token.kind == "NUMBER" and len(token.text) <= 2 and not {"0", "9"}.isdisjoint(token.text)
+    if ninth or (token.kind == "LETTERS" and token.text == "F"):
         ends = token.end == len(src.folded) or src.folded[token.end] in _NUMBER_ENDS
         return _First([], i + 1, (), "reject") if ends else None
     found = _element(src, i)
@@ -217,8 +221,8 @@ def _is_midline_range(src: Source, i: int) -> bool:
     return bool(token and src.kind(i + 1) == "RANGE" and src.kind(i + 2) == token.kind and src.tokens[i + 2].text == token.text)
 
 
-def _arch_or_side_only(src: Source, stop: int, places: list[Place], elements: list[Element], fdi: list[str]) -> Item | None:
-    """上颌3-3 is the arch across the midline; 上颌6 and 右侧6 do not say which tooth."""
+def _across_midline(src: Source, stop: int, places: list[Place], elements: list[Element]) -> Item | None:
+    """上颌3-3: the arch across the midline; any other range of a place without a quadrant is ambiguous."""
     dash = src.skip(stop, "SPACE")
     if src.kind(dash) == "RANGE":
         end = _element(src, src.skip(src.skip(dash + 1, "RANGE"), "SPACE"))
@@ -227,7 +231,7 @@ def _arch_or_side_only(src: Source, stop: int, places: list[Place], elements: li
             if not one_place or end[0] != elements:
                 return Item(end[1], [], "ambiguous")
             return Item(end[1], [tooth for arch in places[0].arches for tooth in _across_arch(arch, elements[0])], "ok")
-    return Item(stop, fdi, "ambiguous")
+    return None
 
 
 def _across_arch(arch: str, end: Element) -> list[str]:

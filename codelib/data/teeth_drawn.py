@@ -10,6 +10,7 @@ from __future__ import annotations
 from codelib.data.teeth_cells import Element, Item, Source, cell, in_quadrants
 from codelib.data.teeth_fdi import FDI, QUADRANT
 from codelib.data.teeth_guards import measured_before
+from codelib.data.teeth_words import CROSSES
 
 _MAX_SLOTS = 64
 _MAX_RULE = 200
@@ -28,7 +29,7 @@ def _slot(src: Source, i: int) -> tuple[list[Element] | None, int] | None:
         return [], j + 1
     is_number, is_sign = src.kind(j) == "NUMBER", src.kind(j) == "LETTERS" and len(src.tokens[j].text) == 1
     empty = (is_number and not src.tokens[j].text.strip("0")) or src.kind(j) == "RANGE"
-    empty |= src.kind(j) == "OTHER" and src.tokens[j].text == "/"
+    empty |= src.kind(j) == "OTHER" and src.tokens[j].text in ("/", "无", "空")
     found = None if empty else cell(src, j)
     if not empty and found is None and not (is_number or is_sign):
         return None
@@ -140,7 +141,8 @@ def row(src: Source, i: int) -> tuple[list[Element], list[Element], int, int] | 
 def _row(src: Source, i: int) -> tuple[list[Element], list[Element], int, int] | None:
     right = cell(src, i)
     bar = src.skip(right[1], "SPACE") if right else i
-    if src.kind(bar) != "BAR":
+    crossed = right is not None and bar < len(src.tokens) and src.tokens[bar].text in CROSSES  # 3┼3
+    if src.kind(bar) != "BAR" and not crossed:
         return None
     left = cell(src, src.skip(bar + 1, "SPACE"))
     stop = left[1] if left else bar + 1

@@ -7,15 +7,17 @@
     grid    = row newline [rule newline] row         row = [cell] "|" [cell]
     located = place {sep place} (names | digits)                                   右上3-左上3, 左下6、7, 上颌3-3
     plain   = fdi [range fdi]                                                      36, 13-23
+    bare    = digits finding                                                       6、7松动: without a quadrant
 
-The drawn rules stand in `teeth_drawn`, those of words in `teeth_located` and `teeth_names`, those of numbers here. A rule takes a
-token index and returns an `Item`, or None where it does not fit. Every look-ahead is bounded, so the whole is linear in the
-length of the text.
+The drawn rules stand in `teeth_drawn`, those of words in `teeth_located` and `teeth_names`, those of numbers in `teeth_numbers` and
+`teeth_bare`. A rule takes a token index and returns an `Item`, or None where it does not fit. Every look-ahead is bounded, so the
+whole is linear in the length of the text.
 """
 
 from __future__ import annotations
 
 from codelib.data import teeth_lexer as lexer
+from codelib.data.teeth_bare import bare, bare_primary, inherited
 from codelib.data.teeth_cells import Item, Source
 from codelib.data.teeth_drawn import bars, cross, glyphs, grid, lower_row
 from codelib.data.teeth_guards import unit_follows
@@ -23,6 +25,7 @@ from codelib.data.teeth_located import located, named, quadrant
 from codelib.data.teeth_numbers import decimal, hashed, plain, zone
 from codelib.data.teeth_words import Name, fold, vocabulary_with
 
+_OPEN_NOTHING = frozenset(["OTHER", "SPACE", "NEWLINE", "SEP", "STOP"])
 _LIST_JOINTS = frozenset("、/")  # values of separators that join FDI numbers into one mention; a comma may end a clause
 
 
@@ -36,16 +39,17 @@ def parse(text: str, universal: bool = False, zone_letters: bool = False, words:
     items: list[Item] = []
     i = 0
     while i < len(src.tokens):
-        item = _item(src, i)
+        item = None if src.tokens[i].kind in _OPEN_NOTHING else _item(src, i)
         if item is None:
             i += 1
             continue
         assert item.stop > i, "a rule must take at least one token"
         if item.status is not None:
+            src.quadrant = (item.quadrant, src.tokens[item.stop - 1].end) if item.quadrant else None
             item.start_char, item.end_char = src.tokens[i].start, src.tokens[item.stop - 1].end
             if not (items and _joined(src, items[-1], item, i)):
                 items.append(item)
-        i = item.stop
+        i = src.stop = item.stop
     return items
 
 
@@ -82,6 +86,12 @@ def _joined(src: Source, last: Item, item: Item, i: int) -> bool:
     return True
 
 
+def is_list_joint(between: str) -> bool:
+    """Whether the words between two FDI numbers make one list of them: 、 和 /."""
+    tokens = lexer.tokenise(fold(between))
+    return len(tokens) == 1 and tokens[0].kind == "SEP" and tokens[0].value in _LIST_JOINTS
+
+
 def _item(src: Source, i: int) -> Item | None:
     match src.kind(i):
         case "OPEN":
@@ -93,13 +103,13 @@ def _item(src: Source, i: int) -> Item | None:
         case "BAR":
             return _drawing(src, i)
         case "NUMBER":
-            return _drawing(src, i) or named(src, i) or plain(src, i)
+            return _drawing(src, i) or named(src, i) or inherited(src, i) or bare(src, i) or plain(src, i)
         case "QUANTITY":
             return decimal(src, i)
         case "LETTERS":
-            return _drawing(src, i) or located(src, i) or zone(src, i)
+            return _drawing(src, i) or located(src, i) or inherited(src, i) or zone(src, i) or bare_primary(src, i)
         case "ROMAN" | "CIRCLED":
-            return _drawing(src, i)
+            return _drawing(src, i) or inherited(src, i)
         case "SIDE" | "ARCH":
             return located(src, i)
         case "ALL":
@@ -107,7 +117,7 @@ def _item(src: Source, i: int) -> Item | None:
         case "HASH":
             return hashed(src, i)
         case "CHINESE_DIGIT" | "NAME" | "ORDINAL" | "PRIMARY" | "PERMANENT":
-            return quadrant(src, i) or named(src, i)
+            return quadrant(src, i) or named(src, i) or (bare_primary(src, i) if src.kind(i) == "PRIMARY" else None)
     return None
 
 

@@ -32,13 +32,14 @@ _UNITS: dict[str, str] = {
     "多": "多生 多发 多处 多面", "旬": "", "针": "",
     "处": "处理 处置", "袋": "", "包": "", "滴": "", "号": "号牙 号齿", "种": "种植", "代": "",
     "毛": "", "万": "", "千": "", "百": "",
-    "半": "半切 半阻 半年", "届": "", "路": "", "栏": "", "成": "", "孔": "", "瓶": "", "帖": "", "管": "", "味": "",
+    "半": "半切 半阻 半年", "届": "", "路": "", "栏": "", "成": "", "孔": "", "瓶": "", "帖": "", "丝": "", "管": "", "味": "",
 }  # fmt: skip
 UNITS = {unit: tuple(words.split()) for unit, words in _UNITS.items()}
 _LATIN_UNITS = _words(
     "bpm cc cm d day days g gb h hour hours hr hrs hz iu kb kcal kg khz kpa kv kvp l m ma mas mb mg min mins ml mm mmhg mmol "
     "month months mpa n ncm niti nm px rmb s sec ss u um umol usd v w week weeks wk y year years yo yr yrs gy msv ppm"
 )
+_GOLD = ("金", "白金", "黄金", "烤瓷")
 _UNIT_WORDS = ("单元", "病房", "病区", "椅位", "排CT", "排螺旋")
 _SINGLE_UPPER_SURFACES = frozenset("MDBLOP")  # 36D is the distal face, 36d is 36 days
 
@@ -46,7 +47,7 @@ _SINGLE_UPPER_SURFACES = frozenset("MDBLOP")  # 36D is the distal face, 36d is 3
 _MEASURED = _words(
     "年龄 血压 心率 脉搏 体温 体重 身高 共 共计 约 大约 第 编号 号码 电话 分机 病历号 住院号 门诊号 卡号 床号 微信 深度 宽度 "
     "长度 高度 厚度 扭矩 比色 色号 型号 批号 规格 直径 转速 龄 每 每隔 间隔 逾 超过 不足 至少 最多 合计 总计 平均 得分 评分 "
-    "附着丧失 探诊深度 牙周袋 袋深 覆盖 开口度 张口度 图 图片 照片 影像号 片号 工号 序号 流水号 发票号 牙数 颗数 数目 "
+    "弓丝 换丝 附着丧失 探诊深度 牙周袋 袋深 覆盖 开口度 张口度 图 图片 照片 影像号 片号 工号 序号 流水号 发票号 牙数 颗数 数目 "
     "总数 数量 次数 人数 值 孕 妊娠 根长 工作长度 血糖 血氧 指数 指标 价格 费用 收费 单价 金额 合计费用"
 )
 _MEASURED_LATIN = _words(
@@ -55,15 +56,22 @@ _MEASURED_LATIN = _words(
 )
 _TAPER_OR_TYPE = re.compile(r"/\.?0[2-8](?!\d)|[KH](?![A-Za-z])")  # 25#/04, 15K
 _TOOTH_NUMBERS = ("牙号", "齿号", "牙位号", "象限号")
+_CURETTE_BEFORE = re.compile(
+    r"(?:(?P<make>Gracey|McCall|Columbia|Younger|Langer|格雷西)(?:刮治器|curettes?)?|刮治器|curettes?)[ :#号(]{0,3}"
+    r"(?P<list>(?:#?\d{1,2}/#?\d{1,2}#?[ 、,和]{1,2}){0,4})$",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(r"#?\d{1,2}/#?\d{1,2}(?!\d)")
+_CURETTE_AFTER = re.compile(r"#? ?(?:Gracey|McCall|Columbia|curette|格雷西|刮治器)", re.IGNORECASE)
 _UNIT_IN_BRACKETS = re.compile(r"\((?:mm|cm|°|度|%|ml|mg|g|N|Ncm|kPa|mmHg)\)$", re.IGNORECASE)
 
 _INSTRUMENT_BEFORE = _words(
-    "锉 扩锉 主尖 主牙胶 扩大 扩至 扩大至 预备至 预备到 扩通 疏通 根备 机扩 成形至 牙胶尖 试尖 ISO 扩大针 车针 锥度 侧穿针 "
-    "侧压针 ProTaper MAF"
+    "锉 主尖 主牙胶 扩大 扩至 扩到 扩根 扩管 扩孔 扩通 根扩 机扩 手扩 疏通 根备 备至 备到 根管预备 成形至 成形到 敞开至 牙胶尖 试尖 初尖 "
+    "终末尖 ISO 扩大针 车针 锥度 侧穿针 侧压针 ProTaper MAF IAF"
 )
 _INSTRUMENT_AFTER = _words(
     "K锉 k锉 H锉 h锉 C锉 C+锉 锉 K型 H型 C型 k型 扩大 扩孔 扩锉 主尖 主牙胶 牙胶 根管锉 根管器械 拔髓针 侧压 针 车针 手用 镍钛 "
-    "刀片 手术刀 缝线 针头 尖 锥度 K-file file Kfile"
+    "刀片 手术刀 缝线 针头 尖 锥度 K-file file Kfile 拔髓 扩根 扩管 扩通 根备 通畅锉 探查根管"
 )
 # of any size: blades, burs, forceps are numbered beyond the sizes of files
 _TOOL_AFTER = (
@@ -115,8 +123,13 @@ def unit_follows(folded: str, at: int) -> bool:
     if char in "μµ㎜㎝㎎㎏㎖㏄" or (char in "/" and folded[at + 1 : at + 2] in ("分", "次", "天", "日")):
         return True
     if char in _LETTERS:
+        if folded[at] in "Kk" and folded[at + 1 : at + 3].lstrip().startswith(_GOLD):
+            return True  # 18K金冠
         word = folded[at : min(at + 12, _letters(folded[: at + 12], at))]
-        return _is_latin_unit(word) or (word in ("x", "X") and folded[at + 1 : at + 2] in _DIGITS)
+        surface = folded[at + len(word) : at + len(word) + 1] in ("面", "侧")  # 74d面龋: d is the distal face
+        return (_is_latin_unit(word) and not (surface and len(word) <= 2)) or (
+            word in ("x", "X") and folded[at + 1 : at + 2] in _DIGITS
+        )
     if char not in UNITS:
         return folded.startswith(_UNIT_WORDS, at)
     return not any(folded.startswith(word, at) for word in UNITS[char])
@@ -127,8 +140,10 @@ def measured_before(folded: str, at: int) -> bool:
     before = folded[max(0, at - 12) : at].rstrip(" :")
     if not before:
         return False
+    if curette_before(folded, at):
+        return True
     before = _UNIT_IN_BRACKETS.sub("", before)
-    if before[-1:] in tuple("±=<>≤≥×*$¥￥€£@\\_≈＜＞Φφ"):
+    if before[-1:] in tuple("±=<>≤≥×*$¥￥€£@_≈＜＞Φφ") or (before[-1:] == "\\" and before[-2:-1] not in _DIGITS):
         return True
     if before[-1:] == "转" and before[-2:-1] in _DIGITS:  # 83721234转16
         return True
@@ -139,6 +154,18 @@ def measured_before(folded: str, at: int) -> bool:
         return True
     numbered = before.endswith("号") and not before.endswith(_TOOTH_NUMBERS)  # 病案号36, but 牙号36
     return numbered or before.endswith(_MEASURED)
+
+
+def curette_before(folded: str, at: int) -> bool:
+    """Whether a curette stands right before, or a list of their pairs: Gracey 11/12、13/14. Behind a list, 36 alone is a tooth again."""
+    found = _CURETTE_BEFORE.search(folded[max(0, at - 40) : at])
+    if found is None:
+        return False
+    return _PAIR.match(folded, at) is not None or bool(found["make"] and not found["list"])
+
+
+def curette_after(folded: str, at: int) -> bool:
+    return _CURETTE_AFTER.match(folded, at) is not None
 
 
 def instrument_context(folded: str, start: int, end: int) -> bool:
@@ -159,6 +186,29 @@ def tool_context(folded: str, start: int, end: int) -> bool:
     """Whether a blade, bur or suture of any number stands right beside: 11#刀片, 球钻14#."""
     after = folded[end : end + 8].lstrip(" #号")
     return after.startswith(_TOOL_AFTER) or folded[max(0, start - 8) : start].rstrip(" #:").endswith(_TOOL_BEFORE)
+
+
+_SURFACE = re.compile(r"[近远]中|[颊舌腭唇邻合][侧面]|牙合面|切端|切缘")
+_FINDING = re.compile(
+    r" ?(?:[近远]中|[颊舌腭唇邻合][侧面]|牙合面|[冠根]部)?(?:[深中浅]?龋|残[根冠]|缺[失损如]|松动|叩[痛诊(]|叩$|"
+    r"阻生|滞留|早失|冠折|根折(?!断)|折[断裂]|"
+    r"隐裂|劈裂|纵裂|楔[状缺形]|伸长|扭转|倾斜|脱[落位]|死髓|磨[耗损]|牙髓|根尖|迟萌|未萌|埋伏|变色|自发痛|咬合痛|冷热?痛|酸痛|疼痛)"
+)
+_SURFACE_BEFORE = re.compile(r"(?:[近远]中|[颊舌腭唇邻合][侧面])$")
+
+
+def finding_at(folded: str, at: int) -> bool:
+    """Whether what a tooth can have stands at ``at``: 深龋, 近中龋坏, 叩痛. Treatments are not among it: 1充填 is the first of a list."""
+    return _FINDING.match(folded, at) is not None
+
+
+def surface_at(folded: str, at: int) -> bool:
+    return _SURFACE.match(folded, at) is not None
+
+
+def surface_before(folded: str, at: int) -> bool:
+    """Whether a side of a tooth stands right before: 右上7远中8近中."""
+    return _SURFACE_BEFORE.search(folded[max(0, at - 3) : at]) is not None
 
 
 def grade_follows(folded: str, at: int) -> bool:

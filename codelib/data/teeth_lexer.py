@@ -17,6 +17,7 @@ from codelib.data.teeth_words import CIRCLED, ENGLISH, ENGLISH_KINDS, GLYPHS, RO
 _DIGITS = frozenset("0123456789")
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _SPACES = frozenset(" \t\r\n\u00a0\u2002\u2003\u2009\u200b\ufeff")
+_LAST_SIGN = "\u2e7f"  # digits, letters, Roman numerals, glyphs and drawn lines stand before it, Chinese characters behind
 _MAX_DIGITS = 8  # as many as a quadrant has teeth
 
 
@@ -32,6 +33,11 @@ def tokenise(folded: str, vocabulary: Vocabulary = VOCABULARY) -> list[Token]:
     tokens: list[Token] = []
     at = 0
     while at < len(folded):
+        char = folded[at]
+        if char > _LAST_SIGN and char not in vocabulary and char not in _SPACES:  # most of a text
+            tokens.append(Token("OTHER", char, at, at + 1))
+            at += 1
+            continue
         new = _tokens_at(folded, at, vocabulary)
         tokens += new
         at = new[-1].end

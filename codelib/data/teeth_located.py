@@ -6,6 +6,8 @@ names  : see `teeth_names`     左下第二乳磨牙, 四颗智齿, 左上第一
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from codelib.data.teeth_cells import Item, Source, in_quadrants, quadrants_of
 from codelib.data.teeth_digits import digits
 from codelib.data.teeth_drawn import row
@@ -18,7 +20,27 @@ def located(src: Source, i: int) -> Item | None:
     """A place with teeth."""
     if _not_a_place(src, i) or (found := places_at(src, i)) is None:
         return None
-    places, stop = found
+    places = _carried(src, i, found[0])
+    item = _located(src, places, found[1])
+    if places[0] != found[0][0] and places[0].spelled and (item is None or item.status != "ok"):
+        places, item = found[0], _located(src, *found)  # 左上6、下颌前牙: both sides of them
+    if item is not None:
+        src.said = ((places[-1].arches, places[-1].sides), item.stop)
+    return item
+
+
+def _carried(src: Source, i: int, places: list[Place]) -> list[Place]:
+    """右上6、下6: 下 behind a tooth of the same list has the side of that tooth, 左 its arch."""
+    joint = src.tokens[i - 1] if i else None
+    if src.said is None or src.said[1] != i - 1 or joint is None or joint.kind != "SEP" or joint.value != "、":
+        return places
+    arches, sides = src.said[0]
+    if len(places) != 1 or places[0].known or not (arches and sides):
+        return places
+    return [replace(places[0], arches=places[0].arches or arches, sides=places[0].sides or sides)]
+
+
+def _located(src: Source, places: list[Place], stop: int) -> Item | None:
     quadrants = list(dict.fromkeys(q for p in places for q in p.quadrants))
     last_token = src.tokens[stop - 1]
     if last_token.kind == "SIDE" and last_token.text[-1] == "侧" and src.folded.startswith("切牙", last_token.end):
@@ -39,7 +61,7 @@ def located(src: Source, i: int) -> Item | None:
     item = names(src, stop, quadrants, all(p.known for p in places), any(p.arches for p in places), any(p.sides for p in places))
     if item is None:
         return digits(src, stop, places, quadrants, place)
-    return _range_of_names(src, item, quadrants)
+    return _across_of_names(src, item, quadrants) or _range_of_names(src, item, quadrants)
 
 
 def _range_of_names(src: Source, item: Item, quadrants: list[int]) -> Item:
@@ -59,6 +81,17 @@ def _range_of_names(src: Source, item: Item, quadrants: list[int]) -> Item:
         return item
     numbers = fdi_range(item.fdi[0], far.fdi[0])
     return Item(far.stop, numbers or [], "ok" if numbers else "ambiguous")
+
+
+def _across_of_names(src: Source, item: Item, quadrants: list[int]) -> Item | None:
+    """上颌双侧尖牙至尖牙, 双侧下颌尖牙间: one name at both ends of an arch."""
+    dash = src.skip(item.stop, "SPACE")
+    if item.status != "ok" or len(item.fdi) != 2 or len(quadrants) != 2 or item.prefix or src.kind(dash) != "RANGE":
+        return None
+    at = src.skip(dash + 1, "SPACE")
+    far = names(src, at, quadrants, known=True) if at < len(src.tokens) else None
+    numbers = fdi_range(item.fdi[0], item.fdi[1]) if far and far.fdi == item.fdi else None
+    return Item(far.stop, numbers, "ok") if far and numbers else None
 
 
 def _row_in_arch(src: Source, i: int, arch: str) -> Item | None:
@@ -98,4 +131,24 @@ def named(src: Source, i: int) -> Item | None:
     if src.kind(i + 1) == "MEASURE" and src.kind(i + 2) in ("SIDE", "ARCH") and (where := place(src, i + 2)):
         stop = src.skip(where.stop, "POSITION")
         return names(src, stop, where.quadrants, where.known, bool(where.arches), bool(where.sides), counted(src, i))
-    return names(src, i, [1, 2, 3, 4], known=False)
+    every = src.skip(i + 1, "MEASURE")
+    if src.kind(every) == "QUADRANT" and src.kind(i) in ("NUMBER", "CHINESE_DIGIT") and counted(src, i) == 4:
+        return names(src, every + 1, [1, 2, 3, 4], known=True)  # 四个象限第一磨牙
+    item = names(src, i, [1, 2, 3, 4], known=False)
+    return _placed_behind(src, i, item) if item and item.status == "ambiguous" else item
+
+
+def _placed_behind(src: Source, i: int, item: Item) -> Item:
+    """第一磨牙（右上）: the place of a name in brackets right behind it; the item as it is where none stands there."""
+    at = src.skip(item.stop, "SPACE")
+    if at + 1 >= len(src.tokens) or src.tokens[at].text not in ("(", "["):
+        return item
+    found = places_at(src, at + 1)
+    closes = found is not None and found[1] < len(src.tokens) and src.tokens[found[1]].text in (")", "]")
+    if found is None or not closes or not all(p.known for p in found[0]):
+        return item
+    placed = names(src, i, list(dict.fromkeys(q for p in found[0] for q in p.quadrants)), known=True)
+    if placed is None or placed.status != "ok":
+        return item
+    placed.stop = found[1] + 1
+    return placed

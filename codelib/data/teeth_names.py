@@ -1,12 +1,14 @@
 """Teeth and regions by their names.
 
 names = [count] [adjective] name { separator name }      第二乳磨牙, 四颗智齿, 第一、二磨牙, 前牙
+count = number measure                                   上颌两个4
 """
 
 from __future__ import annotations
 
 from codelib.data.teeth_cells import Element, Item, Source, in_quadrants
 from codelib.data.teeth_fdi import ARCHES
+from codelib.data.teeth_guards import finding_at
 from codelib.data.teeth_words import Name
 
 
@@ -31,8 +33,12 @@ def names(
     found: list[Name] = []
     stop = i
     while len(found) < 8 and (new := _name(src, stop if not found else _after_separator(src, stop))):  # 第一磨牙、第二磨牙
+        if found and not (known or arch or side) and found[0].exact != new[0][0].exact:
+            break  # 六龄齿、前牙: a tooth, and a region
         found += new[0]
         stop = new[1]
+    if not found and i > start and not prefix:
+        return _counted_digit(src, i, quadrants, count)
     if not found or (prefix and start == i):
         return None
     elements: list[Element] = [(digit, name.primary) for name in found for digit in name.digits]
@@ -55,8 +61,8 @@ def _after_separator(src: Source, i: int) -> int:
 
 def _region(stop: int, found: list[Name], quadrants: list[int], known: bool, arch: bool, side: bool) -> Item | None:
     group = found[0]
-    whole_quadrant = (len(group.digits) > 4 and not group.alone) or (group.primary and not group.alone)
-    if not (known or group.alone or ((arch or side) and group.with_arch) or ((arch or side) and not whole_quadrant)):
+    whole_quadrant = len(group.digits) > 4 and not group.with_arch
+    if not (known or group.alone or ((arch or side) and not whole_quadrant)):
         return None
     numbers = set(in_quadrants(quadrants, [(d, name.primary) for name in found for d in name.digits]) or [])
     if len(quadrants) == 1:
@@ -90,3 +96,14 @@ def _name(src: Source, i: int) -> tuple[list[Name], int] | None:
     base = 3 if primary else group.ordinal_base
     limit = 2 if primary or group.ordinal_base == 3 else 3
     return [Name((base + n if 1 <= n <= limit else 9,), primary) for n in ordinals], at + 1
+
+
+def _counted_digit(src: Source, i: int, quadrants: list[int], count: int | None) -> Item | None:
+    """The digit at token i behind a count that is that of its quadrants: 四个4拔除, 上颌两个4."""
+    if count != len(quadrants) or count < 2 or src.kind(i) != "NUMBER" or src.tokens[i].text not in tuple("12345678"):
+        return None
+    end = src.tokens[i].end
+    ends = end == len(src.folded) or src.folded[end] in tuple("，。；、;,) \n拔减均都")
+    if src.quantities[i] or src.kind(i + 1) == "RANGE" or not (ends or finding_at(src.folded, end)):
+        return None
+    return Item(i + 1, in_quadrants(quadrants, [(int(src.tokens[i].text), False)]) or [], "ok")

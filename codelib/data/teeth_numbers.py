@@ -9,12 +9,25 @@ Most of this file says what such a number is when it is no tooth; the words for 
 
 from __future__ import annotations
 
+import re
+
 from codelib.data.teeth_cells import Item, Source
 from codelib.data.teeth_fdi import FDI, IMPOSSIBLE, fdi_number, fdi_range, universal_number
-from codelib.data.teeth_guards import INSTRUMENT_SIZES, instrument_context, measured_before, tool_context
+from codelib.data.teeth_guards import (
+    INSTRUMENT_SIZES,
+    curette_after,
+    curette_before,
+    finding_at,
+    instrument_context,
+    measured_before,
+    tool_context,
+    unit_follows,
+)
 
+_SPINE = re.compile(r"(?:[/~-]?[CDT]\d){0,3}(?:脊?神经|[颈胸]?椎)")
 _ZONES = {"A": 1, "B": 2, "C": 4, "D": 3}  # AC┼BD
 _MAX_CHAIN = 8
+_DAY_AFTER = ("上午", "下午", "早上", "中午", "晚上", "复诊", "复查", "就诊", "来诊", "来院", "之前", "以前", "以后")
 _CLAUSE_END = frozenset("。；;，,\n！!？?、")
 _TOOTH_AFTER = frozenset(
     "牙齿深浅中龋缺松叩冠残根近远颊舌唇腭充拔完伸阻埋未已见无探冷热牙髓邻合磨折楔继发修种治，。；、;,.)）]】?？!！ \n"
@@ -26,21 +39,26 @@ def plain(src: Source, i: int) -> Item | None:
     """A number in running text: 36, 13-23, 16#, 16号牙."""
     token = src.tokens[i]
     if src.glued(i) and src.tokens[i - 1].text.upper() != "FDI":
-        return None
+        return Item(_range_stop(src, i)[0], [], None)  # F8-12
+    if src.kind(i - 1) == "NAME" and src.tokens[i - 1].text == "牙" and src.kind(i - 2) == "NUMBER" and src.kind(i + 1) != "NAME":
+        return Item(i + 1, [], None)  # 电活力值：36牙38: what was measured at the tooth
     number_of_tooth = src.kind(i + 1) == "TOOTH_NO" and src.kind(i + 2) == "NAME"
     tooth_follows = src.kind(i + 1) == "NAME" or number_of_tooth
     if src.quantities[i] and src.kind(i + 1) != "TOOTH_NO":
         return Item(i + 1, [], None)
     if not tooth_follows and measured_before(src.folded, token.start):
-        return Item(_range_stop(src, i)[0], [], None)
+        return Item(_measured_stop(src, i), [], None)
     if src.kind(i + 1) in ("HASH", "TOOTH_NO"):
         return _numbered(src, i, number_of_tooth)
     if token.text in FDI:
-        return _fdi(src, i)
+        stray = src.kind(i - 1) == "GLYPH" and src.stop != i  # ⏋45: the digits stand on the wrong side of the glyph
+        return Item(i + 1, [token.text], "ambiguous") if stray else _fdi(src, i)
     after = src.folded[token.end : token.end + 1]
     if token.text in IMPOSSIBLE and (not after or after in _TOOTH_AFTER):
         return Item(i + 1, [], "reject")
-    if src.kind(i + 1) == "NAME" and src.tokens[i + 1].text in ("牙", "牙齿") and _is_ninth(token.text):
+    if _is_ninth(token.text) and (
+        (src.kind(i + 1) == "NAME" and src.tokens[i + 1].text in ("牙", "牙齿")) or finding_at(src.folded, token.end)
+    ):
         return Item(i + 1, [], "reject")
     return _bare_range(src, i)
 
@@ -56,6 +74,8 @@ def _fdi(src: Source, i: int) -> Item | None:
         return Item(i + 1, [], None)
     joint = src.tokens[i + 1] if i + 1 < len(src.tokens) else None
     last = src.tokens[i + 2].text if src.kind(i + 2) == "NUMBER" else ""
+    if joint and joint.value == "/" and last in FDI and curette_after(src.folded, src.tokens[i + 2].end):
+        return Item(i + 3, [], None)  # 11/12 Gracey
     if (
         joint
         and joint.value == "/"
@@ -73,8 +93,11 @@ def _range(src: Source, i: int, joint: int) -> Item | None:
     if stop == joint + 1:
         return None
     first, last = src.tokens[i].text, src.tokens[far].text
-    if src.quantities[far]:
-        return Item(stop, [], None)
+    chain = stop
+    while src.kind(chain) == "RANGE" and src.kind(chain + 1) == "NUMBER":
+        chain += 2  # 14→16→18: wires
+    if src.quantities[far] or chain > stop:
+        return Item(chain, [], None)
     if last not in FDI:
         return Item(stop, [], "reject" if last in IMPOSSIBLE else None)
     numbers = fdi_range(first, last)
@@ -94,6 +117,17 @@ def _range_stop(src: Source, i: int) -> tuple[int, int]:
         return i + 1, i
     j = src.skip(src.skip(src.skip(j + 1, "RANGE"), "SPACE"), "HASH")
     return (src.skip(j + 1, "HASH"), j) if src.kind(j) == "NUMBER" else (i + 1, i)
+
+
+def _measured_stop(src: Source, i: int) -> int:
+    """The index after what is measured from token i: ISQ 72/74, PD 3-4, 弓丝14→16→18."""
+    stop = _range_stop(src, i)[0]
+    for _ in range(_MAX_CHAIN):
+        joined = src.kind(stop) == "RANGE" or (src.kind(stop) == "SEP" and src.tokens[stop].value == "/")
+        if not joined or src.kind(stop + 1) != "NUMBER":
+            break
+        stop = _range_stop(src, stop + 1)[0]
+    return stop
 
 
 def _is_list_number(src: Source, i: int) -> bool:
@@ -160,7 +194,9 @@ def _is_address(src: Source, i: int) -> bool:
     """月16号 is a day, 路16号 an address, 16号楼 a house."""
     before = src.folded[max(0, src.tokens[i].start - 1) : src.tokens[i].start]
     follows = src.folded[src.tokens[i + 1].end : src.tokens[i + 1].end + 1]
-    return bool(before and before in "月路街巷弄道村楼栋幢座院") or follows in tuple("楼房床室线院门诊病")
+    at = src.tokens[i + 1].end
+    day = int(src.tokens[i].text) <= 31 and src.folded.startswith(_DAY_AFTER, src.skip_blanks(at))
+    return day or bool(before and before in "月路街巷弄道村楼栋幢座院") or follows in tuple("楼房床室线院门诊病")
 
 
 def _bare_range(src: Source, i: int) -> Item | None:
@@ -178,28 +214,49 @@ def _bare_range(src: Source, i: int) -> Item | None:
 
 
 def decimal(src: Source, i: int) -> Item | None:
-    """36.46叩痛: two teeth with a full stop between them, or a number with decimals. Only before a finding is it either."""
+    """12.11.21.22: teeth, where it can be no date. 36.46叩痛: two teeth, or a number with decimals; only before a finding is it either."""
     token = src.tokens[i]
     parts = token.text.split(".")
     finding = src.folded[token.end : token.end + 1] in _FINDING_AFTER
+    listed = _listed_by_dots(src, i)
     if (
         len(parts) < 2
         or not set(parts) <= FDI
-        or not (finding or len(parts) > 3)
+        or not (finding or listed or len(parts) > 3)
         or src.glued(i)
         or measured_before(src.folded, token.start)
     ):
         return None
-    return Item(i + 1, parts, "ambiguous")
+    return Item(i + 1, parts, "ok" if listed else "ambiguous")
+
+
+def _listed_by_dots(src: Source, i: int) -> bool:
+    """Whether three FDI numbers or more stand between full stops, each once, and no day: 22.11.21 is one, 16.11.21 the teeth or a day."""
+    token = src.tokens[i]
+    parts = token.text.split(".")
+    day = len(parts) == 3 and not {"11", "12"}.isdisjoint(parts[:2])  # day, month, year in any order
+    is_list = len(parts) > 2 and set(parts) <= FDI and len(set(parts)) == len(parts) and not day
+    return is_list and set(token.text) <= set("0123456789.") and not unit_follows(src.folded, token.end)
 
 
 def hashed(src: Source, i: int) -> Item | None:
     """``#16`` is FDI (in the Universal system, a setting, it is 28); ``#3`` may be Universal or half of Palmer."""
     j = src.skip(i + 1, "SPACE")
+    if (
+        src.kind(j) == "LETTERS"
+        and src.tokens[j].text in tuple("ABCDEFGHIJKLMNOPQRST")
+        and finding_at(src.folded, src.tokens[j].end)
+    ):
+        return Item(j + 1, [], "ambiguous")  # a primary tooth of the Universal system
     if src.kind(j) != "NUMBER" or src.glued(i) or (src.quantities[j] and src.kind(j + 1) != "TOOTH_NO"):
         return None
     token = src.tokens[j]
-    if len(token.text) > 2 or tool_context(src.folded, src.tokens[i].start, token.end) or _is_size(src, j):
+    if (
+        len(token.text) > 2
+        or curette_before(src.folded, src.tokens[i].start)
+        or tool_context(src.folded, src.tokens[i].start, token.end)
+        or _is_size(src, j)
+    ):
         return Item(j + 1, [], None)
     if src.universal:
         tooth = universal_number(int(token.text))
@@ -208,7 +265,7 @@ def hashed(src: Source, i: int) -> Item | None:
         return _range(src, j, j) or Item(j + 1, [token.text], "ok")
     if 1 <= int(token.text) <= 32:
         return Item(j + 1, [], "ambiguous")
-    return Item(j + 1, [], None if token.text in INSTRUMENT_SIZES else "reject")
+    return Item(j + 1, [], None if token.text in INSTRUMENT_SIZES or not token.text.strip("0") else "reject")  # 排龈线#00
 
 
 def zone(src: Source, i: int) -> Item | None:
@@ -217,6 +274,6 @@ def zone(src: Source, i: int) -> Item | None:
     number = src.tokens[i + 1].text if src.kind(i + 1) == "NUMBER" else ""
     if token.text not in _ZONES or number not in ("5", "6", "7", "8") or src.quantities[i + 1] or src.glued(i):
         return None
-    if src.folded[max(0, token.start - 1) : token.start] in ("素", "维"):
-        return None  # 维生素B6
+    if src.folded[max(0, token.start - 1) : token.start] in ("素", "维") or _SPINE.match(src.folded, src.tokens[i + 1].end):
+        return None  # 维生素B6, C6神经
     return Item(i + 2, [f"{_ZONES[token.text]}{number}"], "ok" if src.zone_letters else "ambiguous")

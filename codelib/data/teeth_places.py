@@ -54,7 +54,9 @@ def place(src: Source, i: int) -> Place | None:
             stop += 1
     if stop == i:
         return None
-    if src.kind(stop) == "OTHER" and src.tokens[stop].text == "颌":  # 上右颌
+    if (
+        src.kind(stop) == "OTHER" and src.tokens[stop].text in ("颌", "方", "边", "部") and (arches and sides)
+    ):  # 上右颌, 右上方第二磨牙
         stop += 1
     return Place(arches, sides, stop, spelled)
 

@@ -6,7 +6,7 @@ Tables only; what the words mean together stands in `codelib.data.teeth_grammar`
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 
@@ -25,7 +25,7 @@ class Name:
         return len(self.digits) == 1
 
 
-_PREMOLAR, _MOLAR, _PRIMARY_MOLAR = Name((4, 5), False, 3), Name((6, 7, 8), False, 5), Name((4, 5), True, 3)
+_PREMOLAR, _MOLAR, _PRIMARY_MOLAR = Name((4, 5), False, 3, alone=True), Name((6, 7, 8), False, 5), Name((4, 5), True, 3)
 _FRONT, _BACK = Name((1, 2, 3), alone=True), Name((4, 5, 6, 7, 8), alone=True)
 _QUADRANT_TEETH = Name((1, 2, 3, 4, 5, 6, 7, 8))
 _ARCH_TEETH = Name((1, 2, 3, 4, 5, 6, 7, 8), with_arch=True)
@@ -38,25 +38,26 @@ _NAMES: dict[Name, str] = {  # traditional characters are folded before (齒 -> 
     Name((1,), True): "乳中切牙 乳中门齿",
     Name((2,), True): "乳侧切牙 乳侧门齿",
     Name((3,), True): "乳尖牙 乳犬齿 乳犬牙",
-    Name((1, 2)): "切牙 门牙 门齿 切齿",
+    Name((1, 2), alone=True): "切牙 门牙 门齿 切齿 大门牙",
     Name((1, 2), True): "乳切牙 乳门牙 乳门齿",
     _PREMOLAR: "前磨牙 双尖牙 小臼齿 前臼齿 前磨牙区",
-    _MOLAR: "磨牙 大臼齿 臼齿 恒磨牙 磨牙区",
+    _MOLAR: "磨牙 恒磨牙 磨牙区 后磨牙",
+    replace(_MOLAR, alone=True): "大臼齿 臼齿 大牙 槽牙 后槽牙",  # 磨牙 alone may be what the patient does at night
     _PRIMARY_MOLAR: "乳磨牙 乳臼齿 乳磨牙区",
     _FRONT: "前牙 前牙区 前齿 前牙区域",
     _BACK: "后牙 后牙区 后齿 后牙区域",
-    Name((1, 2, 3), True, None, True): "乳前牙 乳前牙区",
-    Name((4, 5), True, None, True): "乳后牙 乳后牙区",
-    Name((1, 2, 3, 4, 5), True): "乳牙 乳牙区",
-    _QUADRANT_TEETH: "牙 牙齿 牙区 区 区牙齿",
-    _ARCH_TEETH: "半口 半口牙 半口牙齿",
+    Name((1, 2, 3), True, None, True): "乳前牙 乳前牙区 前乳牙",
+    Name((4, 5), True, None, True): "乳后牙 乳后牙区 后乳牙",
+    Name((1, 2, 3, 4, 5), True, with_arch=True): "乳牙 乳牙区 乳牙列",
+    _QUADRANT_TEETH: "牙 牙区 区 区牙齿",
+    _ARCH_TEETH: "半口 半口牙 半口牙齿 牙齿",
 }
 _WORDS: dict[str, dict[str, str]] = {  # kind -> value -> words
     "SIDE": {"R": "右 右侧 右边", "L": "左 左侧 左边", "RL": "双侧 两侧 左右 左右侧 双侧的 左右两侧"},
     "ARCH": {"U": "上 上颌 上牙弓 上牙列", "L": "下 下颌 下牙弓 下牙列", "UL": "上下 上下颌 上、下颌"},
     "ALL": {"": "全口 全口牙 全口牙齿 全牙列 全口牙列 全牙弓 满口 满口牙"},
-    "SEP": {"、": "、 和 及 与 以及 &", ",": ","},
-    "RANGE": {"-": "- ~ – — ― − ‐ ‑ ∼ 〜 至 到"},
+    "SEP": {"、": "、 和 及 与 以及 &", "/": "\\", ",": ","},
+    "RANGE": {"-": "- ~ – — ― − ‐ ‑ ∼ 〜 → ⟶ ➔ -> => 至 到"},
     "BAR": {"|": "| │ ┃ ║ ∣ ⎪ ⏐ 丨 ⏀ ⏃ ⏆"},
     "RULE": {"": "─ ━ ═ _ + ┼ ╋ ╂ ╬ ╫ ╪ ┿ ¯ ‾ ￣ ="},
     "OPEN": {"": "["},
@@ -76,10 +77,11 @@ _WORDS: dict[str, dict[str, str]] = {  # kind -> value -> words
         "牙线 牙刷 牙膏 牙科 牙医 牙颌 "
         "牙片 牙釉质 牙骨质 牙结石 牙菌斑 牙列缺损 "
         "区域 区间 区别 半口义齿 全口义齿 磨牙症 夜磨牙 磨牙后 磨牙后垫 "
+        "倒数第一 倒数第二 倒数第三 倒数第1 倒数第2 倒数第3 "
         "磨牙关系 尖牙关系 切牙管 切牙乳头 尖牙窝 尖牙引导 中和 以上 以下 晚上 早上 基本上 加上 以及时 及时 及早 及髓"
     },
 }
-_CHINESE_DIGITS = "一二三四五六七八"
+_CHINESE_DIGITS = "一二三四五六七八九"  # no ninth tooth: 左下第九牙 is rejected
 
 
 def _vocabulary() -> dict[str, list[tuple[str, str, object]]]:
@@ -112,6 +114,7 @@ def vocabulary_with(words: tuple[tuple[str, Name], ...]) -> Vocabulary:
     return {char: sorted(entries, key=lambda entry: -len(entry[0])) for char, entries in table.items()}
 
 
+CROSSES = frozenset("┼╋╂╬╫╪┿")
 # Glyph -> (arch, sides, where its digits stand). ┘ closes the upper right quadrant: its digits stand before it.
 _GLYPHS = {
     ("U", "R", "before"): "┘⏌┛╝╯",
@@ -122,6 +125,7 @@ _GLYPHS = {
     ("L", "RL", "both"): "┬⏉┳⏁⏄⏇",
 }
 GLYPHS = {char: meaning for meaning, chars in _GLYPHS.items() for char in chars}
+DRAWING = frozenset([*GLYPHS, *CROSSES, *_WORDS["BAR"]["|"].split()])
 
 ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5}
 ROMAN_CHARS = {char: n for chars in ("ⅠⅡⅢⅣⅤⅥⅦⅧ", "ⅰⅱⅲⅳⅴⅵⅶⅷ") for n, char in enumerate(chars, 1)}  # 6 to 8 are no primary tooth
@@ -136,12 +140,16 @@ FOLD = {
     "\u3000": " ",
     "﹟": "#",
     "腭": "颌",
+    "歯": "齿",
 }
+
+
+_FOLD = str.maketrans(FOLD)
 
 
 def fold(text: str) -> str:
     """The text for matching, character for character."""
-    return "".join(FOLD.get(char, char) for char in text)
+    return text.translate(_FOLD)
 
 
 _ENGLISH_NAMES: dict[Name, str] = {

@@ -20,12 +20,13 @@ import pyarrow as pa
 
 from codelib.contracts import BILINGUAL, OK, TEXT_FIELDS, rejected
 from codelib.core.cli import InputError
-from codelib.data.translate_cache import AnswerCache
+from codelib.data.translate_cache import AnswerCache, text_digest
 from codelib.data.translate_checks import NEEDS_REVIEW, check
 from codelib.data.translate_fill import fill
 from codelib.data.translate_glossary import gloss, read_glossary
 from codelib.data.translate_settings import TranslateSettings
-from codelib.data.translate_texts import fields_of, is_safe, key_of, verdict
+from codelib.data.translate_texts import failed_at_server, fields_of, is_safe, key_of, verdict
+from codelib.data.unanswered import asked_row, asked_table
 
 __all__ = ["AnswerCache", "TranslateSettings", "gloss", "make_bilingual", "make_translator", "read_glossary"]
 
@@ -78,7 +79,10 @@ def _held_back(row: dict[str, Any], reason: dict[str, str]) -> dict[str, Any]:
     return out | empty | {"teeth": [], "removed": [], "translations": []} | reason
 
 
-def _bilingual(table: pa.Table, engine: str, asks: bool, answer: Callable[[str], FieldAnswer]) -> pa.Table:
+def _bilingual(
+    table: pa.Table, extra: object = None, *, engine: str, asks: bool, answer: Callable[[str], FieldAnswer]
+) -> pa.Table:
+    """``extra`` stands in the partition's key alone: which answers came after it was first made (codelib.data.unanswered)."""
     rows = []
     for row in table.to_pylist():
         fields = fields_of(row)
@@ -91,7 +95,7 @@ def _bilingual(table: pa.Table, engine: str, asks: bool, answer: Callable[[str],
     return pa.Table.from_pylist(rows, schema=BILINGUAL.schema)
 
 
-def make_bilingual(settings: TranslateSettings, cache: AnswerCache | None = None) -> Callable[[pa.Table], pa.Table]:
+def make_bilingual(settings: TranslateSettings, cache: AnswerCache | None = None) -> Callable[..., pa.Table]:
     """The stage's function: deidentified -> bilingual, without a network. Engine openai reads ``cache``, which `translate_fill` has filled,
     and raises InputError (when called) where it lacks a text."""
     if settings.engine != "openai":
@@ -115,3 +119,15 @@ def make_translator(settings: TranslateSettings, cache: AnswerCache | None = Non
         return bilingual(table)
 
     return translate
+
+
+def asked(table: pa.Table, settings: TranslateSettings) -> pa.Table:
+    """ASKED of a BILINGUAL table: what its translations hang on, by the hashes of the cache."""
+    rows = []
+    for row in table.to_pylist():
+        checks = {t["field"]: t["checks"] for t in row["translations"]}
+        for name in TEXT_FIELDS:
+            if (chinese := row[f"{name}_cn"] or "").strip():
+                is_answered = not failed_at_server(checks.get(name, ()))
+                rows.append(asked_row(row, key_of(settings, chinese), text_digest(chinese), is_answered))
+    return asked_table(rows)

@@ -22,10 +22,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from codelib.core.cli import InputError
+from codelib.core.store import Store
 from codelib.data.identifiers import contains_identifier
 from codelib.data.translate_batch_server import BatchServer
 from codelib.data.translate_budget import Budget, BudgetReached, Spent, TokenEstimate
-from codelib.data.translate_cache import AnswerCache
+from codelib.data.translate_cache import AnswerCache, text_digest
 from codelib.data.translate_client import Client, Trouble, asks_for_less, read_completion
 from codelib.data.translate_exchange import Judged, compose, judge
 from codelib.data.translate_settings import TranslateSettings
@@ -151,7 +152,7 @@ class Batches:
         lines = []
         for custom_id, texts in batch.plan.items():
             sent = compose(texts, self.estimate)
-            body = self.client.body(sent.messages, list(sent.texts), sent.max_tokens)
+            body = self.client.body(sent.messages, sent.schema, sent.max_tokens)
             lines.append(
                 json.dumps(
                     {"custom_id": custom_id, "method": "POST", "url": self.server.endpoint, "body": body}, ensure_ascii=False
@@ -250,6 +251,17 @@ class Batches:
             for text in texts:
                 await asyncio.to_thread(self.cache.put_failed, text.key, ["unanswered"])
                 self.counts.review += 1
+
+
+def drop_from_plans(cache: Store, is_current: Callable[[str], bool]) -> None:
+    """Take the requests with a text that nobody asks for any more out of the batches that nobody fetched: their lines are ignored then.
+    ``is_current``: by a text's digest. A request goes as a whole, since its texts are told by their places in it."""
+    for name in cache.names(_FOLDER):
+        if name.endswith(".plan.json"):
+            plan = cache.read_json(name)
+            left = {c: texts for c, texts in plan.items() if all(is_current(text_digest(t["chinese"])) for t in texts)}
+            if len(left) < len(plan):
+                cache.commit(name, json.dumps(left, ensure_ascii=False).encode())
 
 
 def _json_lines(text: str) -> list[dict[str, Any]]:

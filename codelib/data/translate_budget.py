@@ -61,7 +61,7 @@ def price_of(settings: TranslateSettings) -> Price | None:
 
 
 def checked_price(settings: TranslateSettings) -> Price | None:
-    """The price; InputError where a budget in money is set and nobody knows it."""
+    """The price; InputError where a budget in money is set and nobody knows it. The second pass is asked by such settings too."""
     price = price_of(settings)
     if price is None and settings.budget_usd is not None:
         raise InputError(

@@ -1,7 +1,8 @@
 """Every answer that was paid for, one file each, named by the hash of what was asked.
 
-    cache/translations/3f/3f9a….json    {"english": "...", "tries": 1}    an answer; tries: how often the text has been answered
-                                        {"failed": ["refusal"]}           no answer could be kept: a note for the table, asked again next run
+    cache/translations/3f/3f9a….json    {"english": "...", "tries": 1, "of": "…"}   an answer; tries: how often the text has been answered;
+                                                                                    of: a hash of the text alone, whatever model was asked
+                                        {"failed": ["refusal"]}                     no answer could be kept: a note for the table
 
 A commit is a rename (on an object store one PUT) and comes before the answer is used, so a kill costs what is under way and no more.
 
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from codelib.core.store import Store
 
 FOLDER = "cache/translations"
+SECOND_PASS = "cache/second_pass"
 NEVER_KEPT = frozenset({"empty", "refusal", "identifier"})
 
 
@@ -32,6 +34,11 @@ class Kept:
     english: str
     tries: int
     failed: tuple[str, ...] = ()
+
+
+def text_digest(text: str) -> str:
+    """What a text is known by whoever was asked about it, and how."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class AnswerCache:
@@ -62,14 +69,28 @@ class AnswerCache:
             return None
         return Kept(english, tries, failed)
 
-    def put(self, key: str, english: str, tries: int = 1) -> None:
+    def of(self, key: str) -> str:
+        """`text_digest` of what an answer is about; "" where its file does not say."""
+        try:
+            of = json.loads(self.store.read(self._name(key)))["of"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return ""
+        return of if isinstance(of, str) else ""
+
+    def put(self, key: str, english: str, tries: int = 1, of: str = "") -> None:
+        """``of``: `text_digest` of what was asked about; `answer_prune` tells by it whether anybody still writes that."""
         assert english.strip(), "an empty answer is never kept"
-        self._commit(key, {"english": english, "tries": tries})
+        self._commit(key, {"english": english, "tries": tries, "of": of})
 
     def put_failed(self, key: str, failed: Sequence[str]) -> None:
         """A note that a text could not be answered, and why; it holds no answer and stops nobody from asking again."""
         assert failed, "why there is no answer"
         self._commit(key, {"failed": list(failed)})
+
+    def names(self) -> Iterator[str]:
+        """The names of all answers and notes, one folder's at a time."""
+        for prefix in range(256):
+            yield from self.store.names(f"{prefix:02x}")
 
     def _commit(self, key: str, value: object) -> None:
         self.store.commit(self._name(key), json.dumps(value, ensure_ascii=False).encode())

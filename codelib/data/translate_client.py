@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,28 +49,29 @@ class Trouble(Exception):
 class Client:
     """Raises InputError where the key is missing. `ask` raises Trouble for what may pass, InputError for what will not."""
 
-    def __init__(self, settings: TranslateSettings) -> None:
-        self.settings = settings
-        self.api = make_client(settings)
+    def __init__(self, settings: TranslateSettings, place: str = "translate") -> None:
+        """``place``: the settings that name the server, for messages."""
+        self.settings, self.place = settings, place
+        self.api = make_client(settings, place)
         self.structure = STRUCTURES[0] if settings.structured == "auto" else settings.structured
 
     @property
     def model(self) -> str:
         return self.settings.azure_deployment or self.settings.model
 
-    def body(self, messages: list[dict[str, str]], names: Sequence[str], max_tokens: int) -> dict[str, Any]:
+    def body(self, messages: list[dict[str, str]], schema: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
         """The request as JSON values: what is sent now, or written into a batch file."""
         made: dict[str, Any] = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": max_tokens}
-        if form := response_format(self.structure, names):
+        if form := response_format(self.structure, schema):
             made["response_format"] = form
         return made
 
-    async def ask(self, messages: list[dict[str, str]], names: Sequence[str], max_tokens: int) -> Reply:
+    async def ask(self, messages: list[dict[str, str]], schema: Mapping[str, Any], max_tokens: int) -> Reply:
         from openai import APIConnectionError, APIStatusError, OpenAIError
 
         structure = self.structure
         try:
-            raw = await self.api.chat.completions.with_raw_response.create(**self.body(messages, names, max_tokens))
+            raw = await self.api.chat.completions.with_raw_response.create(**self.body(messages, schema, max_tokens))
             headers = raw.headers
             completion = raw.parse()
         except APIStatusError as error:
@@ -101,7 +102,7 @@ class Client:
         where, settings = self.settings.base_url, self.settings
         if code in _SPENT:
             return InputError(
-                f"translate: the account behind {settings.key_env} has no credit left ({code}); every answer received is kept, "
+                f"{self.place}: the account behind {settings.key_env} has no credit left ({code}); every answer received is kept, "
                 "the same command continues"
             )
         if status == 429:
@@ -112,16 +113,18 @@ class Client:
             return Trouble("refusal", headers=headers)
         if code == "context_length_exceeded" or status == 413:
             return Trouble("too_long", headers=headers)
-        return InputError(f"translate: {where} answered {status}; check base_url, model and the key in {settings.key_env}")
+        return InputError(f"{self.place}: {where} answered {status}; check base_url, model and the key in {settings.key_env}")
 
     def _reply(self, completion: Any, headers: Mapping[str, str]) -> Reply:
         """The answer as far as it has the form of one. Any server may send anything."""
         if isinstance(completion, str) or not getattr(completion, "choices", None):
             raise Trouble("answer_format", billed=True, headers=headers)
-        return read_completion(completion.model_dump(), self.settings, headers)
+        return read_completion(completion.model_dump(), self.settings, headers, self.place)
 
 
-def read_completion(body: Mapping[str, Any], settings: TranslateSettings, headers: Mapping[str, str]) -> Reply:
+def read_completion(
+    body: Mapping[str, Any], settings: TranslateSettings, headers: Mapping[str, str], place: str = "translate"
+) -> Reply:
     """A chat completion as JSON values. Raises Trouble where it is none, InputError where another snapshot answered."""
     try:
         message, finish = body["choices"][0]["message"], body["choices"][0].get("finish_reason")
@@ -131,7 +134,7 @@ def read_completion(body: Mapping[str, Any], settings: TranslateSettings, header
     said = body.get("model")
     if settings.must_name_its_snapshot and isinstance(said, str) and said != settings.model:
         raise InputError(
-            f"translate.model={settings.model}: {settings.base_url} answers with {said[:60]!r}; name that snapshot, or point the "
+            f"{place}.model={settings.model}: {settings.base_url} answers with {said[:60]!r}; name that snapshot, or point the "
             "deployment at this one"
         )
     usage = body.get("usage") or {}
@@ -142,7 +145,7 @@ def read_completion(body: Mapping[str, Any], settings: TranslateSettings, header
     return Reply(content if is_text else None, refused, finish == "length", (tokens[0], tokens[1]), headers)
 
 
-def make_client(settings: TranslateSettings) -> Any:
+def make_client(settings: TranslateSettings, place: str = "translate") -> Any:
     """The asynchronous client, without retries of its own: those must pass the one limiter."""
     from openai import AsyncAzureOpenAI, AsyncOpenAI
 
@@ -151,7 +154,7 @@ def make_client(settings: TranslateSettings) -> Any:
     key = os.environ.get(settings.key_env, "")
     if not key:
         raise InputError(
-            f"translate.key_env: the environment variable {settings.key_env} is not set; export it, or use engine glossary"
+            f"{place}.key_env: the environment variable {settings.key_env} is not set; export it, or ask no server ({place}.engine)"
         )
     common: dict[str, Any] = {"api_key": key, "timeout": settings.timeout_s, "max_retries": 0}
     if settings.azure_deployment is not None:

@@ -1,14 +1,18 @@
-"""What is sent for a few texts, and what is made of the answer: the same for requests sent now and for lines of a batch."""
+"""What is sent for a few texts, and what is made of the answer: the same for requests sent now and for lines of a batch.
+
+A `Task` is what `translate_online` asks about: texts to be translated here, unknown diagnoses in `annotate_ask`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from codelib.data.translate_budget import TokenEstimate
 from codelib.data.translate_checks import check, is_refusal
 from codelib.data.translate_client import Reply
-from codelib.data.translate_prompt import messages, read_answer
+from codelib.data.translate_prompt import answer_schema, messages, read_answer
 from codelib.data.translate_texts import Text
 
 
@@ -19,6 +23,7 @@ class Sent:
     texts: dict[str, Text]
     messages: list[dict[str, str]]
     guess: tuple[float, float]
+    schema: dict[str, Any] = field(default_factory=dict)  # the form of the answer, as json_schema wants it
 
     @property
     def max_tokens(self) -> int:
@@ -31,7 +36,8 @@ def compose(texts: Iterable[Text], estimate: TokenEstimate) -> Sent:
     failed = {name: text.failed for name, text in named.items() if text.failed}
     made = messages({name: text.chinese for name, text in named.items()}, failed)
     chars = sum(len(text.chinese) for text in named.values())
-    return Sent(named, made, estimate.of("".join(m["content"] for m in made), chars, len(named)))
+    guess = estimate.of("".join(m["content"] for m in made), chars, len(named))
+    return Sent(named, made, guess, answer_schema(list(named)))
 
 
 @dataclass(frozen=True)
@@ -52,3 +58,33 @@ def judge(sent: Sent, reply: Reply) -> list[Judged] | None:
         refused = reply.refused or is_refusal(reply.content or "")
         return [Judged(text, None, ("refusal",)) for text in sent.texts.values()] if refused else None
     return [Judged(sent.texts[name], english, tuple(check(sent.texts[name].chinese, english))) for name, english in given.items()]
+
+
+class Task(Protocol):
+    """How a server is asked, and what counts as an answer."""
+
+    @property
+    def place(self) -> str:
+        """The settings that it is asked by, for messages."""
+        ...
+
+    @property
+    def harmless(self) -> str:
+        """A text that any server can do: asked for to tell a text that one cannot do from a server that does nothing."""
+        ...
+
+    def compose(self, texts: Iterable[Text], estimate: TokenEstimate) -> Sent: ...
+
+    def judge(self, sent: Sent, reply: Reply) -> list[Judged] | None: ...
+
+
+@dataclass(frozen=True)
+class Translation:
+    place: str = "translate"
+    harmless: str = "龋病"
+
+    def compose(self, texts: Iterable[Text], estimate: TokenEstimate) -> Sent:
+        return compose(texts, estimate)
+
+    def judge(self, sent: Sent, reply: Reply) -> list[Judged] | None:
+        return judge(sent, reply)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from codelib.data.translate_budget import Budget
 from codelib.data.translate_cache import FOLDER, AnswerCache
 from codelib.data.translate_online import Online
 from codelib.data.translate_settings import TranslateSettings
-from codelib.data.translate_texts import Counts, Reader
+from codelib.data.translate_texts import NOT_ASKED, Counts, Reader, fields_of, key_of
 
 PROGRESS = "progress.json"
 _REPORT_EVERY_S = 5.0
@@ -88,16 +88,23 @@ def translations_stage(settings: TranslateSettings, public: Store) -> Stage:
     )
 
 
-def translations_work(waiting: Iterable[Part]) -> list[Work]:
-    """``waiting``: the deidentified partitions that bilingual has still to make. Never twice the same work: what is in the cache is known
-    to the cache alone, and somebody may have emptied it."""
-    return [Work(tuple(replace(part, drop=()) for part in waiting), extra={"asked_at": time.time_ns()})]
+def translations_work(waiting: Sequence[Part], still_open: Sequence[tuple[Part, Collection[str]]] = ()) -> list[Work]:
+    """``waiting``: the deidentified partitions that bilingual has still to make; ``still_open``: those it has made, and the cache keys of the
+    texts in them that no server answered. Never twice the same work: what is in the cache is known to the cache alone, and
+    somebody may have emptied it."""
+    keys = [sorted(keys) for _, keys in still_open]
+    return [
+        Work(
+            (*waiting, *(part for part, _ in still_open)),
+            extra={"asked_at": time.time_ns(), "waiting": len(waiting), "open": keys},
+        )
+    ]
 
 
-def waiting(bilingual: Stage, work: Iterable[Work], public: Store) -> list[Part]:
+def waiting(stage: Stage, work: Iterable[Work], public: Store) -> list[Part]:
     """The first inputs of the work that a stage has still to do."""
-    done = {name.rsplit("/", 1)[-1].removesuffix(".parquet") for name in public.names(f"stages/{bilingual.name}")}
-    return [item.inputs[0] for item in work if bilingual.key(item) not in done]
+    done = {name.rsplit("/", 1)[-1].removesuffix(".parquet") for name in public.names(f"stages/{stage.name}")}
+    return [item.inputs[0] for item in work if stage.key(item) not in done]
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,41 @@ class _Filler:
     cache: Store
 
     def __call__(self, *inputs: Any) -> pa.Table:
-        parts: list[Part] = [part for part in inputs if isinstance(part, Part)]
-        return fill(self.settings, AnswerCache(self.cache), (lambda: (_table(part) for part in parts)), len(parts))
+        *parts, extra = inputs
+        whole, rest = parts[: extra["waiting"]], parts[extra["waiting"] :]
+        cache = AnswerCache(self.cache)
+
+        def tables() -> Iterator[pa.Table]:
+            yield from (read_part(part, COLUMNS) for part in whole)
+            for part, keys in zip(rest, extra["open"], strict=True):
+                yield _only(read_part(part, COLUMNS), frozenset(keys), self.settings)
+
+        counts = fill(self.settings, cache, tables, len(parts))
+        for part in parts:  # those with an open text too: an answer has them made again
+            if part.drop:
+                _note_outdated(part, self.settings, cache)
+        return counts
 
 
-def _table(part: Part) -> pa.Table:
-    return read_part(part, [*TEXT_FIELDS, "status"])
+COLUMNS = ("visit_key", *TEXT_FIELDS, "status")
+"""Of a deidentified partition: the keys too, since a row of a changed visit is told by them and is asked for no more."""
+
+
+def _only(table: pa.Table, keys: frozenset[str], settings: TranslateSettings) -> pa.Table:
+    """The rows with nothing written in them but the texts of these cache keys."""
+    rows = []
+    for row in table.to_pylist():
+        rows.append(row | {name: "" for name, text in fields_of(row).items() if key_of(settings, text) not in keys})
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def _note_outdated(part: Part, settings: TranslateSettings, cache: AnswerCache) -> None:
+    """`bilingual` makes a partition from all its rows, also from those of visits that changed since: these are noted and not sent."""
+    for row in read_part(replace(part, drop=()), COLUMNS, ok_only=True).to_pylist():
+        if row["visit_key"] in part.drop:
+            for text in fields_of(row).values():
+                if cache.get(key := key_of(settings, text)) is None:
+                    cache.put_failed(key, [NOT_ASKED])
 
 
 def fill(settings: TranslateSettings, cache: AnswerCache, tables: Callable[[], Iterable[pa.Table]], total: int) -> pa.Table:
@@ -141,8 +177,13 @@ async def _fill(
         reader = Reader(settings, cache, counts)
         await Online(settings, cache, counts, budget).run(reader.requests(_counted(tables(), report)), report)
     report(force=True)
+    return came_to(settings.model, counts, budget)
+
+
+def came_to(model: str, counts: Counts, budget: Budget) -> dict[str, Any]:
+    """The row of the step's table."""
     return {
-        "model": settings.model,
+        "model": model,
         "texts": counts.texts,
         "cached": counts.cached,
         "answered": counts.answered,

@@ -22,7 +22,7 @@ from codelib.data.identifiers import contains_identifier
 from codelib.data.translate_budget import Budget, Spent, TokenEstimate
 from codelib.data.translate_cache import AnswerCache
 from codelib.data.translate_client import Client, Trouble
-from codelib.data.translate_exchange import Judged, Sent, compose, judge
+from codelib.data.translate_exchange import Judged, Sent, Task, Translation
 from codelib.data.translate_limits import MAX_WAIT_S, RateLimiter
 from codelib.data.translate_settings import TranslateSettings
 from codelib.data.translate_texts import Counts, Text, is_final, settle
@@ -35,11 +35,14 @@ _SILENCE_S = 900.0  # nothing but 429 for so long: somebody else uses the limit,
 class Online:
     """``run(requests)`` settles every text of every request, or raises InputError when all that was under way is kept."""
 
-    def __init__(self, settings: TranslateSettings, cache: AnswerCache, counts: Counts, budget: Budget) -> None:
+    def __init__(
+        self, settings: TranslateSettings, cache: AnswerCache, counts: Counts, budget: Budget, task: Task | None = None
+    ) -> None:
         self.settings, self.cache, self.counts, self.budget = settings, cache, counts, budget
+        self.task: Task = task or Translation()
         self.limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
         self.estimate = TokenEstimate()
-        self.client = Client(settings)
+        self.client = Client(settings, self.task.place)
         self._queue: asyncio.Queue[list[Text] | None] = asyncio.Queue(maxsize=2 * settings.concurrency)
         self._stop = asyncio.Event()
         self._reason: BaseException | None = None
@@ -108,7 +111,7 @@ class Online:
             await self._note(text, "identifier")
         if not (texts := [text for text in texts if text not in doubtful]):
             return []
-        sent = compose(texts, self.estimate)
+        sent = self.task.compose(texts, self.estimate)
         try:
             judged = await self._exchange(sent)
         except Trouble as trouble:
@@ -170,7 +173,7 @@ class Online:
         """One attempt, with its books kept."""
         tokens = sum(sent.guess)
         try:
-            reply = await self.client.ask(sent.messages, list(sent.texts), sent.max_tokens)
+            reply = await self.client.ask(sent.messages, sent.schema, sent.max_tokens)
         except Trouble as trouble:
             limited = trouble.code == "rate_limited"
             self.limiter.heard(trouble.headers, limited, tokens, answered=trouble.code != "connection")
@@ -188,7 +191,7 @@ class Online:
         await self.budget.write()
         if reply.too_long:
             raise Trouble("too_long")
-        judged = judge(sent, reply)
+        judged = self.task.judge(sent, reply)
         if not judged:  # the same as no answer
             raise Trouble("answer_format" if judged is None else "missing_key")
         return judged
@@ -200,15 +203,15 @@ class Online:
             return
         if self._successes == successes and not await self._answers_at_all():
             raise InputError(
-                f"translate: {self.settings.base_url} gives no answer ({trouble.code}, {max(attempts, 1)} attempts); every answer received "
-                "is kept; run the same command again when it is back, it continues"
+                f"{self.task.place}: {self.settings.base_url} gives no answer ({trouble.code}, {max(attempts, 1)} attempts); every "
+                "answer received is kept; run the same command again when it is back, it continues"
             )
         if attempts > self.settings.max_retries:
             raise trouble
 
     async def _answers_at_all(self) -> bool:
-        """Whether the server translates one harmless word: then it is the text that it cannot do."""
-        sent = compose([Text("", "龋病")], self.estimate)
+        """Whether the server does one harmless word: then it is the text that it cannot do."""
+        sent = self.task.compose([Text("", self.task.harmless)], self.estimate)
         reserved = await self.budget.reserve(sent.guess[0], sent.max_tokens)
         if not await self.limiter.acquire(sum(sent.guess), self._stop):
             await self.budget.settle(reserved)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
-import pyarrow as pa
-
-from codelib.contracts import TEXT_FIELDS
-from codelib.core.stage import Part, manifest_parts, read_part
+from codelib.core.stage import manifest_parts, read_part
 from codelib.core.store import Store
+from codelib.data import annotate_ask
+from codelib.data.annotate import AnnotateSettings
+from codelib.data.annotate_second import Questions
 from codelib.data.translate_budget import TokenEstimate, price_of, spent_before, tokens_of
-from codelib.data.translate_cache import FOLDER, AnswerCache
-from codelib.data.translate_exchange import compose
-from codelib.data.translate_fill import PROGRESS
+from codelib.data.translate_cache import FOLDER, SECOND_PASS, AnswerCache
+from codelib.data.translate_exchange import Task, Translation
+from codelib.data.translate_fill import COLUMNS, PROGRESS
 from codelib.data.translate_prompt import PROMPT
 from codelib.data.translate_settings import TranslateSettings
-from codelib.data.translate_texts import Counts, Reader
+from codelib.data.translate_texts import Counts, Reader, Text
 
+_AT_LEAST = (
+    "             What is new in the export, or in the answers of a person, is not read yet, so this is the least it costs."
+)
 _SHOW_EVERY_S = 10.0
 _SAMPLE_CHARS = 500  # a visit's text in the sense of scale
 
@@ -40,8 +42,11 @@ def cost_lines(settings: TranslateSettings, public: Store, is_current: bool) -> 
         ]
     lines = [f"translation  {how}: {_forecast(settings, public)}"]
     if not is_current:
+        lines.append(_AT_LEAST)
+    waiting = sum(not name.endswith(".plan.json") for name in public.names(f"{FOLDER}/batches"))
+    if waiting:
         lines.append(
-            "             The export has changed since: what is new in it is not read yet, so this is the least it costs."
+            f"             {waiting} batches of an earlier run are paid for and wait to be fetched; their texts are counted above."
         )
     return [*lines, f"             {_spent(settings, public)}"]
 
@@ -56,24 +61,40 @@ def _scale(settings: TranslateSettings) -> str:
 
 
 def _forecast(settings: TranslateSettings, public: Store) -> str:
-    counts, estimate = Counts(), TokenEstimate()
+    counts = Counts()
     reader = Reader(settings, AnswerCache(Store(f"{public.root}/{FOLDER}")), counts)
-    tables = (_table(part) for part in manifest_parts(public, "deidentified"))
-    tokens_in = tokens_out = requests = 0.0
-    for texts in reader.requests(tables):
-        given, made = compose(texts, estimate).guess
-        tokens_in, tokens_out, requests = tokens_in + given, tokens_out + made, requests + 1
+    tables = (read_part(part, COLUMNS) for part in manifest_parts(public, "deidentified"))
+    return _to_pay(settings, reader.requests(tables), Translation(), counts, "texts")
+
+
+def second_lines(annotate: AnnotateSettings, translate: TranslateSettings, public: Store, is_current: bool) -> list[str]:
+    """The same for the second pass over the diagnoses."""
+    if annotate.second_pass.engine == "none":
+        return []
+    settings, questions, counts = annotate_ask.asking(annotate, translate), Questions(annotate), Counts()
+    if not public.exists("stages/bilingual/manifest.json"):
+        return [f"second pass  {settings.model}: the diagnoses are not known yet; ask again after the stage bilingual."]
+    tables = ((read_part(part, annotate_ask.COLUMNS), None) for part in manifest_parts(public, "bilingual"))
+    reader = annotate_ask.StringReader(questions, AnswerCache(Store(f"{public.root}/{SECOND_PASS}")), counts)
+    requests = reader.requests(tables, settings.texts_per_request)
+    told = _to_pay(settings, requests, annotate_ask.Diagnoses(questions), counts, "unknown strings")
+    return [f"second pass  {settings.model}: {told}", *([] if is_current else [_AT_LEAST])]
+
+
+def _to_pay(settings: TranslateSettings, requests: Iterable[list[Text]], task: Task, counts: Counts, what: str) -> str:
+    """``counts``: what the reading of the requests counts in."""
+    estimate = TokenEstimate()
+    tokens_in = tokens_out = number = 0.0
+    for texts in requests:
+        given, made = task.compose(texts, estimate).guess
+        tokens_in, tokens_out, number = tokens_in + given, tokens_out + made, number + 1
     to_ask = counts.texts - counts.cached
     if not to_ask:
-        return f"all {counts.texts:,} distinct texts are answered already; nothing to pay."
+        return f"all {counts.texts:,} distinct {what} are answered already; nothing to pay."
     return (
-        f"{counts.texts:,} distinct texts, {counts.cached:,} answered already, {to_ask:,} to ask ({counts.chars_to_ask:,} characters, "
-        f"{requests:,.0f} requests): about {_money(settings, tokens_in, tokens_out)}."
+        f"{counts.texts:,} distinct {what}, {counts.cached:,} answered already, {to_ask:,} to ask ({counts.chars_to_ask:,} characters, "
+        f"{number:,.0f} requests): about {_money(settings, tokens_in, tokens_out)}."
     )
-
-
-def _table(part: Part) -> pa.Table:
-    return read_part(replace(part, drop=()), [*TEXT_FIELDS, "status"])
 
 
 def _money(settings: TranslateSettings, tokens_in: float, tokens_out: float) -> str:
@@ -100,9 +121,9 @@ def _spent(settings: TranslateSettings, public: Store) -> str:
 
 
 @contextmanager
-def shown(public: Store) -> Iterator[None]:
-    """Print how far the step is, while it runs in a process elsewhere that writes its counts into the workspace."""
-    cache = Store(f"{public.root}/{FOLDER}")
+def shown(public: Store, folder: str) -> Iterator[None]:
+    """Print how far a step that asks is, while it runs in a process elsewhere that writes its counts into its cache's folder."""
+    cache = Store(f"{public.root}/{folder}")
     cache.delete(PROGRESS)
     stop = threading.Event()
 
@@ -110,7 +131,7 @@ def shown(public: Store) -> Iterator[None]:
         last = ""
         while not stop.wait(_SHOW_EVERY_S):
             with suppress(OSError, ValueError, KeyError):
-                line = _line(json.loads(cache.read(PROGRESS)))
+                line = _line(_CALLED[folder], json.loads(cache.read(PROGRESS)))
                 if line != last:
                     print(line, flush=True)
                 last = line
@@ -125,20 +146,22 @@ def shown(public: Store) -> Iterator[None]:
         cache.delete(PROGRESS)
 
 
-def _line(done: dict[str, object]) -> str:
+_CALLED = {FOLDER: "translations", SECOND_PASS: "second pass"}
+
+
+def _line(title: str, done: dict[str, object]) -> str:
     return (
-        f"  translations   {done['partitions_read']}/{done['partitions']} partitions read   {done['texts']} texts: {done['cached']} known, "
+        f"  {title:<14} {done['partitions_read']}/{done['partitions']} partitions read   {done['texts']} texts: {done['cached']} known, "
         f"{done['answered']} answered, {done['needs_review']} to review   {done['requests']} requests, {done['usd']} USD   {done['note']}"
     ).rstrip()
 
 
-def summary(public: Store) -> str | None:
-    """One sentence on the last step that asked a server; None where none did."""
-    if not public.exists("stages/translations/manifest.json"):
-        return None
-    (part,) = manifest_parts(public, "translations")
+def summary(public: Store, stage: str) -> str:
+    """One sentence on the step of this name that has just asked a server."""
+    (part,) = manifest_parts(public, stage)
     (row,) = read_part(part).to_pylist()
+    done = "Translated" if stage == "translations" else "Second pass: read"
     return (
-        f"Translated {row['answered']:,} texts by {row['model']} ({row['cached']:,} were known), {row['needs_review']:,} need review; "
+        f"{done} {row['answered']:,} texts by {row['model']} ({row['cached']:,} were known), {row['needs_review']:,} need review; "
         f"{row['requests']:,} requests, {row['input_tokens'] + row['output_tokens']:,} tokens, {row['usd']:.2f} USD"
     )

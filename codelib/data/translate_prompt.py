@@ -16,7 +16,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from codelib.data.translate_glossary import terms_in
+from codelib.core.stage import digest
+from codelib.data.translate_glossary import read_glossary, terms_in
 
 PROMPT = """You translate dental records from Chinese into English.
 You get a JSON object of texts. Answer with a JSON object with exactly the same keys;
@@ -53,6 +54,11 @@ def instruction(texts: Sequence[str]) -> str:
     return PROMPT + "".join(f"{zh} = {en}\n" for zh, en in terms)
 
 
+def prompt_digest() -> str:
+    """Stands for the rules and all terms: what keys of answers are made with, beside text and model."""
+    return digest([PROMPT, read_glossary()])
+
+
 def messages(texts: Mapping[str, str], failed: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     """``failed``: by name, the checks that a first answer failed."""
     made = [
@@ -67,29 +73,34 @@ def messages(texts: Mapping[str, str], failed: Mapping[str, Sequence[str]]) -> l
     return made
 
 
-def response_format(structure: str, names: Sequence[str]) -> dict[str, Any] | None:
+def answer_schema(names: Sequence[str]) -> dict[str, Any]:
+    """A translation's answer: an English text for each name, and nothing else."""
+    properties = {name: {"type": "string"} for name in names}
+    schema = {"type": "object", "properties": properties, "required": list(names), "additionalProperties": False}
+    return {"name": "translations", "strict": True, "schema": schema}
+
+
+def response_format(structure: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``schema``: as the field json_schema of a request wants it."""
     if structure == "none":
         return None
-    if structure == "json_object":
-        return {"type": "json_object"}
-    schema = {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in names},
-        "required": list(names),
-        "additionalProperties": False,
-    }
-    return {"type": "json_schema", "json_schema": {"name": "translations", "strict": True, "schema": schema}}
+    return {"type": "json_schema", "json_schema": dict(schema)} if structure == "json_schema" else {"type": "json_object"}
+
+
+def read_json(content: str) -> Any:
+    """The JSON value of an answer, out of its fence and behind its thoughts; None where it is none."""
+    bare = _THOUGHT.sub("", content)
+    fenced = _FENCE.match(bare)
+    try:
+        return json.loads(fenced.group(1) if fenced else bare)
+    except (json.JSONDecodeError, RecursionError):
+        return None
 
 
 def read_answer(content: str, names: Sequence[str]) -> dict[str, str] | None:
     """The texts that were asked for, as far as they came. None where it is no JSON object, or brings names of its own: then what
     belongs to what is anybody's guess."""
-    bare = _THOUGHT.sub("", content)
-    fenced = _FENCE.match(bare)
-    try:
-        answer = json.loads(fenced.group(1) if fenced else bare)
-    except (json.JSONDecodeError, RecursionError):
-        return None
+    answer = read_json(content)
     if not isinstance(answer, dict) or set(answer) - set(names):
         return None
     return {name: text for name, text in answer.items() if isinstance(text, str)}

@@ -13,10 +13,16 @@ import pyarrow as pa
 
 from codelib.contracts import OK, TEXT_FIELDS
 from codelib.data.identifiers import contains_identifier
-from codelib.data.translate_cache import NEVER_KEPT, AnswerCache, Kept
+from codelib.data.translate_cache import NEVER_KEPT, AnswerCache, Kept, text_digest
 from codelib.data.translate_checks import check
 from codelib.data.translate_prompt import instruction
 from codelib.data.translate_settings import TranslateSettings
+
+NOT_ASKED = "not_asked"
+"""The note for a row that is valid no more: its text is not sent, and asked for should it come back."""
+_SERVER_FAILURES = frozenset(
+    {"connection", "answer_format", "missing_key", "rate_limited", "unanswered", NOT_ASKED}
+)  # and http_*
 
 MAX_TRIES = 2  # an answer that fails a check is asked for once more
 _READERS = 16  # cache files looked up at once: hides the latency of a network disk
@@ -121,6 +127,12 @@ class Reader:
         return None
 
 
+def failed_at_server(checks: Iterable[str]) -> bool:
+    """Whether a text has no answer because the server gave none, and so may get one another day. A failed check, a refusal or a text
+    that is too long says the same again."""
+    return any(check in _SERVER_FAILURES or check.startswith("http_") for check in checks)
+
+
 def is_final(text: Text, failed: tuple[str, ...]) -> bool:
     return not failed or text.tries + 1 >= MAX_TRIES
 
@@ -132,7 +144,7 @@ def settle(text: Text, english: str | None, failed: tuple[str, ...], cache: Answ
     """
     tries = text.tries + 1
     if english is not None and english.strip() and not NEVER_KEPT.intersection(failed):
-        cache.put(text.key, english, tries)
+        cache.put(text.key, english, tries, text_digest(text.chinese))
     elif tries >= MAX_TRIES:
         cache.put_failed(text.key, failed)
     return None if is_final(text, failed) else replace(text, tries=tries, failed=failed)

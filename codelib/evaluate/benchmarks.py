@@ -31,6 +31,10 @@ class Sample:
     messages: tuple[Message, ...]
     images: tuple[str, ...]
     reference: str
+    checkup_id: str = ""  # this and what follows: "" and None where the dataset does not say
+    split: str = ""
+    language: str = ""
+    names_label: bool | None = None  # the complaint already names the class
 
 
 def _order(seed: int, key: str) -> str:
@@ -57,6 +61,10 @@ def _samples(conversations: Sequence[Conversation], benchmark: str, folder: Path
                 conversation.prompt.messages,
                 tuple(_inside(image, folder) for image in conversation.images),
                 conversation.answer,
+                conversation.checkup or "",
+                conversation.split,
+                conversation.language,
+                conversation.names_label,
             )
         )
     return tuple(samples)
@@ -84,13 +92,19 @@ def limited(samples: Sequence[Sample], limit: int | None, seed: int) -> tuple[Sa
 # few-shot
 
 
-def exemplars(dataset: Dataset, benchmark: str, k: int, test: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """k worked examples out of train, of k patients, none of whom is in the test set (published splits share patients)."""
-    tested = {sample.patient for sample in test}
-    train = _samples(dataset.read(TRAIN_FILES[benchmark]), benchmark, dataset.folder)
+def exemplars(dataset: Dataset, benchmark: str, k: int, seed: int, language: str = "") -> tuple[Sample, ...]:
+    """k worked examples out of train, of k patients: a function of the release, the seed and the language of the question.
+
+    No example is of the validation split, and none of a patient who stands in validation or in either test file (published splits share
+    patients). Visits are drawn by their id, so copies of a visit and a grown release leave the draw where it was as far as they can.
+    """
+    samples = _samples(dataset.read(TRAIN_FILES[benchmark]), benchmark, dataset.folder)
+    held = {one.patient for name in TEST_FILES.values() if name in dataset.files for one in dataset.read(name)}
+    validation = dataset.validation()
+    held |= {s.patient for s in samples if s.split not in ("", "train") or s.checkup_id in validation}
     chosen: dict[str, Sample] = {}
-    for sample in sorted(train, key=lambda sample: _order(seed, sample.sample_id)):
-        if sample.patient not in tested and len(chosen) < k:
+    for sample in sorted(samples, key=lambda sample: _order(seed, sample.checkup_id or sample.sample_id)):
+        if sample.language == language and sample.patient not in held and len(chosen) < k:
             chosen.setdefault(sample.patient, sample)
     if len(chosen) < k:
         raise ValueError(f"few-shot: {TRAIN_FILES[benchmark]} has {len(chosen)} patients outside the test set, k is {k}")

@@ -108,7 +108,19 @@ def _classification(report: dict[str, Any]) -> str:
         f"{_size(report, CLASSIFICATION)}, six classes. Precision, recall and F1 are support-weighted: recall equals accuracy. "
         "Unparsed answers name no class, or several; they count as wrong."
     )
-    return f"<h2>Classification</h2><p class=note>{text}</p>{_table(head, rows)}{_controls(report)}{_confusions(mine, report)}"
+    return f"<h2>Classification</h2><p class=note>{text}</p>{_table(head, rows)}{_subgroups(mine)}{_controls(report)}{_confusions(mine, report)}"
+
+
+def _subgroups(variants: Sequence[dict[str, Any]]) -> str:
+    """Accuracy where the complaint already names the label, and where it does not; by language where there are two."""
+    rows = [
+        f"<tr><td>{escape(variant['name'])}{_tags(variant)}</td><td class=prose>{escape(group['name'])}</td>"
+        f"{_cell(group['accuracy'], group['accuracy_ci'], True)}<td>{group['n']}</td></tr>"
+        for variant in variants
+        if variant[CLASSIFICATION] and len(variant[CLASSIFICATION]["subgroups"]) > 1  # one group is the whole
+        for group in variant[CLASSIFICATION]["subgroups"]
+    ]
+    return f"<h3>Does the question give it away?</h3>{_table(('Model', 'What', 'Accuracy %', 'n'), rows)}" if rows else ""
 
 
 def _controls(report: dict[str, Any]) -> str:

@@ -70,8 +70,9 @@ def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], lim
     try:
         asked = shuffled(test, seed) if variant.images == "shuffled" else test
         if variant.num_exemplars:
-            shown = exemplars(dataset, test[0].benchmark, variant.num_exemplars, test, seed)
-            asked = tuple(few_shot(sample, shown) for sample in asked)
+            benchmark, languages = test[0].benchmark, {sample.language for sample in test}
+            shown = {spoken: exemplars(dataset, benchmark, variant.num_exemplars, seed, spoken) for spoken in sorted(languages)}
+            asked = tuple(few_shot(sample, shown[sample.language]) for sample in asked)
     except NobodyElse:
         raise
     except ValueError as error:

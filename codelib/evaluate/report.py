@@ -153,6 +153,8 @@ def table_csv(report: dict[str, Any]) -> bytes:
     for variant in report["variants"]:
         for benchmark, metrics in ((CLASSIFICATION, classify), (GENERATION, generate)):
             add("variant", variant["name"], benchmark, variant[benchmark] or {}, metrics)
+        for group in (variant[CLASSIFICATION] or {}).get("subgroups", ()):
+            add("subgroup", f"{variant['name']}: {group['name']}", CLASSIFICATION, group, classify)
     for benchmark, metrics in ((CLASSIFICATION, classify), (GENERATION, generate)):
         for row in report["baselines"][benchmark]:
             add("baseline", row["name"], benchmark, row, metrics)
@@ -190,6 +192,8 @@ def summary(report: dict[str, Any]) -> str:
         lines.append(f"  {'classification':<{width}}{'accuracy':>8}  {'95 % interval':<16}{'F1':>6}{'n':>7}{'unparsed':>10}")
         lines += [_class_line(v["name"], v[CLASSIFICATION], width) for v in classified]
         lines += [_class_line(row["name"], row, width) for row in report["baselines"][CLASSIFICATION]]
+        groups = {v["name"]: v[CLASSIFICATION]["subgroups"] for v in classified if v[CLASSIFICATION]}
+        lines += [_group_line(name, found) for name, found in groups.items() if len(found) > 1]  # one group is the whole
         for control in report["controls"]:
             pair = control["change_ci"]
             sure = f" [{100 * pair[0]:+.1f}, {100 * pair[1]:+.1f}]" if pair else ""
@@ -208,6 +212,10 @@ def _class_line(name: str, scores: dict[str, Any] | None, width: int) -> str:
     between = f"{100 * pair[0]:.1f} to {100 * pair[1]:.1f}" if pair else ""
     end = f"{100 * scores['f1']:>6.1f}{scores['n']:>7}{scores.get('num_unparsed', ''):>10}"
     return f"  {name:<{width}}{100 * scores['accuracy']:>8.1f}  {between:<16}{end}".rstrip()
+
+
+def _group_line(name: str, groups: Sequence[dict[str, Any]]) -> str:
+    return f"  {name}: " + "; ".join(f"{g['name']} {100 * g['accuracy']:.1f} (n = {g['n']})" for g in groups)
 
 
 def _text_line(name: str, scores: dict[str, Any] | None, width: int) -> str:

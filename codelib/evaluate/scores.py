@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -32,6 +32,7 @@ from codelib.evaluate.statistics import (
     num_effective_patients,
     paired_difference,
 )
+from codelib.evaluate.subgroups import subgroups
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION, Variant
 
 Row = dict[str, Any]
@@ -60,7 +61,8 @@ def _people(patients: Sequence[str]) -> dict[str, Any]:
     return {"num_patients": len(set(patients)), "effective_patients": round(num_effective_patients(patients), 1)}
 
 
-def _classification(rows: Sequence[Row], patients: Sequence[str], seed: int) -> dict[str, Any]:
+def _classification(rows: Sequence[Row], samples: Mapping[str, Sample], seed: int) -> dict[str, Any]:
+    patients = [samples[row["sample_id"]].patient for row in rows]
     references = [parse_class(row["reference"]) or "" for row in rows]
     parsed = [row["parsed"] for row in rows]
     scored = classification(references, parsed)
@@ -69,6 +71,7 @@ def _classification(rows: Sequence[Row], patients: Sequence[str], seed: int) -> 
         **asdict(scored),
         "accuracy_ci": _pair(accuracy_interval(correct, patients, seed)),
         "f1_ci": _pair(f1_interval(references, parsed, patients, seed)),
+        "subgroups": subgroups(rows, samples, seed),
         **_people(patients),
     }
 
@@ -83,14 +86,15 @@ def _text(scores: TextScores, patients: Sequence[str], seed: int) -> dict[str, A
     return {**result, **methods, **_people(patients)}
 
 
-def _generation(rows: Sequence[Row], patients: Sequence[str], settings: EvaluateSettings) -> dict[str, Any]:
+def _generation(rows: Sequence[Row], samples: Mapping[str, Sample], settings: EvaluateSettings) -> dict[str, Any]:
     answers = [row["parsed"] or "" for row in rows]
     scores = score_texts([row["reference"] for row in rows], answers, settings.embedding)
+    patients = [samples[row["sample_id"]].patient for row in rows]
     return {**_text(scores, patients, settings.seed), "num_unparsed": answers.count("")}
 
 
 def _variant(
-    shown: Variant, rows: Sequence[Row], plan: Plan, patient_of: dict[str, str], settings: EvaluateSettings
+    shown: Variant, rows: Sequence[Row], plan: Plan, samples: Mapping[str, Sample], settings: EvaluateSettings
 ) -> dict[str, Any]:
     answered = [row for row in rows if row["status"] == OK]
     reasons = Counter(row["reject_reason"] for row in rows if row["status"] != OK)
@@ -116,9 +120,8 @@ def _variant(
         if not mine:
             result[benchmark] = None
             continue
-        patients = [patient_of[row["sample_id"]] for row in mine]
-        scored = _classification(mine, patients, settings.seed) if benchmark == CLASSIFICATION else None
-        result[benchmark] = scored or _generation(mine, patients, settings)
+        scored = _classification(mine, samples, settings.seed) if benchmark == CLASSIFICATION else None
+        result[benchmark] = scored or _generation(mine, samples, settings)
     return result
 
 
@@ -130,7 +133,9 @@ def _class_baselines(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 def _text_baseline(samples: Sequence[Sample], settings: EvaluateSettings) -> dict[str, Any] | None:
     """Another patient's reference handed in as the answer: how alike all reports are."""
-    donors = other_patients(samples, settings.seed)
+    donors: dict[str, Sample] = {}
+    for language in sorted({sample.language for sample in samples}):
+        donors |= other_patients([sample for sample in samples if sample.language == language], settings.seed)
     paired = [sample for sample in samples if sample.sample_id in donors]
     if not paired:
         return None
@@ -215,17 +220,18 @@ def evaluate_scores(
     rows = outcome.table.to_pylist()
     by_variant = {variant.name: [row for row in rows if row["variant"] == variant.name] for variant in shown}
     taking_part = [variant for variant in shown if by_variant[variant.name]]
-    patient_of = {sample.sample_id: sample.patient for samples in plan.tests.values() for sample in samples}
+    samples = {sample.sample_id: sample for tests in plan.tests.values() for sample in tests}
+    patient_of = {name: sample.patient for name, sample in samples.items()}
     classify, generate = plan.tests.get(CLASSIFICATION, ()), plan.tests.get(GENERATION, ())
     text_baseline = _text_baseline(generate, settings) if generate else None
     report: dict[str, Any] = {
         "dataset": dataset_name,
         "classes": list(SIX_CLASSES),
         "benchmarks": {
-            name: {"num_samples": len(samples), **_people([sample.patient for sample in samples])}
-            for name, samples in plan.tests.items()
+            name: {"num_samples": len(tests), **_people([sample.patient for sample in tests])}
+            for name, tests in plan.tests.items()
         },
-        "variants": [_variant(variant, by_variant[variant.name], plan, patient_of, settings) for variant in taking_part],
+        "variants": [_variant(variant, by_variant[variant.name], plan, samples, settings) for variant in taking_part],
         "baselines": {
             CLASSIFICATION: _class_baselines(classify),
             GENERATION: [text_baseline] if text_baseline else [],

@@ -8,17 +8,20 @@ A conversation's text holds one ``<image>`` placeholder for each image, in order
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 IMAGE = "<image>"
 _ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 _FILES = ("train", "train-cls", "train-diagnostic", "test-cls", "test-diagnostic")
-_PATIENT = re.compile(r"(?:^|/)(\d{4,})-\d{3,}-\d{2,}\.jpe?g$", re.IGNORECASE)
+_TABLES = ("complete-dataset.csv", "complete_dataset.csv")
+_CODES = re.compile(r"(?:^|/)((\d{4,})-\d{3,})-\d{2,}\.jpe?g$", re.IGNORECASE)
+_CHECKUP = re.compile(r"(\d{4,})-\d{3,}")
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,22 @@ class Message:
 
 @dataclass(frozen=True)
 class Conversation:
-    """``messages`` in order, and the images their placeholders stand for: paths that can be opened."""
+    """``messages`` in order, and the images their placeholders stand for: paths that can be opened. What follows them a release of ours
+    says of each sample; other data leaves it out."""
 
     sample_id: str
     messages: tuple[Message, ...]
     images: tuple[str, ...]
+    checkup_id: str = ""
+    split: str = ""  # train | validation | test
+    language: str = ""  # en | zh
+    names_label: bool | None = None  # the complaint already names the visit's class
 
     @property
     def prompt(self) -> Conversation:
         """The same without the final answer: what a model is asked."""
         assert self.messages[-1].role == "assistant", f"{self.sample_id} has no answer to take off"
-        return Conversation(self.sample_id, self.messages[:-1], self.images)
+        return replace(self, messages=self.messages[:-1])
 
     @property
     def answer(self) -> str:
@@ -48,12 +56,22 @@ class Conversation:
 
     @property
     def patient(self) -> str:
-        """Patient code out of the released file name; else the first image, or the sample where it has none."""
+        """Patient code out of the checkup or the released file name; else the first image, or the sample where it has none."""
+        if known := _CHECKUP.fullmatch(self.checkup_id):
+            return known.group(1)
         if not self.images:
             return self.sample_id
         # without a code, two questions about one picture still belong together
-        found = _PATIENT.search(self.images[0])
-        return found.group(1) if found else self.images[0]
+        found = _CODES.search(self.images[0])
+        return found.group(2) if found else self.images[0]
+
+    @property
+    def checkup(self) -> str | None:
+        """Checkup id (0013-002) as the sample says, or out of the released file name; None where there is neither."""
+        if self.checkup_id:
+            return self.checkup_id
+        found = _CODES.search(self.images[0]) if self.images else None
+        return found.group(1) if found else None
 
 
 def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
@@ -103,7 +121,9 @@ def parse(row: Any, sample_id: str, folder: Path) -> Conversation:
     if placeholders != len(images):
         raise ValueError(f"{sample_id}: {placeholders} {IMAGE} placeholders but {len(images)} images")
     paths = tuple(str(folder / name.replace("\\", "/")) for name in images)
-    return Conversation(sample_id, tuple(messages), paths)
+    told = {name: row[name] for name in ("checkup_id", "split", "language") if isinstance(row.get(name), str)}
+    named = row.get("names_label")
+    return Conversation(sample_id, tuple(messages), paths, **told, names_label=named if isinstance(named, bool) else None)
 
 
 def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]:
@@ -140,6 +160,15 @@ class Dataset:
         if name not in self.files:
             raise ValueError(f"{self.folder} has no {name}.json; it has: {', '.join(sorted(self.files))}")
         return read_file(self.files[name], self.folder)
+
+    def validation(self) -> frozenset[str]:
+        """Checkup ids of the release's own validation side, as its table says; empty where it has none."""
+        tables = [self.folder / name for name in _TABLES if (self.folder / name).is_file()]
+        if not tables:
+            return frozenset()
+        csv.field_size_limit(2**31 - 1)  # a report may be longer than 128 KiB
+        with tables[0].open(encoding="utf-8-sig", newline="") as lines:
+            return frozenset(row.get("checkup_id", "") for row in csv.DictReader(lines) if row.get("split") == "validation")
 
 
 def open_dataset(folder: str | Path) -> Dataset:

@@ -78,7 +78,7 @@ def make(order: Order, *, dry_run: bool) -> tuple[Plan, bool]:
             decode=not dry_run,
             step=lambda: progress.step(1, 1),
         )
-    return make_plan(measured, settings), exact
+    return make_plan(measured, settings, order.dataset.validation()), exact
 
 
 def job_of(order: Order, plan: Plan) -> Job:

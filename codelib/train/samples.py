@@ -1,7 +1,8 @@
 """From a released dataset to the list of samples that a run trains on: checked before a GPU is taken.
 
 train*.json ──> conversations ── check (images decode, length within the cut-off, text allowed) ─┬─ rejected, by id and reason
-                                                                                                  └─ split by patient ──> Plan
+                                                                                                  └─ the release's validation side,
+                                                                                                     else split by patient ──> Plan
 """
 
 from __future__ import annotations
@@ -116,8 +117,9 @@ def validation_patients(patients: Iterable[str], fraction: float, seed: int) -> 
     return set(ordered[: min(len(ordered) - 1, max(1, math.floor(fraction * len(ordered) + 0.5)))])
 
 
-def make_plan(measured: list[Measured], settings: TrainSettings) -> Plan:
-    """Split by patient. Raises ValueError where nothing is left to train on."""
+def make_plan(measured: list[Measured], settings: TrainSettings, validation: frozenset[str] = frozenset()) -> Plan:
+    """Hold back the release's own validation side (``validation``: its checkup ids), else patients of our own choice; nobody where
+    ``validation_fraction`` is 0. Raises ValueError where nothing is left to train on."""
     fit = [one for one in measured if one.reason is None]
     rejected = tuple(one for one in measured if one.reason is not None)
     if not fit:
@@ -126,9 +128,14 @@ def make_plan(measured: list[Measured], settings: TrainSettings) -> Plan:
             f"all {len(rejected)} samples are unfit, the first {first.conversation.sample_id}: {first.reason} {first.detail}; "
             "check the dataset's Images folder, or raise cut_off or lower max_pixels"
         )
-    held = validation_patients((one.conversation.patient for one in fit), settings.validation_fraction, settings.seed)
+    held = [one.conversation.checkup in validation for one in fit]
+    if settings.validation_fraction == 0:
+        held = [False] * len(fit)
+    elif not any(held) or all(held):
+        patients = validation_patients((one.conversation.patient for one in fit), settings.validation_fraction, settings.seed)
+        held = [one.conversation.patient in patients for one in fit]
     return Plan(
-        tuple(one for one in fit if one.conversation.patient not in held),
-        tuple(one for one in fit if one.conversation.patient in held),
+        tuple(one for one, is_held in zip(fit, held, strict=True) if not is_held),
+        tuple(one for one, is_held in zip(fit, held, strict=True) if is_held),
         rejected,
     )

@@ -45,7 +45,9 @@ class TrainSettings(Settings):
     cut_off: int = Field(4096, ge=64)  # text and visual tokens; a longer sample is rejected by name, never cut
     min_pixels: int = 56 * 56
     max_pixels: int = 448 * 448
-    validation_fraction: float = Field(0.05, ge=0, lt=1)  # of the training patients
+    validation_fraction: float = Field(
+        0.05, ge=0, lt=1
+    )  # of the training patients, where the release has no validation side; 0: nobody
     checkpoint_every: int = Field(50, ge=1)  # optimiser steps; each checkpoint measures the validation loss
     max_failures: int = Field(2, ge=0)  # restarts by Ray Train after a worker or host was lost
     lora: LoraSettings = LoraSettings()

@@ -5,21 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 
-from codelib.contracts import OK, RECORDS, TEXT_FIELDS
-from codelib.core.store import Store
-from codelib.data.export import batch_names, list_batch, patient_number
-from codelib.data.ingest import ingest
-from codelib.data.sheets import Mapping
-from codelib.data.vault import Keyed
-from codelib.synthetic import export as synthetic
+from codelib.contracts import RECORDS, TEXT_FIELDS
+from tests import synthetic_clinic
+from tests.synthetic_clinic import place_of
 
 POOLS = ("train", "held_out")
 FIELD_OF = dict(
@@ -32,32 +26,12 @@ FIELD_OF = dict(
 _RECORD_CHARS = 500
 
 
-def _no_pictures(root: Any, folder: Path, *args: Any, **options: Any) -> Any:
-    """A visit's folder with one file that ingest counts and does not open."""
-    (folder / "照片").mkdir(parents=True, exist_ok=True)
-    (folder / "照片" / "1.jpg").write_bytes(b"x")
-    return SimpleNamespace(rejected={}, named=[])
-
-
 def clinic(pool: str, visits: int, seed: int = 23) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """(RECORDS row, its truth) of the visits that ingest lets pass."""
-    with_pictures = synthetic.write_visit_folder
-    with tempfile.TemporaryDirectory() as place:
-        synthetic.write_visit_folder = _no_pictures  # type: ignore[assignment]
-        try:
-            path = synthetic.generate(Path(place) / "clinic", visits=visits, seed=seed, pool=pool)  # type: ignore[arg-type]
-        finally:
-            synthetic.write_visit_folder = with_pictures
-        truth = {(patient_number(v["patient"]), v["time"]): v for v in json.loads(path.read_text(encoding="utf-8"))["visits"]}
-        store = Store(str(Path(place) / "clinic"))
-        pairs = []
-        for name in batch_names(store):
-            extra = {"batch": name, "listing": list_batch(store, name).fingerprint()}
-            for row in ingest(store, Keyed(b"k" * 32), Mapping(), frozenset(), extra).to_pylist():
-                known = truth.get((patient_number(row["patient"] or "0"), row["checkup_time"]))
-                if row["status"] == OK and known:
-                    pairs.append((row, known))
-        return pairs
+    with tempfile.TemporaryDirectory() as folder:
+        truth, tables = synthetic_clinic.clinic(Path(folder) / "clinic", pool, visits, seed)
+    rows = [row for table in tables for row in table.to_pylist()]
+    return [(row, truth[place_of(row)]) for row in rows if place_of(row) in truth]
 
 
 def records_table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -13,27 +13,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
 
 from codelib.contracts import OK, TEXT, TEXT_FIELDS
-from codelib.core.store import Store
 from codelib.data.deidentify import DeidentifySettings, deidentify, review_queue
-from codelib.data.export import batch_names, list_batch, patient_number
-from codelib.data.ingest import ingest
-from codelib.data.sheets import Mapping
 from codelib.data.stages import codes_table
 from codelib.data.teeth import normalise_teeth
-from codelib.data.vault import Keyed, assign
-from codelib.synthetic import export as synthetic
 from codelib.synthetic.people import POOLS
 from codelib.synthetic.records import FREE_TEXT
+from tests import synthetic_clinic
+from tests.synthetic_clinic import codes_of, place_of
 
 DATA = Path(__file__).parents[1] / "data" / "privacy"
-KEYED = Keyed(b"k" * 32)
 VISITS, SEEDS = 1000, (1, 2, 3)
 STRUCTURED = ("phone", "landline", "id_number", "email", "wechat", "qq", "address", "record_number")
 RECORDS, RECORD_CHARS = 8775, 500
@@ -132,32 +125,17 @@ def _probe_section(name: str, lines: list[Line]) -> None:
 # synthetic clinics
 
 
-def _no_pictures(root: Path, folder: Path, *args: Any, **options: Any) -> SimpleNamespace:
-    """A visit's folder with one file that ingest counts and does not open."""
-    (folder / "照片").mkdir(parents=True, exist_ok=True)
-    (folder / "照片" / "1.jpg").write_bytes(b"x")
-    return SimpleNamespace(rejected={}, named=[])
-
-
 def clinic(pool: str, seed: int, visits: int) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """(truth, row before, row after) of each visit of a synthetic export, pictures left out."""
-    with tempfile.TemporaryDirectory() as temporary, mock.patch.object(synthetic, "write_visit_folder", _no_pictures):
-        folder = Path(temporary) / "clinic"
-        truth = json.loads(synthetic.generate(folder, visits=visits, seed=seed, pool=pool).read_text(encoding="utf-8"))  # type: ignore[arg-type]
-        store = Store(str(folder))
-        by_place = {(patient_number(v["patient"]), v["time"]): v for v in truth["visits"]}
-        for name in batch_names(store):
-            extra = {"batch": name, "listing": list_batch(store, name).fingerprint()}
-            records = ingest(store, KEYED, Mapping(), frozenset(), extra)
-            records = records.filter([status == OK for status in records["status"].to_pylist()])
-            keys = [(r["visit_key"], r["patient"], r["checkup_time"]) for r in records.to_pylist()]
-            codes = [[c.visit_key, c.checkup_id, c.patient_id, KEYED.shift_days(c.patient_key)] for c in assign(keys, [], KEYED)]
-            before = {row["visit_key"]: row for row in normalise_teeth(records).to_pylist()}
-            table = pa.Table.from_pylist(list(before.values()), schema=TEXT.schema)
-            after = {row["visit_key"]: row for row in deidentify(table, codes_table(codes), DeidentifySettings()).to_pylist()}
-            for key, patient, moment in keys:
-                if (patient_number(patient), moment) in by_place:
-                    yield by_place[patient_number(patient), moment], before[key], after[key]
+    with tempfile.TemporaryDirectory() as folder:
+        truth, tables = synthetic_clinic.clinic(Path(folder) / "clinic", pool, visits, seed)
+    for records in tables:
+        text = normalise_teeth(records)
+        before = {row["visit_key"]: row for row in text.to_pylist()}
+        after = {row["visit_key"]: row for row in deidentify(text, codes_of(records), DeidentifySettings()).to_pylist()}
+        for row in records.to_pylist():
+            if place_of(row) in truth:
+                yield truth[place_of(row)], before[row["visit_key"]], after[row["visit_key"]]
 
 
 def measure(pool: str, seed: int, visits: int) -> Counter[str]:

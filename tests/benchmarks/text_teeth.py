@@ -26,21 +26,31 @@ def found_in(text: str) -> list[str]:
     return [part for m in find_teeth(text) for part in (m.fdi if m.status == OK else (m.status,))]
 
 
-def cases(name: str) -> Iterator[tuple[str, str, str]]:
+def cases(path: Path) -> Iterator[tuple[str, str, str]]:
     """(class, text, expected) of a case file. The class is that of its first word: ok, region, …, not_tooth."""
-    with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
-            first = row["expected"].split(" ")[0]
+            expected = row["expected"].strip()
+            first = expected.split(" ")[0]
             kind = "not_tooth" if not first else first if first.isalpha() else "ok"
-            yield kind, row["input"].replace("\\r", "\r").replace("\\n", "\n"), row["expected"]
+            yield kind, row["input"].replace("\\r", "\r").replace("\\n", "\n"), expected
 
 
-def _table(name: str, rows: list[tuple[str, str, str]]) -> None:
+def _table(name: str, rows: list[tuple[str, str, str]], misses: bool = False) -> None:
     total, right = Counter(kind for kind, _, _ in rows), Counter[str]()
     for kind, text, expected in rows:
-        right[kind] += sorted(found_in(text)) == sorted(expected.split())
+        found = found_in(text)
+        right[kind] += (is_right := sorted(found) == sorted(expected.split()))
+        if misses and not is_right:
+            print(f"    {text!r}: {' '.join(found) or '-'}, expected {expected or '-'}")
     parts = ", ".join(f"{kind} {right[kind]}/{n}" for kind, n in sorted(total.items()))
-    print(f"  {name:<22} {sum(right.values())}/{sum(total.values())}   {parts}")
+    share = sum(right.values()) / max(1, len(rows))
+    print(f"  {name:<22} {sum(right.values())}/{len(rows)} ({share:.1%})   {parts}")
+
+
+def of_file(path: Path, misses: bool) -> None:
+    """Print how many cases of a file are read as expected, and with ``misses`` each that is not."""
+    _table(path.name, list(cases(path)), misses)
 
 
 def _notation_table() -> list[tuple[str, str, str]]:
@@ -92,8 +102,8 @@ def section() -> None:
     print("teeth")
     if (REAL_DATA / "tooth-notation.csv").exists():
         _table("tooth-notation.csv", _notation_table())
-    for name in ("teeth_seen", "teeth_held_out"):
-        _table(name, list(cases(name)))
+    for name in ("teeth_seen", "teeth_held_out", "teeth_odd", "teeth_other_hand", "teeth_2_other_hand", "teeth_3_other_hand"):
+        _table(name, list(cases(CASES / f"{name}.csv")))
     for pool in POOLS:
         _synthetic(pool, 300)
     _speed(400)

@@ -146,7 +146,15 @@ def test_the_layout_is_the_published_one(clinic):
             assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
     dataset = open_dataset(release)
     assert set(dataset.files) == {"train", "train-cls", "train-diagnostic", "test-cls", "test-diagnostic"}
-    assert len(dataset.read("train")) == len(dataset.read("train-cls")) + len(dataset.read("train-diagnostic"))
+    counts = json.loads((release / "manifest.json").read_text())["conversations"]
+    for name, task in (("train-cls", "classification"), ("train-diagnostic", "generation"), ("test-cls", "classification")):
+        sides = ("test",) if name.startswith("test") else ("train", "validation")
+        told = [counts[f"{side}/{task}/en"]["samples"] for side in sides if f"{side}/{task}/en" in counts]
+        assert len(dataset.read(name)) == sum(told), name
+    training = [value["samples"] for place, value in counts.items() if not place.startswith("test/")]
+    assert len(dataset.read("train")) == sum(training) > len(dataset.read("train-cls")) + len(dataset.read("train-diagnostic"))
+    for one in dataset.read("train"):
+        assert one.checkup_id[:4] == one.patient and one.split in ("train", "validation") and one.names_label in (True, False)
     sums = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=release, capture_output=True, text=True)
     assert sums.returncode == 0, sums.stdout
     assert set(tree(release)) == {line.split("  ")[1] for line in (release / "SHA256SUMS").read_text().splitlines()} | {
@@ -159,7 +167,8 @@ def test_one_line_of_datasets_loads_it(clinic, tmp_path, monkeypatch):
     from datasets import load_dataset
 
     loaded = load_dataset(str(clinic[0] / "release"), "generation", cache_dir=str(tmp_path))
-    assert loaded["train"].num_rows == len(open_dataset(clinic[0] / "release").read("train-diagnostic"))
+    training = loaded["train"].num_rows + loaded["validation"].num_rows  # one file in the published layout
+    assert training == len(open_dataset(clinic[0] / "release").read("train-diagnostic"))
     assert max(loaded["train"][0]["images"][0].size) <= 448  # decoded
 
 
@@ -227,7 +236,7 @@ def test_other_cpus_same_bytes(export, whole, tmp_path):
 def test_a_second_run_says_that_there_is_nothing_to_do(export, whole):
     before = {p: p.stat().st_mtime_ns for p in (whole / "release").rglob("*")}
     said = run("dataset", "--input", export, "--workspace", whole, *SMALL)
-    assert said.count("nothing new") == 13
+    assert said.count("nothing new") == 15
     assert {p: p.stat().st_mtime_ns for p in (whole / "release").rglob("*")} == before
 
 
@@ -456,5 +465,5 @@ def test_a_dry_run_touches_nothing(export, whole, tmp_path):
     assert not (tmp_path / "new").exists()
     before = tree(whole)
     said = run("dataset", "--input", export, "--workspace", whole, *SMALL, "--dry-run")
-    assert said.count("nothing new") == 15
+    assert said.count("nothing new") == 17
     assert tree(whole) == before

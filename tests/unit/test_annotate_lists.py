@@ -15,7 +15,7 @@ from codelib.contracts import BILINGUAL, SIX_CLASSES, TEXT_FIELDS
 from codelib.core.config import load
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.annotate_lists import TERMS, conditions, read_classes, read_terms
-from codelib.data.annotate_report import Comparison, Unknown
+from codelib.data.annotate_report import Comparison, Unknown, shared_strings
 from codelib.data.teeth import normalise, tooth_row
 
 CASES = Path(__file__).parent / "cases"
@@ -33,7 +33,17 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=BILINGUAL.schema)
 
 
-@pytest.mark.parametrize("name", ["diagnoses_seen", "diagnoses_held_out"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "diagnoses_seen",
+        "diagnoses_held_out",
+        "diagnoses_odd",
+        "diagnoses_other_hand",
+        "diagnoses_2_other_hand",
+        "diagnoses_3_other_hand",
+    ],
+)
 def test_every_sentence(name: str) -> None:
     wrong = []
     with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -167,7 +177,7 @@ def test_unknown_strings_add_up_and_rare_ones_are_for_the_private_room() -> None
     rare = visit("0100", diagnosis="某某之怪病；慢性龈炎")
     unknown = Unknown.of(table(*common)) + Unknown.of(table(rare, visit("0003", diagnosis="46怪异牙")))
     assert [(row.words, row.visits, row.patients) for row in unknown.private()] == [("怪异牙", 7, 6), ("某某之怪病", 1, 1)]
-    shown, strings, visits = unknown.public(min_patients=5)
+    shown, strings, visits = shared_strings(unknown.private(), min_patients=5)
     assert [row.words for row in shown] == ["怪异牙"]
     assert (strings, visits) == (1, 1)
 
@@ -183,3 +193,59 @@ def test_how_often_the_published_labels_differ() -> None:
     assert total + Comparison() == total
     assert "3 of 3 visits (100.0 %)" in total.lines()[0]
     assert Comparison().lines() == ["labels: no visit to compare"]
+
+
+# --- cues of other languages and of the end ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "wanted"),
+    [
+        ("Suspected cracked tooth 27", "牙隐裂 suspected"),
+        ("36 pulpitis ruled out", "牙髓炎 negated"),
+        ("pulpitis cannot be ruled out", "牙髓炎 suspected"),
+        ("cannot rule out pulpitis", "牙髓炎 suspected"),
+        ("no evidence of 牙周炎", "牙周炎 negated"),
+        ("caries free", ""),
+        ("No.36 深龋", "深龋 present"),  # a number, and no negation
+        ("patient is no longer in pain, chronic periodontitis", "慢性牙周炎 present"),
+        ("history of gingival recession", "牙龈退缩 past"),
+        ("family hx(+) 牙周炎", "牙周炎 past"),
+        ("OLP OLK", "口腔扁平苔藓 present; 口腔白斑 present"),
+        ("TMDX", ""),
+        # bullets, and signs that tell findings from what is not found
+        ("-深龋\n-牙髓炎", "深龋 present; 牙髓炎 present"),
+        ("-深龋 -牙髓炎", "深龋 present; 牙髓炎 present"),
+        ("+牙石 -口臭", "牙结石 present; 口臭 negated"),
+        ("36-37深龋 + 牙石", "深龋 present; 牙结石 present"),
+        # what is over, and what is not
+        ("36牙髓炎未治愈", "牙髓炎 present"),
+        ("36牙周炎，难以治愈", "牙周炎 present"),
+        ("36深龋，27牙髓炎，已治愈", "深龋 present; 牙髓炎 past"),
+        ("36深龋，26已治愈", "深龋 present"),
+        ("16根管治疗后，复查正常", "根管治疗后 present"),
+        ("36深龋，感冒已痊愈", "深龋 present"),
+        ("36深龋。已痊愈", "深龋 present"),
+        # what has not come
+        ("acute pericoronitis 38, now resolved", "急性冠周炎 past"),
+        ("impacted 38, no calculus", "阻生牙 present; 牙结石 negated"),
+        ("慢性龈炎，未伴牙周炎", "慢性龈炎 present; 牙周炎 negated"),
+        ("尚未治疗的深龋", "深龋 present"),
+        ("尚未牙髓炎", "牙髓炎 negated"),
+        ("根尖周脓肿尚未形成", "根尖周脓肿 negated"),
+        ("牙龈炎未发展成牙周炎", "牙龈炎 present; 牙周炎 negated"),
+        ("不能否认牙髓炎", "牙髓炎 suspected"),
+        ("从未否认夜磨牙", "磨牙症 present"),
+        ("否认夜磨牙", "磨牙症 negated"),
+        ('自称"牙周炎"其实是牙龈炎', "牙周炎 negated; 牙龈炎 present"),
+        ("深龋（36、37）？", "深龋 suspected"),
+    ],
+)
+def test_cues_of_a_class(diagnosis: str, wanted: str) -> None:
+    (done,) = annotate(table(visit(diagnosis=diagnosis))).to_pylist()
+    assert "; ".join(f"{d['zh']} {d['status']}" for d in done["diseases"]) == wanted
+
+
+def test_a_name_belongs_to_one_condition() -> None:
+    names = [name.lower() for c in conditions() for name in (c.zh, *c.synonyms, *c.names_en)]
+    assert len(names) == len(set(names))

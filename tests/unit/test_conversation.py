@@ -27,6 +27,20 @@ def test_prompt_answer_and_patient(tmp_path: Path) -> None:
     assert (one.answer, one.patient, len(one.prompt.messages)) == ("Red", "0013", 1)
 
 
+def test_what_our_own_releases_say_of_a_sample(tmp_path: Path) -> None:
+    told = {"checkup_id": "0013-002", "split": "validation", "language": "zh", "names_label": True}
+    one = parse({**sample(1, [], "龋病"), **told}, "s/1", tmp_path)
+    assert (one.patient, one.split, one.language, one.names_label) == (
+        "0013",
+        "validation",
+        "zh",
+        True,
+    )  # a patient without an image
+    assert one.prompt.checkup_id == "0013-002"
+    bare = parse({**sample(1, [], "Red"), "checkup_id": 7, "split": None, "names_label": "yes"}, "s/1", tmp_path)
+    assert (bare.patient, bare.split, bare.language, bare.names_label) == ("s/1", "", "", None)
+
+
 def test_published_spelling_of_file_names(tmp_path: Path) -> None:
     folder = make_release(tmp_path / "release", visits=4)
     (folder / "test-cls.json").rename(folder / "test_cls.json")

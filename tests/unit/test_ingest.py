@@ -217,3 +217,12 @@ def test_images_beside_the_batches_are_named(tmp_path):
     (tmp_path / "旧照片" / "1.jpg").write_bytes(b"x")
     with pytest.raises(InputError, match="1 entry lies beside the batches"):
         batch_names(Store(str(tmp_path)))
+
+
+def test_more_staff_than_can_be_looked_for_stops_the_run_and_loses_none(tmp_path):
+    people = [f"王{chr(0x4E00 + n)}" for n in range(520)]
+    rows = [f"{n},2022-03-05 09:30,周岩,{person},疼,叩痛,深龋\n" for n, person in enumerate(people)]
+    assert len(run(make(tmp_path / "500", rows[:499], []))[0]["identifiers"]) >= 499
+    with pytest.raises(InputError, match=r"5[012]. different values in its staff columns \(主治医生\).*map a column") as error:
+        run(make(tmp_path / "520", rows, []))
+    assert not any(person in str(error.value) for person in people)

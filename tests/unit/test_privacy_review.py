@@ -151,14 +151,14 @@ def test_a_staff_cell_that_cannot_be_read_is_one_question_for_all_its_visits(tmp
 @pytest.mark.parametrize(
     ("answer", "words", "first", "reason"),
     [
-        ("keep", "", "晨曦阿星嘱随诊", None),
-        ("identifier", "晨曦阿星", "[NAME]嘱随诊", None),
-        ("identifier", "", "晨曦阿星嘱随诊", None),  # all of the cell is the name, and does not stand there
+        ("keep", "", "备：嘟嘟嗒嗒", None),
+        ("identifier", "嘟嘟嗒嗒", "备：[NAME]", None),
+        ("identifier", "", "备：嘟嘟嗒嗒", None),  # all of the cell is the name, and does not stand there
         ("reject", "", "", REFUSED),
     ],
 )
 def test_its_answer_counts_in_all_of_them(tmp_path, answer, words, first, reason):
-    room = Room(tmp_path, *staff(CELL, "晨曦阿星嘱随诊", "复查", "牙痛"))
+    room = Room(tmp_path, *staff(CELL.replace("晨曦阿星", "嘟嘟嗒嗒"), "备：嘟嘟嗒嗒", "复查", "牙痛"))
     room.answer(room.run()[1], answer=answer, words=words)
     out, queue = room.run()
     assert [r["reject_reason"] for r in out] == [reason] * 3

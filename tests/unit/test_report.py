@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def make_run(folder: Path) -> tuple[Plan, Outcome]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (300, 200), (index * 10, 0, 0)).save(path)
         question = (Message("user", f"<image>\nWhat is {index}?"),)
-        samples.append(Sample(f"test-cls/{index}", "classification", f"{index // 2:04d}", question, (name,), label))
+        told = {"language": ("en", "zh")[index % 2], "names_label": index < 5}
+        samples.append(Sample(f"test-cls/{index}", "classification", f"{index // 2:04d}", question, (name,), label, **told))
         for variant in SHOWN:
             answer = {"tuned <b>": label if index < 15 else (HOSTILE if index == 15 else "no idea"), "shuffled": "Caries"}.get(
                 variant.name
@@ -142,6 +144,13 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
     assert (control["as_is"], control["shuffled"]) == ("tuned <b>", "shuffled")
     assert control["change"] == pytest.approx(0.2 - 0.75)
     assert control["change_ci"][0] < control["change"] < control["change_ci"][1] < 0
+    groups = {g["name"]: (g["n"], g["accuracy"]) for g in tuned["classification"]["subgroups"]}
+    assert groups == {
+        "complaint names the label": (5, 1.0),
+        "complaint does not name it": (15, pytest.approx(10 / 15)),
+        "asked in English": (10, 0.8),
+        "asked in Chinese": (10, 0.7),
+    }
     notes = " ".join(report["notes"])
     assert "toy" in notes
     assert "broken is failed: 0 of 20" in notes
@@ -165,6 +174,12 @@ def test_the_page_is_self_contained_and_shows_the_figures(written: tuple[dict[st
     assert page.row("majority (always Caries)")[1] == "20.0"
     assert page.row("SFT Qwen 7B")[1:6] == ["78.92", "85.06", "78.92", "79.39", "unknown"]
     assert page.row("Gingivitis")[1:] == ["0", "3", "0", "0", "0", "0", "1"]
+    named = [row for row in page.rows if row and row[0].startswith("tuned <b>") and "complaint" in row[1]]
+    assert [row[1:] for row in named] == [
+        ["complaint names the label", named[0][2], "5"],
+        ["complaint does not name it", named[1][2], "15"],
+    ]
+    assert [row[2].split("[")[0] for row in named] == ["100.0", "66.7"]
     assert page.tags["svg"] == 3
     assert page.tags["article"] == 4
 
@@ -184,6 +199,7 @@ def test_csv_files_say_the_same(written: tuple[dict[str, Any], Path]) -> None:
     rows = list(csv.DictReader(io.StringIO(table_csv(report).decode())))
     found = {(row["kind"], row["name"], row["metric"]): row["value"] for row in rows}
     assert float(found["variant", "tuned <b>", "accuracy"]) == 0.75
+    assert float(found["subgroup", "tuned <b>: complaint names the label", "accuracy"]) == 1.0
     assert float(found["paper", "SFT Qwen 7B", "f1"]) == pytest.approx(0.7939)
     predictions = list(csv.DictReader((folder / "predictions.csv").open(newline="")))
     assert len(predictions) == 80
@@ -200,6 +216,7 @@ def test_the_summary_names_every_row(written: tuple[dict[str, Any], Path]) -> No
         "majority (always Caries)",
         "another patient's report",
         "-55.0 points",
+        "complaint names the label 100.0 (n = 5); complaint does not name it 66.7 (n = 15)",
     ):
         assert words in text
 
@@ -213,6 +230,20 @@ def test_a_reference_without_a_class_is_left_out_and_told(tmp_path: Path) -> Non
     assert report["variants"][0]["status"] == "complete"
     assert report["variants"][0]["classification"]["n"] == 19
     assert any("1 test samples have a reference" in note for note in report["notes"])
+
+
+def test_a_dataset_that_says_nothing_of_its_samples_has_no_subgroups(tmp_path: Path) -> None:
+    plan, outcome = make_run(tmp_path)
+    bare = tuple(replace(sample, language="", names_label=None) for sample in plan.tests["classification"])
+    report = evaluate_scores("release", SHOWN, replace(plan, tests={"classification": bare}), only(outcome, bare), SETTINGS)
+    assert [variant["classification"]["subgroups"] for variant in report["variants"] if variant["classification"]] == [[], []]
+    assert "complaint" not in summary(report)
+
+
+def only(outcome: Outcome, samples: tuple[Sample, ...]) -> Outcome:
+    names = {sample.sample_id for sample in samples}
+    rows = [row for row in outcome.table.to_pylist() if row["sample_id"] in names]
+    return Outcome(pa.Table.from_pylist(rows, schema=PREDICTIONS.schema), 0, 0, {})
 
 
 def test_examples_mix_right_and_wrong(tmp_path: Path) -> None:

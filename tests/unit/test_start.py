@@ -56,3 +56,16 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     (tmp_path / "private" / ".tmp-ledger.csv-abc").write_bytes(b"half")
     start.take(made, Store(str(release)))
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_what_no_stage_depends_on_needs_no_reconfigure(tmp_path):
+    made = workspace(tmp_path)
+    start.take(made, Store(str(tmp_path / "work" / "release")))
+    start.sign(made, DatasetSettings())
+    second = {"timeout_s": 5, "max_retries": 1, "strings_a_request": 3, "key_env": "OTHER"}
+    patient = {"k_anonymity": {"date": "year", "levels": [2]}, "annotate": {"second_pass": second}}
+    start.check_owner(made, DatasetSettings.model_validate(patient), reconfigure=False)
+    with pytest.raises(ValueError, match="second_pass"):
+        start.check_owner(
+            made, DatasetSettings.model_validate({"annotate": {"second_pass": {"engine": "openai"}}}), reconfigure=False
+        )

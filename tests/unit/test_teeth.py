@@ -8,7 +8,7 @@ import time
 import pyarrow as pa
 import pytest
 from clinic_records import COLUMNS, clinic_records, real_file, record, row_of, truth
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from codelib.contracts import RECORDS, TEXT, TEXT_FIELDS
@@ -294,12 +294,23 @@ PIECES = [
     "缺失",
     "1",
     "|",
+    "残根",
+    "远中",
+    "，",
+    "四个",
+    "┼",
+    "方",
+    "九",
+    "→",
+    "乳D",
+    "象限",
 ]
 NOTES = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
 
 @settings(max_examples=600, deadline=None)
 @given(st.one_of(NOTES, st.text(max_size=40)))
+@example("┘6┘")
 def test_properties_of_any_text(text: str) -> None:
     found = find_teeth(text)
     at = 0

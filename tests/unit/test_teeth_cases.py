@@ -25,7 +25,9 @@ def found_in(text: str) -> list[str]:
     return sorted(part for m in find_teeth(text) for part in (m.fdi if m.status == "ok" else (m.status,)))
 
 
-@pytest.mark.parametrize("name", ["teeth_seen", "teeth_held_out"])
+@pytest.mark.parametrize(
+    "name", ["teeth_seen", "teeth_held_out", "teeth_odd", "teeth_other_hand", "teeth_2_other_hand", "teeth_3_other_hand"]
+)
 def test_every_case(name: str) -> None:
     wrong = []
     with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -36,6 +38,35 @@ def test_every_case(name: str) -> None:
             again, _ = normalise(normalise(text)[0])
             assert again == normalise(text)[0], "normalising twice changes nothing"
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("第一磨牙（右上）", "16"),
+        ("第一磨牙(右上、左上)", "16 26"),
+        ("第一磨牙（上颌）", "ambiguous"),
+        ("阻生智齿（右下）", "48"),
+        ("左上智歯(8)", "28"),
+        ("36.37.38松动", "36 37 38"),
+        ("12.11.21.22烤瓷", "12 11 21 22"),
+        ("22.11.21", ""),
+        ("12.31.25", ""),
+        ("36.46", ""),
+        ("36.46.36.46", "ambiguous"),
+        ("11.12.13.14mm", "ambiguous"),
+        ("Gracey 11/12、13/14", ""),
+        ("11/12 Gracey刮治", ""),
+        ("格雷西刮治器11/12", ""),
+        ("Gracey 11/12，36刮治", "36"),
+        ("Gracey 11/12、36、37刮治", "36 37"),
+        ("用刮治器刮治16、17", "16 17"),
+        ("37牙合面龋", "37"),
+        ("37牙合向伸长，右下7牙合面", "37 47"),
+    ],
+)
+def test_classes_that_other_hands_showed(text: str, wanted: str) -> None:
+    assert found_in(text) == sorted(wanted.split())
 
 
 # --- round trips ---------------------------------------------------------------------------------------------------------------
@@ -146,6 +177,55 @@ def test_answers_of_a_person_count() -> None:
     assert done.text == "16、26窝沟深，A6，左下26"
     assert [(m.fdi, m.status) for m in done.mentions if m.status == "ok"] == [(("16", "26"), "ok")]
     assert [m.status for m in done.mentions] == ["ok", "region"]
+
+
+@pytest.mark.parametrize(
+    ("text", "released", "teeth"),
+    [
+        ("六龄齿、27深龋", "16、27深龋", [("16", "27")]),
+        ("27、六龄齿深龋", "27、16深龋", [("27", "16")]),
+        ("36、六龄齿和27", "36、16、27", [("36", "16", "27")]),
+        ("6|、27深龋", "16、27深龋", [("16", "27")]),
+        ("六龄齿，27", "16，27", [("16",), ("27",)]),
+        ("六龄齿、阻生48", "16、阻生48", [("16",), ("48",)]),
+        ("左下6、六龄齿，前牙", "36、16，前牙", [("36", "16")]),
+        # the number cannot stand there: 16-27 is a range, 163 no tooth. The answer counts, and the neighbour keeps its number
+        ("六龄齿-27", "六龄齿-27", [("16",), ("27",)]),
+        ("左下7、六龄齿3天前疼痛", "37、六龄齿3天前疼痛", [("37",), ("16",)]),
+        ("1[6][0][0][0]", "1[6][0][0][0]", [("16",)]),
+    ],
+)
+def test_an_answer_beside_another_tooth_is_taken(text: str, released: str, teeth: list[tuple[str, ...]]) -> None:
+    doubts = [m for m in normalised(text).written if m.status in ("ambiguous", "reject")]
+    assert len(doubts) == 1
+    done = normalised(text, answers={doubts[0].start: ("16",)})
+    assert done.text == released
+    assert [m.fdi for m in done.mentions if m.status == "ok"] == teeth
+    assert not [m for m in done.written if m.status in ("ambiguous", "reject")], "it is asked no more"
+
+
+_BESIDE = ["27", "左下6、7", "[0][6][0][0]", "阻生48", "前牙", "深龋", "3天前", "1", "-", "、", "和", "，", " "]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["六龄齿", "6|", "A6", "#3", "上颌6", "右侧6", "第一磨牙"]),
+    st.lists(st.sampled_from(_BESIDE), max_size=3),
+    st.lists(st.sampled_from(_BESIDE), max_size=3),
+    st.sampled_from([("16",), ("16", "46"), ("55",)]),
+)
+def test_an_answer_costs_no_neighbour_its_number(
+    doubt: str, before: list[str], after: list[str], answer: tuple[str, ...]
+) -> None:
+    text = "".join([*before, doubt, *after])
+    plain = normalised(text).written
+    asked = [m for m in plain if m.status in ("ambiguous", "reject")]
+    for one in asked:
+        done = normalised(text, answers={one.start: answer})
+        assert sum(m.status in ("ambiguous", "reject") for m in done.written) == len(asked) - 1
+        charted = {n for m in done.mentions if m.status == "ok" for n in m.fdi}
+        assert charted == {n for m in plain if m.status == "ok" for n in m.fdi} | set(answer)
+        assert normalise(done.text)[0] == done.text, "normalising again changes nothing"
 
 
 # --- hostile input -------------------------------------------------------------------------------------------------------------

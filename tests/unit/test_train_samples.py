@@ -93,6 +93,26 @@ def test_nothing_left_is_one_sentence(tmp_path: Path, encoder: Encoder) -> None:
         _plan(make_release(tmp_path / "r", visits=4), encoder, cut_off=64)
 
 
+def test_the_releases_own_validation_side_is_held_back(tmp_path: Path, encoder: Encoder) -> None:
+    folder = make_release(tmp_path / "r", visits=20)
+    measured = measure_all(read(open_dataset(folder), ("train-cls",)), encoder, 300, decode=True)
+    ids = sorted({str(one.conversation.checkup) for one in measured})
+    rows = "".join(f'"two\nlines",{checkup},{"validation" if checkup in ids[3:6] else "train"}\n' for checkup in ids)
+    for table in ("complete-dataset.csv", "complete_dataset.csv"):
+        (folder / table).write_text(f"remarks,checkup_id,split\n{rows}", encoding="utf-8-sig")
+        validation = open_dataset(folder).validation()
+        assert validation == set(ids[3:6])
+        plan = make_plan(measured, TrainSettings(cut_off=300), validation)
+        assert {one.conversation.checkup for one in plan.validation} == set(ids[3:6])
+        assert {one.conversation.checkup for one in plan.training} == set(ids[:3] + ids[6:])
+        (folder / table).unlink()
+    assert open_dataset(folder).validation() == frozenset()
+    assert not make_plan(measured, TrainSettings(cut_off=300, validation_fraction=0), validation).validation
+    # a table without that side, or of visits that are all in it: the run's own choice
+    for useless in (frozenset({"9999-001"}), frozenset(ids)):
+        assert len({one.conversation.patient for one in make_plan(measured, TrainSettings(), useless).validation}) == 1
+
+
 def test_no_patient_stands_on_both_sides(tmp_path: Path, encoder: Encoder) -> None:
     plan = _plan(make_release(tmp_path / "r", visits=20), encoder)
     sides = [{one.conversation.patient for one in side} for side in (plan.training, plan.validation)]

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +115,10 @@ def test_settings_that_cannot_work_are_refused(given: list[str], said: str) -> N
 # a server
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[llm_server.Running]:
-    with llm_server.started() as server:
-        yield server
-
-
 @pytest.fixture
-def server(process: llm_server.Running, monkeypatch: pytest.MonkeyPatch) -> llm_server.Running:
-    monkeypatch.setenv("TEST_KEY", llm_server.KEY)
-    process.control(known=KNOWN)
-    return process
+def server(server: llm_server.Running) -> llm_server.Running:
+    server.control(known=KNOWN)
+    return server
 
 
 def settings(server: llm_server.Running, **changes: Any) -> TranslateSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,6 @@ from codelib.data.translate_budget import spent_before
 from codelib.data.translate_fill import fill
 from codelib.data.translate_texts import key_of
 from tests import llm_server
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[llm_server.Running]:
-    with llm_server.started() as server:
-        yield server
-
-
-@pytest.fixture
-def server(process: llm_server.Running, monkeypatch: pytest.MonkeyPatch) -> llm_server.Running:
-    monkeypatch.setenv("OPENAI_API_KEY", llm_server.KEY)
-    process.control()
-    return process
 
 
 def table(last: int) -> pa.Table:

@@ -135,7 +135,8 @@ def test_a_larger_limit_keeps_the_smaller_draw() -> None:
     assert limited(samples, None, 0) == limited(samples, 99, 0) == tuple(samples)
 
 
-def release(folder: Path, train: list[str], test: list[str]) -> Path:
+def release(folder: Path, train: list[str], test: list[str], **told: list[Any]) -> Path:
+    """One report for each checkup. told: what our own releases say beside it, for the rows of train."""
     for name, images in (("train-diagnostic", train), ("test_diagnostic", test)):
         rows = [
             {
@@ -146,6 +147,7 @@ def release(folder: Path, train: list[str], test: list[str]) -> Path:
                     {"role": "assistant", "content": f"answer {image}"},
                 ],
                 "images": [f"Images/{image}-01.jpg"],
+                **({key: values[index] for key, values in told.items()} if images is train else {}),
             }
             for index, image in enumerate(images)
         ]
@@ -156,16 +158,55 @@ def release(folder: Path, train: list[str], test: list[str]) -> Path:
 def test_exemplars_are_of_patients_outside_the_test_set(tmp_path: Path) -> None:
     dataset = open_dataset(release(tmp_path, ["0001-001", "0001-002", "0002-001", "0003-001"], ["0003-002", "0004-001"]))
     test = load_samples(dataset, "generation")
-    shown = exemplars(dataset, "generation", 2, test, seed=0)
+    shown = exemplars(dataset, "generation", 2, seed=0)
     assert {s.patient for s in shown} == {"0001", "0002"}
-    assert shown == exemplars(dataset, "generation", 2, test, seed=0)
+    assert shown == exemplars(dataset, "generation", 2, seed=0)
     with pytest.raises(ValueError, match="2 patients outside the test set, k is 3"):
-        exemplars(dataset, "generation", 3, test, seed=0)
+        exemplars(dataset, "generation", 3, seed=0)
+    table = "checkup_id,split\n0001-001,validation\n0001-002,validation\n"
+    (tmp_path / "complete-dataset.csv").write_text(table, encoding="utf-8")
+    assert [s.patient for s in exemplars(dataset, "generation", 1, seed=0)] == ["0002"]
+    with pytest.raises(ValueError, match="1 patients outside the test set, k is 2"):
+        exemplars(dataset, "generation", 2, seed=0)
     asked = few_shot(test[0], shown)
     assert [message.role for message in asked.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert sum(m.content.count("<image>") for m in asked.messages) == len(asked.images) == 3
     assert asked.images[-1] == "Images/0003-002-01.jpg"
     assert asked.messages[2].content == shown[0].reference
+
+
+def test_exemplars_are_never_of_validation_nor_of_a_patient_tested_on_the_other_benchmark(tmp_path: Path) -> None:
+    names = [f"{patient:04d}-001" for patient in range(1, 9)]
+    splits = ["validation", "train", "train", "validation", "train", "train", "train", "train"]
+    folder = release(tmp_path, names, ["0003-002"], split=splits, checkup_id=names)
+    rows = [{"id": 0, "messages": [{"role": "user", "content": "<image>"}, {"role": "assistant", "content": "Caries"}]}]
+    (folder / "test-cls.json").write_text(json.dumps([rows[0] | {"images": ["Images/0005-002-01.jpg"]}]))
+    for seed in range(20):
+        shown = exemplars(open_dataset(folder), "generation", 4, seed)
+        assert {sample.patient for sample in shown} == {"0002", "0006", "0007", "0008"}
+    with pytest.raises(ValueError, match="4 patients"):
+        exemplars(open_dataset(folder), "generation", 5, 0)
+
+
+def test_the_draw_of_exemplars_stays_when_the_release_grows_or_has_copies(tmp_path: Path) -> None:
+    names = [f"{patient:04d}-001" for patient in range(1, 30)]
+    before = exemplars(open_dataset(release(tmp_path, names, ["0900-001"], checkup_id=names)), "generation", 3, 5)
+    copied = [name for name in names for _ in range(3)]
+    assert exemplars(open_dataset(release(tmp_path, copied, ["0900-001"], checkup_id=copied)), "generation", 3, 5) != ()
+    ids = [s.checkup_id for s in before]
+    assert [s.checkup_id for s in exemplars(open_dataset(tmp_path), "generation", 3, 5)] == ids
+    grown = ["0000-001", *names]  # every row moves by one
+    after = exemplars(open_dataset(release(tmp_path, grown, ["0900-001"], checkup_id=grown)), "generation", 3, 5)
+    assert len({s.checkup_id for s in after} & set(ids)) >= 2
+    assert len({tuple(s.checkup_id for s in exemplars(open_dataset(tmp_path), "generation", 3, seed)) for seed in range(9)}) > 5
+
+
+def test_exemplars_speak_the_language_of_the_question(tmp_path: Path) -> None:
+    names = [f"{patient:04d}-001" for patient in range(1, 9) for _ in range(2)]
+    dataset = open_dataset(release(tmp_path, names, ["0900-001"], checkup_id=names, language=["en", "zh"] * 8))
+    assert {s.language for s in exemplars(dataset, "generation", 3, 0, "zh")} == {"zh"}
+    with pytest.raises(ValueError, match="0 patients"):
+        exemplars(dataset, "generation", 3, 0)
 
 
 def test_bad_datasets_are_named(tmp_path: Path) -> None:
