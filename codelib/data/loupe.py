@@ -98,7 +98,7 @@ def _cleaned(text: str, names: Sequence[str], settings: DeidentifySettings, list
     """The field as the stage cleans it, with its places: `deidentify` itself gives only the result and the counts."""
     own = Gazetteer([{"kind": "name", "value": name} for name in names], lists.listed)
     gazetteer = own.and_names(text[f.start : f.end] for f in find_names(text, lists))
-    return clean(text, gazetteer, Calendar(settings.dates, _DAY, _SHIFT_DAYS), lists=lists)
+    return clean(text, gazetteer, Calendar(settings.dates, _DAY, _SHIFT_DAYS), lists=lists, tagger=settings.name_tagger)
 
 
 @dataclass(frozen=True)

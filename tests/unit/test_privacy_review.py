@@ -45,7 +45,9 @@ def row(key: str = "v1", **values: Any) -> dict[str, Any]:
 
 
 class Room:
-    """A private room with one partition of `text`, and the run's three steps on it."""
+    """A private room with one partition of `text`, and the run's three steps on it. Its questions are the rules': the tagger would ask more."""
+
+    settings = DeidentifySettings(name_tagger=False)
 
     def __init__(self, folder: Any, *rows: dict[str, Any]) -> None:
         self.private = Store(str(folder))
@@ -60,12 +62,12 @@ class Room:
         written = read_answers(self.private)
         given = answers_of(self.part, written, KEYED, self.original)
         review, stale = Review(KEYED, given.visits, given.cells), Stale(written)
-        asked = list(look_again(self.table, self.codes, DeidentifySettings(), review))
+        asked = list(look_again(self.table, self.codes, self.settings, review))
         stale.look(given, {one.visit_key: one.met for one in asked if one.visit_key in given.visits})
         self.stale = stale.all()
         write_queue((question for one in asked for question in one.questions), self.private)
         queue = list(csv.DictReader(io.StringIO(self.private.read(QUEUE_FILE).decode())))
-        return deidentify(self.table, self.codes, DeidentifySettings(), review).to_pylist(), queue
+        return deidentify(self.table, self.codes, self.settings, review).to_pylist(), queue
 
     def answer(self, queue: list[dict[str, str]], **values: str) -> None:
         out = io.StringIO()
