@@ -43,7 +43,8 @@ def main() -> None:
         print(f"\n══ {name} ══")
         SECTIONS[name]()
         if name == "privacy":
-            text_probe.section(text_privacy.DATA / "other_hand.json")
+            for file in sorted(text_privacy.DATA.glob("other_hand*.json")):
+                text_probe.section(file)
 
 
 def _of_file(asked: argparse.Namespace) -> None:
