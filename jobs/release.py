@@ -3,6 +3,7 @@
     python -m jobs.release --verify DIR                       exit code 0: all of it is right; 1: something is not; 2: DIR holds no release
     python -m jobs.release --verify DIR --zip dataset.zip     same content, same bytes
     HF_TOKEN=… python -m jobs.release --verify DIR --upload owner/name    to a private dataset of the Hugging Face Hub
+    python -m jobs.release --diff OLDER NEWER [--csv FILE]    what changed between two releases
 
 Nothing is packed or uploaded that was not verified in the same run.
 """
@@ -15,18 +16,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codelib.core.cli import JobFailed, Parser, leave, run_job
-from codelib.data import package
+from codelib.data import package, release_diff
 from codelib.data.verify import verify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m jobs.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--verify", required=True, metavar="DIR", help="a release, or a downloaded copy of one")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--verify", metavar="DIR", help="a release, or a downloaded copy of one")
+    what.add_argument("--diff", nargs=2, metavar=("OLDER", "NEWER"), help="two releases to compare")
+    parser.add_argument("--csv", metavar="FILE", help="with --diff: a line for every checkup that differs")
     parser.add_argument("--zip", metavar="FILE", help="where to write the archive; outside of DIR")
     parser.add_argument("--upload", metavar="REPO_ID", help="a dataset repository (owner/name); needs a token in HF_TOKEN")
     parser.add_argument("--num-cpus", type=int, help="processes that look at once (default: all CPUs)")
     args = parser.parse_args(argv)
 
+    if args.diff:
+        return diff(args)
+    if args.csv:
+        raise ValueError("--csv belongs to --diff OLDER NEWER")
     workers = os.cpu_count() or 1 if args.num_cpus is None else args.num_cpus
     if workers < 1:
         raise ValueError(f"--num-cpus {workers}: at least 1")
@@ -46,6 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.upload:
         assert token is not None
         print(f"Uploaded: {package.upload(folder, args.upload, token)}   (private; open it to others on its page)")
+    return 0
+
+
+def diff(args: argparse.Namespace) -> int:
+    if given := [name for name in ("zip", "upload", "num_cpus") if getattr(args, name) is not None]:
+        raise ValueError(f"--{given[0].replace('_', '-')} belongs to --verify DIR")
+    older, newer = (Path(folder) for folder in args.diff)
+    found = release_diff.compare(older, newer)
+    print(found.text())
+    if args.csv:
+        found.write_csv(Path(args.csv))
+        print(f"every checkup that differs: {args.csv}")
     return 0
 
 
