@@ -6,12 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("CODELIB_REAL_DATA", ROOT.parent / "shared" / "data"))
 MUST_NOT_SKIP = os.environ.get("CI") == "true" and os.geteuid() == 0
 # with CI=true and root a missing system package is a failure; what no installation can bring may be skipped
 _ALLOWED = ("GPU", "real data", "CODELIB_REAL_DATA")
+
+# the same examples at every run, so that a change is judged by what it changes; HYPOTHESIS_PROFILE=search looks for new ones
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 if (ROOT / ".nltk_data").is_dir():  # put there by tests/system/wordnet.sh
     os.environ.setdefault("NLTK_DATA", str(ROOT / ".nltk_data"))
