@@ -119,17 +119,21 @@ def _speed(records: int) -> None:
     )
 
 
+FILES = (
+    "diagnoses_seen",
+    "diagnoses_held_out",
+    "diagnoses_odd",
+    "diagnoses_other_hand",
+    "diagnoses_2_other_hand",
+    "diagnoses_3_other_hand",
+)
+"""The files of cases, of which the unit tests hold every sentence."""
+
+
 def section() -> None:
     """Print the figures of the diagnoses."""
     print("diagnoses")
-    for name in (
-        "diagnoses_seen",
-        "diagnoses_held_out",
-        "diagnoses_odd",
-        "diagnoses_other_hand",
-        "diagnoses_2_other_hand",
-        "diagnoses_3_other_hand",
-    ):
+    for name in FILES:
         of_file(CASES / f"{name}.csv", misses=False)
     for pool in POOLS:
         _synthetic(pool, 300)

@@ -17,6 +17,7 @@ from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.annotate_lists import TERMS, conditions, read_classes, read_terms
 from codelib.data.annotate_report import Comparison, Unknown, shared_strings
 from codelib.data.teeth import normalise, tooth_row
+from tests.benchmarks.text_diagnoses import FILES
 
 CASES = Path(__file__).parent / "cases"
 
@@ -33,17 +34,7 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=BILINGUAL.schema)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "diagnoses_seen",
-        "diagnoses_held_out",
-        "diagnoses_odd",
-        "diagnoses_other_hand",
-        "diagnoses_2_other_hand",
-        "diagnoses_3_other_hand",
-    ],
-)
+@pytest.mark.parametrize("name", FILES)
 def test_every_sentence(name: str) -> None:
     wrong = []
     with (CASES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
