@@ -135,7 +135,7 @@ class Stages:
             unit="images",
         )
         self.text = Stage(
-            "text", 4, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
+            "text", 5, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
         )
         self.lists = settings.deidentify.lists()
         self._secret, self._deidentify_settings = secret, settings.deidentify
