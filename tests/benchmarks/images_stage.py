@@ -41,7 +41,10 @@ from codelib.data.vault import Keyed, Secret
 from tests.benchmarks.dslr import photographs
 from tests.conftest import REAL_DATA
 
-VISIT_IMAGES, PARTITION_VISITS = 5, 10  # 50 images a partition: eight of 400; the product makes partitions of 32 visits, about 180 images
+VISIT_IMAGES, PARTITION_VISITS = (
+    5,
+    10,
+)  # 50 images a partition: eight of 400; the product makes partitions of 32 visits, about 180 images
 OFF = {"text": "off", "faces": "off", "documents": "off"}
 
 
