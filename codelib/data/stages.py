@@ -245,7 +245,7 @@ class Stages:
         lists_key = self.lists.key(self._secret.load()) if known else ""
         return Stage(
             "deidentified",
-            5,
+            6,
             DEIDENTIFIED,
             partial(_deidentify, self._secret, self._deidentify_settings, lists_key),
             settings=self._deidentify_settings.stage_settings(lists_key),
