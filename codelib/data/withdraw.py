@@ -11,6 +11,7 @@ private/withdrawn.json holds keyed hashes and a date, and nothing else is left o
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -66,7 +67,13 @@ def withdraw(lines: Lines, workspace: Workspace, settings: DatasetSettings, deri
     gone, stones = known.joined(found), stones | more
     if gone:
         journal = {"gone": {name: sorted(values) for name, values in asdict(gone).items()}, "stones": stones}
-        private.commit_json(JOURNAL, journal)
+        try:
+            private.commit_json(JOURNAL, journal)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            rooms.make_room(workspace.private, release_store(workspace))  # a full disk holds no withdrawal up
+            private.commit_json(JOURNAL, journal)
     bury(private, stones, lines)
     if not gone:
         return []

@@ -53,6 +53,14 @@ def take_release_away(release: Store, checkups: frozenset[str]) -> bool:
     return True
 
 
+def make_room(private: Store, release: Store) -> None:
+    """Delete what is large and made of other things; a release without its shards is built again by the next run."""
+    release.delete("parquet")
+    private.delete("queue/contact-sheet.html")
+    private.sweep()
+    release.sweep()
+
+
 def _checkup(path: str) -> str:
     """Images/Photographs/0013-002-04.jpg -> 0013-002"""
     return os.path.basename(path).rpartition("-")[0]
