@@ -196,6 +196,29 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
     return parts
 
 
+def rewrite(store: Store, name: str, keep: Callable[[pa.Table], pa.Table], invalid: Iterable[str] = ()) -> None:
+    """Leave of a finished stage's partitions what ``keep`` leaves of their rows, and let the manifest name that. For a stage whose table is
+    read by its next run; of another it is enough to delete partitions. A changed partition gets a key that no work has, so that it is never
+    taken for what that work would make. invalid: visit keys that the manifest need not name as dropped any more."""
+    folder, gone = f"stages/{name}", frozenset(invalid)
+    manifest = store.read_json(f"{folder}/manifest.json")
+    parts, totals = [], Counter[str]()
+    for part in manifest["parts"]:
+        table = store.read_table(f"{folder}/{part['key']}.parquet")
+        left = keep(table)
+        if left.num_rows < table.num_rows:
+            key = digest([part["key"], "rewritten", left.num_rows])
+            part = part | {"key": key, "rows": left.num_rows, "counts": count(left)}
+            meta = {_META: json.dumps({"rows": part["rows"], "counts": part["counts"]}).encode()}
+            store.commit_table(f"{folder}/{key}.parquet", left.replace_schema_metadata(meta))
+        totals.update(part["counts"])
+        parts.append(part | {"drop": [visit for visit in part["drop"] if visit not in gone]})
+    store.commit_json(f"{folder}/manifest.json", manifest | {"counts": dict(sorted(totals.items())), "parts": parts})
+    for stale in store.names(folder):
+        if stale.endswith(".parquet") and os.path.basename(stale).removesuffix(".parquet") not in {p["key"] for p in parts}:
+            store.delete(stale)
+
+
 def _tidy(stage: Stage, store: Store, keys: Sequence[str], keep: bool) -> None:
     """Remove the partitions that the manifest no longer names: a withdrawn patient's rows must not stay on disk."""
     if not keep:

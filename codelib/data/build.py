@@ -29,6 +29,7 @@ from codelib.data import (
     teeth_review,
 )
 from codelib.data import release as layout
+from codelib.data.consent import buried_ids, id_hash
 from codelib.data.deidentify import RESIDUAL, look_again
 from codelib.data.export import patient_number
 from codelib.data.images import image_key
@@ -55,7 +56,8 @@ def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> Codes:
     triples = [
         (v.visit_key, keyed.text("patient-key", patient_number(v.patient)), v.checkup_time) for v in visits if v.status == OK
     ]
-    codes = assign(triples, known, keyed)
+    buried = buried_ids(workspace.private)
+    codes = assign(triples, known, keyed, lambda released: bool(buried) and id_hash(keyed, released) in buried)
     if len(codes) != len(known):
         write_codes(workspace.private, codes)
     return {code.visit_key: (code, keyed.shift_days(code.patient_key)) for code in codes}
@@ -238,6 +240,7 @@ def print_summary(totals: Totals, told: Sequence[str], workspace: Workspace, sto
                 f"Rejected {sum(rejects.values())} {_CALLED[kind]}: "
                 + ", ".join(f"{n} {reason}" for reason, n in rejects.items())
             )
+    print(f"What changed since a copy that you kept: python -m jobs.release --diff COPY {store.root}")
     print(f"Every line of the export and what became of it: {workspace.private.root}/ledger.csv (private)")
     held = totals.counts["visit", RESIDUAL]
     if held:

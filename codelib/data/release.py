@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from codelib.contracts import TEXT_FIELDS, Contract
 from codelib.core.stage import Part, Stage, Work, read_part, run
-from codelib.core.store import Store
+from codelib.core.store import Store, Workspace
 
 INCOMPLETE = "INCOMPLETE"
 CHUNK = 1000  # checkups or samples a worker assembles at a time
@@ -48,6 +48,11 @@ JSON_FILES: dict[
     "test-diagnostic.json": (("test",), "generation"),
 }
 _JSON_KEYS = ("messages", "images", "checkup_id", "split", "language", "names_label")  # the published ones first
+
+
+def release_store(workspace: Workspace) -> Store:
+    public = workspace.public
+    return Store(public.path("release") if public.is_local else f"{public.root}/release")
 
 
 def publish(images: pa.Table, split: pa.Table, release: Store) -> pa.Table:

@@ -48,6 +48,7 @@ from codelib.data import (
 )
 from codelib.data.annotate_second import Annotator, Questions
 from codelib.data.answer_prune import prune_stage
+from codelib.data.consent import Consent
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
 from codelib.data.figures import make_figure
@@ -56,7 +57,7 @@ from codelib.data.images import make_images
 from codelib.data.ingest import ingest
 from codelib.data.partition import cut
 from codelib.data.privacy_review import Review
-from codelib.data.release import FILES, LINES, assemble, publish
+from codelib.data.release import FILES, LINES, assemble, publish, release_store
 from codelib.data.settings import DatasetSettings
 from codelib.data.shards import SHARDS, shard
 from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
@@ -82,14 +83,15 @@ class Stages:
     """All stages of one run."""
 
     def __init__(self, workspace: Workspace, export: Store, settings: DatasetSettings, excluded: frozenset[str]):
+        # excluded: the keyed hashes of a Consent
         secret = Secret(workspace.private)
-        release = Store(workspace.public.path("release") if workspace.public.is_local else f"{workspace.public.root}/release")
+        release = release_store(workspace)
         answers = AnswerCache(Store(f"{workspace.public.root}/{ANSWERS}"))
         group = settings.fingerprint()
         self.release_store = release
         self.ingest = Stage(
             "ingest",
-            1,
+            2,
             RECORDS,
             partial(_ingest, export, secret, settings.mapping, excluded),
             settings={"mapping": group["mapping"], "excluded": digest(sorted(excluded))},
@@ -270,7 +272,7 @@ class Stages:
 
 
 def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
-    return ingest(export, secret.load(), mapping, excluded, extra)
+    return ingest(export, mapping, Consent(excluded, secret.load()), extra)
 
 
 def _images(

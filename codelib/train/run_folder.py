@@ -1,6 +1,7 @@
 """The folder of one training run, ``WORKSPACE/train/<name>``: whose run it is, whether it is finished, and its results.
 
 settings.json   written first: settings and data of the run that the folder belongs to
+samples.csv     the samples that it learns from or leaves out, each with its checkup: whom a withdrawal concerns
 rejected.csv    sample ids left out, with the reason
 ray/            Ray Train's checkpoints: the best and the last
 adapter/        the adapter of the best checkpoint (stock PEFT)          curves.csv   a line for every step
@@ -18,12 +19,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codelib.core.config import differences
 from codelib.core.store import Store, exclusive
 from codelib.train.checkpoints import Curve, TrainProgress
-from codelib.train.samples import Measured
+
+if TYPE_CHECKING:  # torch takes a second, and nobody needs it who only asks what a run has seen
+    from codelib.train.samples import Measured
+
+SAMPLES = "samples.csv"
+WITHDRAWN = "withdrawn"  # in place of the sample's id, where consent was withdrawn since
+
+_SAMPLES_HEADER = ["sample_id", "checkup_id", "side"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,20 @@ class RunFolder:
         busy = f"{self.path}: another job trains there; wait for it, or give this one a name with --name"
         with exclusive(self.path / "lock", busy):
             yield
+
+    def write_samples(self, sides: dict[str, Sequence[Measured]]) -> None:
+        """Before the first step: a run that is killed has learned from them too."""
+        lines = [[m.conversation.sample_id, m.conversation.checkup or "", side] for side, found in sides.items() for m in found]
+        self.store.commit(SAMPLES, _csv(_SAMPLES_HEADER, lines))
+
+    def blank_samples(self, checkups: frozenset[str]) -> None:
+        """Leave of these visits that there was a sample, and on which side."""
+        rows = csv.DictReader(io.StringIO(self.store.read(SAMPLES).decode(), newline=""))
+        lines = [[WITHDRAWN, "", row["side"]] if row["checkup_id"] in checkups else [*row.values()] for row in rows]
+        self.store.commit(SAMPLES, _csv(_SAMPLES_HEADER, lines))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def write_rejected(self, rejected: Sequence[Measured]) -> None:
         lines = [[one.conversation.sample_id, one.reason or "", one.detail] for one in rejected]
