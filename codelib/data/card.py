@@ -77,7 +77,12 @@ def dataset_card(
         "|---|---|---|---|",
         *_sizes(shards, samples),
         "",
-        "Features everywhere: `sample_id`, `checkup_id` (text), `messages` (list of `role`, `content`), `images` (list of pictures).",
+        "| feature | what it is |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in FEATURES.items()),
+        "",
+        "`complete-dataset.csv` has two splits: `split`, of the two benchmarks and of all files here, and `spectrum`, for all conditions at "
+        "once, whose labels are `anomalies_en`. A visit may stand on different sides of the two: who trains on one does not test on the other.",
         "",
         "## How it was made",
         "",
@@ -117,6 +122,17 @@ def dataset_card(
     ]
     return "\n".join(lines)
 
+
+FEATURES = {
+    "sample_id": "the checkup, the task, and the language and copy where they are not the first",
+    "checkup_id": "`<patient>-<checkup>`",
+    "language": "en or zh: of question, fields and answer",
+    "names_label": "the chief complaint already names the class",
+    "spectrum": "the checkup's side in the multi-label split: train, validation, test or excluded",
+    "conditions": "its labels there, a list; never a part of a question",
+    "messages": "list of `role`, `content`",
+    "images": "list of pictures, one for each `<image>`",
+}
 
 _DATES = {
     "shift": "moved by one secret offset a patient, intervals kept",

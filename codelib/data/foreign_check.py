@@ -46,7 +46,7 @@ FOREIGN_IMAGES = Contract(
 )
 FOREIGN = Contract(
     "foreign",
-    1,
+    2,
     ("file", "index"),
     pa.schema(
         [
@@ -58,6 +58,8 @@ FOREIGN = Contract(
             ("checkup_id", pa.string()),
             ("language", pa.string()),
             ("names_label", pa.bool_()),
+            ("spectrum", pa.string()),  # null: what shards of a release carry, and nobody else's rows
+            ("conditions", pa.list_(pa.string())),
             ("messages", pa.list_(MESSAGE)),
             ("images", pa.list_(pa.string())),  # relative to the folder
             ("visual_tokens", pa.int64()),

@@ -50,6 +50,7 @@ class _Whole:
     digests: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))  # file or shard -> of its samples
     images: set[str] = field(default_factory=set)
     splits: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, tuple[str, int]] = field(default_factory=dict)  # as in Facts, of the CSV
     of_tables: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -61,6 +62,7 @@ class _Whole:
         self.counts += facts.counts
         self.rows[key] += len(facts.digests) or len(facts.splits)
         if key == _TABLE:
+            self.labels |= facts.labels
             for checkup, split in facts.splits.items():
                 if self.splits.setdefault(checkup, split) != split:
                     self.report.fail("split", f"{_TABLE}: one checkup_id stands in two rows; build the release again")
@@ -72,6 +74,10 @@ class _Whole:
                         "split",
                         f"{key}: a visit is {split} here and not in {_TABLE}; fetch both again, or build the release again",
                     )
+            for checkup, told in facts.labels.items():
+                if self.labels.get(checkup) != told:
+                    sentence = f"{key}: spectrum or conditions of a visit are others in {_TABLE}; fetch both again, or build the release again"
+                    self.report.fail("split", sentence)
 
 
 def verify(folder: Path, workers: int) -> Report:
@@ -224,13 +230,18 @@ def _references(whole: _Whole, files: set[str]) -> None:
 
 def _one_side(whole: _Whole, manifest: dict[str, Any]) -> None:
     by_patient = manifest.get("settings", {}).get("split", {}).get("unit") != "checkup"
-    sides: dict[str, str] = {}
-    for checkup, split in whole.splits.items():
-        patient = checkup.rsplit("-", 1)[0]
-        whole.report.looked_at("split")
-        if split != "excluded" and by_patient and sides.setdefault(patient, split) != split:
-            sentence = f"patient {patient}: stands in {sides[patient]} and in {split}; do not train on this copy, build the release again"
-            whole.report.fail("split", sentence)
+    spectrum = {checkup: side for checkup, (side, _) in whole.labels.items()}
+    for column, placed in (("split", whole.splits), ("spectrum", spectrum)):
+        sides: dict[str, str] = {}
+        for checkup, side in placed.items():
+            patient = checkup.rsplit("-", 1)[0]
+            whole.report.looked_at("split")
+            if side != "excluded" and by_patient and sides.setdefault(patient, side) != side:
+                whole.report.fail(
+                    "split",
+                    f"patient {patient}: stands in {sides[patient]} and in {side} by {column}; do not train on this copy, build the "
+                    "release again",
+                )
 
 
 def _samples(whole: _Whole, shards: list[str]) -> None:

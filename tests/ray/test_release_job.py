@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCardData
@@ -150,6 +151,26 @@ def two_sides(folder):
     resum(folder)
 
 
+def spectrum_of_a_patient(folder):
+    def move(header, rows):
+        side, patient = header.index("spectrum"), header.index("patient_id")
+        visits = [row for row in rows if row[side] in ("train", "test")]
+        twice = next(a for a in visits if any(b is not a and b[patient] == a[patient] for b in visits))
+        twice[side] = "train" if twice[side] == "test" else "test"
+
+    edit_csv(folder, move)
+    resum(folder)
+
+
+def conditions_of_a_shard(folder):
+    path = min(folder.glob("parquet/generation/train-*.parquet"))
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("conditions")
+    others = pa.array([["Sound"]] * table.num_rows, table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), others), path)
+    resum(folder)
+
+
 def citation(folder):
     (folder / "CITATION.cff").write_text("[")
     resum(folder)
@@ -172,6 +193,8 @@ def citation(folder):
         (ledger, "counts", "ledger.csv: does not count"),
         (shard_row, "samples", "rows in its shards"),
         (two_sides, "split", "stands in"),
+        (spectrum_of_a_patient, "split", "by spectrum"),
+        (conditions_of_a_shard, "split", "spectrum or conditions of a visit are others in complete-dataset.csv"),
         (citation, "description", "CITATION.cff: is missing or cannot be read"),
     ],
 )
