@@ -90,7 +90,7 @@ def verify(folder: Path, workers: int) -> Report:
     whole = _Whole()
     _listing(sums, there, whole.report)
     manifest = _read_manifest(folder, whole.report)
-    stated = verify_describe.check(folder, there, whole.report)
+    stated = [*verify_describe.check(folder, there, whole.report), *verify_describe.stated(manifest)]
     tasks = _tasks(folder, sums, there, manifest, stated, whole.report)
     shards = [path for path in sorted(sums.keys() & there) if path.startswith("parquet/") and is_of_layout(path)]
     total = -(-len(sums) // _FILES) + len(shards)  # the tables' chunks are found on the way

@@ -60,6 +60,11 @@ def _croissant(text: str) -> dict[str, Any]:
     return {"files": len(value["distribution"]), "sets": len(value["recordSet"])}
 
 
+def stated(manifest: Mapping[str, Any]) -> list[str]:
+    """What a person gave for the card, as the manifest's settings have it."""
+    return [word for word in _words(manifest.get("settings", {}).get("card")) if len(word) > 1]
+
+
 def _words(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         value = list(value.values())

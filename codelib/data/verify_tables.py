@@ -243,7 +243,12 @@ def check_text(folder: Path, path: str, stated: Sequence[str] = ()) -> Facts:
     if path.endswith(".json"):
         text = _unescaped(text)
     for words in sorted(stated, key=len, reverse=True):
-        text = text.replace(words, " ")
+        for written in {
+            words,
+            words.replace("'", "''"),
+            json.dumps(words, ensure_ascii=False)[1:-1],
+        }:  # as it is, in YAML, in JSON
+            text = text.replace(written, " ")
     for number, line in enumerate(text.split("\n"), 1):
         plain = _LINK.sub(" ", _HASH.sub(" ", line)).strip()
         if plain:

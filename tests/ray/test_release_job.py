@@ -21,13 +21,24 @@ from codelib.synthetic.export import generate
 from tests.jobs import run
 
 PHONE = "电话13812345678"
+CARD = """
+dataset:
+  card:
+    authors: [{given_names: Ada, family_names: O'Beispiel}]
+    contact: ada.obeispiel@example.org
+    ethics: Board of a hospital, approval 110105199003078811
+"""
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("release")
     generate(folder / "clinic", visits=40, seed=3)
-    run("dataset", "--input", folder / "clinic", "--workspace", folder / "work", "--num-cpus", "2")
+    (folder / "r.yaml").write_text(CARD, encoding="utf-8")
+    given = ("--input", folder / "clinic", "--workspace", folder / "work", "--num-cpus", "2")
+    run("dataset", *given, "--recipe", folder / "r.yaml")
+    said = run("dataset", *given, code=2)  # the next build does not take back what a person stated
+    assert 'card.contact: "ada.obeispiel@example.org" -> null' in said
     return folder / "work" / "release"
 
 
@@ -72,6 +83,7 @@ def test_the_card_is_one_that_the_hub_reads(release):
     data = DatasetCardData(**front)
     assert data.license == "other"
     assert front["license_name"]
+    assert "- Ada O'Beispiel" in (release / "README.md").read_text(encoding="utf-8")
     assert "Forbidden" in (release / "README.md").read_text(encoding="utf-8")
 
 
