@@ -182,13 +182,13 @@ def edges_of(tokens: np.ndarray, num_shards: int) -> list[int]:
 # writing
 
 
-def shard(*parts: Any, release: Store, config: str = "task", source: Store | None = None) -> pa.Table:
+def shard(*parts: Any, release: Store, config: str = "task", read: Callable[[str], bytes] | None = None) -> pa.Table:
     """One shard, streamed into the release row group by row group. Arguments: the partitions that hold its samples (lazily), and its Work's
-    extra. config: the column that names the config; source: where the images lie (default: in the release)."""
+    extra. config: the column that names the config; read: an image's bytes by its path (default: the release's own)."""
     *given, extra = parts
     rows = pa.concat_tables([rows_between(part, config, extra) for part in given]).sort_by("sample_id")
     assert rows.num_rows == extra["samples"], f"{rows.num_rows} samples where {extra['samples']} were planned"
-    return write_shard(rows, (source or release).read, release, extra)
+    return write_shard(rows, read or release.read, release, extra)
 
 
 def write_shard(rows: pa.Table, read: Callable[[str], bytes], release: Store, extra: dict[str, Any]) -> pa.Table:

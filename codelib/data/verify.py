@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,21 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from codelib.core.cli import JobFailed
 from codelib.core.progress import Progress
-from codelib.data import verify_describe
-from codelib.data.release import CSV_COLUMNS, INCOMPLETE, JSON_FILES
-from codelib.data.verify_files import SUMS, check_files, is_of_layout, list_files, read_sums, shown
+from codelib.data import verify_describe, verify_import
+from codelib.data.release import CSV_COLUMNS, JSON_FILES
+from codelib.data.verify_files import SUMS, check_files, check_listing, is_of_layout, list_files, read_sums, shown
 from codelib.data.verify_report import Report
+from codelib.data.verify_run import Task, run_tasks
 from codelib.data.verify_tables import Facts, check_csv, check_json, check_shard, check_text, has_json, shard_of
 
-_AHEAD = 3  # chunks for each worker that wait or are done and not yet taken: what bounds the memory
 _ROWS, _FILES = 200, 100  # a second of work, more or less
 _TABLE = "complete-dataset.csv"
 _TEXTS = (".md", ".csv", ".json", ".cff", ".svg", ".txt", ".yaml", ".yml", ".html")
-
-Task = tuple[str, Callable[..., Any], tuple[Any, ...]]
-"""What the result belongs to, a function of a worker, its arguments."""
 
 
 @dataclass
@@ -87,15 +80,17 @@ def verify(folder: Path, workers: int) -> Report:
             f"--verify {folder}: no such folder; give a release, or a downloaded copy of one on this machine's disks"
         )
     sums, there = read_sums(folder), set(list_files(folder))
+    if verify_import.is_import(folder):
+        return verify_import.verify(folder, sums, there, workers)
     whole = _Whole()
-    _listing(sums, there, whole.report)
+    check_listing(sums, there, whole.report)
     manifest = _read_manifest(folder, whole.report)
     stated = [*verify_describe.check(folder, there, whole.report), *verify_describe.stated(manifest)]
     tasks = _tasks(folder, sums, there, manifest, stated, whole.report)
     shards = [path for path in sorted(sums.keys() & there) if path.startswith("parquet/") and is_of_layout(path)]
     total = -(-len(sums) // _FILES) + len(shards)  # the tables' chunks are found on the way
     with Progress("verify", total, "files") as progress:
-        for key, found in _run(tasks, workers):
+        for key, found in run_tasks(tasks, workers):
             whole.take(key, found)
             if not key or key.startswith("parquet/"):
                 progress.step(1, found.looked["files"] if isinstance(found, Report) else 1)
@@ -104,30 +99,6 @@ def verify(folder: Path, workers: int) -> Report:
     _samples(whole, shards)
     verify_describe.check_counts(folder, manifest, whole.rows, whole.counts, len(whole.images), whole.report)
     return whole.report
-
-
-def _run(tasks: Iterable[Task], workers: int) -> Iterator[tuple[str, Any]]:
-    """Results in the order of the tasks; never more than a few ahead. spawn: this process has threads (pyarrow)."""
-    if workers == 1:  # in this process: the least memory
-        yield from ((key, work(*args)) for key, work, args in tasks)
-        return
-    waiting: deque[tuple[str, Future[Any]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for key, work, args in tasks:
-                waiting.append((key, pool.submit(work, *args)))
-                if len(waiting) >= workers * _AHEAD:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        except BrokenProcessPool:
-            raise JobFailed("a worker was ended from outside, often for want of memory; run again with --num-cpus 1") from None
-        finally:
-            pool.shutdown(
-                wait=True, cancel_futures=True
-            )  # joined here: a process that ends by `leave` would wait for it for ever
 
 
 def _tasks(
@@ -194,20 +165,6 @@ def _json_lines(folder: Path, name: str, report: Report) -> Iterator[tuple[int, 
 
 
 # what only the whole can tell
-
-
-def _listing(sums: dict[str, str], there: set[str], report: Report) -> None:
-    report.looked_at("finished")
-    if INCOMPLETE in there:
-        report.fail("finished", f"{INCOMPLETE} stands in it: the build did not end; run the same jobs.dataset command again")
-    for path in sorted(sums.keys() - there):
-        report.fail("files", f"{shown(path)}: is missing; fetch it again")
-    for path in sorted(there - sums.keys() - {SUMS, INCOMPLETE}):
-        report.fail("files", f"{shown(path)}: is not in {SUMS}; remove it from this copy")
-    for path in sorted(there | sums.keys()):
-        report.looked_at("names")
-        if path != INCOMPLETE and not is_of_layout(path) and shown(path) != path:
-            report.fail("names", f"{shown(path)}: remove the file, and do not share this copy before somebody has looked at it")
 
 
 def _read_manifest(folder: Path, report: Report) -> dict[str, Any]:
