@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -40,7 +41,7 @@ def read_shards(paths: str | Sequence[str], columns: Sequence[str] | None = None
         items = [item for found in pool.map(runs, files) for item in found]
     wanted = list(columns) if columns is not None else None
     found = ray.data.from_items(items, override_num_blocks=max(1, len(items))).map_batches(
-        read_runs, batch_format="pyarrow", batch_size=None, fn_kwargs={"columns": wanted}
+        partial(read_runs, columns=wanted), batch_format="pyarrow", batch_size=None
     )
     # one operator: nothing to reserve for others, and Ray Data's reservations leave CPUs idle (core.stage)
     found.context.op_resource_reservation_enabled = False

@@ -44,9 +44,9 @@ def clean(content: bytes) -> tuple[bytes, How]:
         if metadata_of(bare) is None and looks_the_same(content, bare):
             return bare, "stripped"
         return _rebuilt(content, "JPEG"), "rebuilt"
-    bare = stripped_png(content) if content.startswith(_PNG) else None
-    if bare is not None:
-        return bare, "" if bare == content else "stripped"
+    png = stripped_png(content) if content.startswith(_PNG) else None
+    if png is not None:
+        return png, "" if png == content else "stripped"
     return _rebuilt(content, "PNG"), "rebuilt"
 
 

@@ -23,7 +23,7 @@ from codelib.data.foreign_clean import has_metadata
 from codelib.data.verify_files import SUMS, check_files, check_listing, is_of_layout, shown
 from codelib.data.verify_report import Report
 from codelib.data.verify_run import Task, run_tasks
-from codelib.data.verify_tables import Facts, check_text, scan
+from codelib.data.verify_tables import Facts, check_text, scan_text
 from codelib.models.conversation import IMAGE
 
 IMPORT = "import"
@@ -52,7 +52,7 @@ def verify(folder: Path, sums: dict[str, str], there: set[str], workers: int) ->
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for config in sorted({path.split("/")[1] for path in there if _SHARD.fullmatch(path)}):
         named = Report()
-        scan(re.sub(r"[-_]+", " ", config), "a folder of parquet/", named, document=True)
+        scan_text(re.sub(r"[-_]+", " ", config), "a folder of parquet/", named, document=True)
         for sentence in named.told.get("identifiers", ()):
             report.fail("names", sentence)
     verify_describe.check_card(folder, there, report)
@@ -105,11 +105,11 @@ def _check_sample(sample: Mapping[str, Any], place: str, report: Report) -> None
     for message in messages:
         for line in message["content"].replace(IMAGE, "").split("\n"):
             if line:
-                scan(line, f"{place}, a message", report)
+                scan_text(line, f"{place}, a message", report)
     for name in _names(sample, images):
         report.looked_at("names")
         found = Report()
-        scan(name, place, found, document=True)
+        scan_text(name, place, found, document=True)
         if found.failed:
             report.fail("names", f"{place}: an id or an image's path has the form of an identifier; rename it, and {_AGAIN}")
     for image in images:

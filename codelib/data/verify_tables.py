@@ -63,7 +63,7 @@ def _found_in_document(text: str) -> str | None:
     return min(found).cls if found else None
 
 
-def scan(text: str, place: str, report: Report, document: bool = False) -> None:
+def scan_text(text: str, place: str, report: Report, document: bool = False) -> None:
     report.looked_at("identifiers")
     if cls := (_found_in_document if document else _found)(text):
         report.fail("identifiers", f"{place}: has the form of an identifier ({cls}); do not share this copy, tell who made it")
@@ -79,7 +79,7 @@ def check_csv(rows: Sequence[tuple[int, Mapping[str, str]]]) -> Facts:
             continue
         for name in _SCANNED:
             if row.get(name):
-                scan(row[name], f"{place}, column {name}", facts.report)
+                scan_text(row[name], f"{place}, column {name}", facts.report)
         checkup = row["checkup_id"]
         if not _CHECKUP.fullmatch(checkup) or checkup.rsplit("-", 1)[0] != row["patient_id"] or row["split"] not in SPLITS:
             facts.report.fail("split", f"{place}: its checkup_id, patient_id or split is none; {_REBUILD}")
@@ -154,7 +154,7 @@ def _look(row: Mapping[str, Any], place: str, facts: Facts, scan: bool) -> None:
         for role, content in row["messages"]:
             for line in content.replace(IMAGE, "").split("\n"):
                 if line:
-                    scan(line, f"{place}, {role if role in ('user', 'assistant', 'system') else 'a message'}", facts.report)
+                    scan_text(line, f"{place}, {role if role in ('user', 'assistant', 'system') else 'a message'}", facts.report)
 
 
 def has_json(path: str) -> bool:
@@ -252,5 +252,5 @@ def check_text(folder: Path, path: str, stated: Sequence[str] = ()) -> Facts:
     for number, line in enumerate(text.split("\n"), 1):
         plain = _LINK.sub(" ", _HASH.sub(" ", line)).strip()
         if plain:
-            scan(plain, f"{shown(path)} line {number}", facts.report, document=True)
+            scan_text(plain, f"{shown(path)} line {number}", facts.report, document=True)
     return facts

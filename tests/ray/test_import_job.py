@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
 
+from codelib.core.reading import read_shards
 from codelib.data.verify import verify
 from tests.fixtures import draw_disc, make_release, sample
 from tests.jobs import run, tree
@@ -154,7 +155,9 @@ def test_ray_data_and_pyarrow_read_the_same(imported, cluster) -> None:
 
     files = sorted(str(path) for path in (imported[0] / "release/parquet").rglob("*.parquet"))
     plain = arrow.dataset(files).to_table().sort_by("sample_id").to_pylist()
-    assert sorted(cluster.data.read_parquet(files).take_all(), key=lambda row: row["sample_id"]) == plain
+    for stream in (cluster.data.read_parquet(files), read_shards(f"{imported[0]}/release/parquet/*/*.parquet")):
+        assert sorted(stream.take_all(), key=lambda row: row["sample_id"]) == plain
+    assert read_shards(files, ["checkup_id"]).schema().names == ["checkup_id"]
 
 
 def test_the_sums_are_those_of_the_files(imported) -> None:
