@@ -68,7 +68,7 @@ class _Whole:
                         f"{key}: a visit is {split} here and not in {_TABLE}; fetch both again, or build the release again",
                     )
             for checkup, told in facts.labels.items():
-                if self.labels.get(checkup) != told:
+                if self.labels.get(checkup, told) != told:  # a visit that is not there was told above
                     sentence = f"{key}: spectrum or conditions of a visit are others in {_TABLE}; fetch both again, or build the release again"
                     self.report.fail("split", sentence)
 
