@@ -17,9 +17,9 @@ import os
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -275,6 +275,21 @@ def _sentence(stage: Stage, result: dict[str, Any], store: Store, private: Store
     )
 
 
+def packed(parts: Sequence[Part]) -> dict[str, Any]:
+    """Where the inputs of a piece of work lie, as JSON. A shard of a million visits is made of some thousand partitions, and there are
+    thousands of shards: stage and root stand once, and the counts, which no worker asks for, stay on the driver."""
+    places = list(dict.fromkeys((part.stage, part.root) for part in parts))
+    number = {place: index for index, place in enumerate(places)}
+    return {"places": places, "parts": [[number[part.stage, part.root], part.key, *part.drop] for part in parts]}
+
+
+def unpacked(value: dict[str, Any]) -> Iterator[Part]:
+    """The parts of ``packed``, without rows and counts."""
+    for place, key, *drop in value["parts"]:
+        stage, root = value["places"][place]
+        yield Part(key, stage, root, 0, {}, tuple(drop))
+
+
 @dataclass(frozen=True)
 class _Job:
     """What travels to a worker."""
@@ -284,7 +299,7 @@ class _Job:
     private: Store | None
 
     def item(self, key: str, work: Work) -> dict[str, Any]:
-        return {"key": key, "inputs": [asdict(part) for part in work.inputs], "extra": work.extra, "ship": work.ship_drop}
+        return {"key": key, "inputs": packed(work.inputs), "extra": work.extra, "ship": work.ship_drop}
 
     def process(self, row: dict[str, Any]) -> dict[str, Any]:
         assert self.stage.fn is not None
@@ -313,8 +328,8 @@ class _Job:
     def _make(self, fn: Callable[..., pa.Table], item: dict[str, Any]) -> dict[str, Any]:
         stage = self.stage
         tables: list[Any] = []
-        for index, values in enumerate(item["inputs"]):
-            part = Part(**{**values, "drop": () if item["ship"] else tuple(values["drop"])})
+        for index, part in enumerate(unpacked(item["inputs"])):
+            part = replace(part, drop=()) if item["ship"] else part
             columns = stage.columns[index] if index < len(stage.columns) else None
             tables.append(part if stage.lazy else read_part(part, columns, stage.ok_only))
         table = fn(*tables, item["extra"]) if item["extra"] is not None else fn(*tables)

@@ -219,7 +219,7 @@ class Stages:
         )
         self.conversations = Stage(
             "conversations",
-            2,
+            3,
             CONVERSATIONS,
             partial(make_conversations, settings=settings.sharegpt, seed=settings.seed, labels=settings.annotate),
             settings={"seed": settings.seed, **group["sharegpt"], "words": sharegpt_words.fingerprint()},
@@ -228,8 +228,8 @@ class Stages:
         )
         self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
-        self.assemble = Stage("lines", 2, LINES, assemble, unit="lines")
-        self.shards = Stage("shards", 2, SHARDS, partial(shard, release=release), lazy=True, unit="shards")
+        self.assemble = Stage("lines", 3, LINES, assemble, unit="lines")
+        self.shards = Stage("shards", 3, SHARDS, partial(shard, release=release), lazy=True, unit="shards")
         self.statistics = Stage(
             "statistics",
             1,
