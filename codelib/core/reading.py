@@ -1,8 +1,8 @@
 """The shards of a release as a stream of Ray Data, at the speed of plain pyarrow where a reader does anything with what is read.
 
     from codelib.core.reading import read_shards
-    shards = read_shards("work/release/parquet/classification/train-*.parquet")
-    for batch in shards.map_batches(decode, batch_format="pyarrow").iter_batches(batch_format="pyarrow", batch_size=None): ...
+    shards = read_shards("work/release/parquet/classification/train-*.parquet", each=decode)
+    for batch in shards.iter_batches(batch_format="pyarrow", batch_size=None): ...
 
 `ray.data.read_parquet` reads the same rows. Ray Data 2.60 starts 32 processes for each read, to fetch footers from an object store with much
 latency; on one machine they cost more than the reading (docs/performance.md). Here the driver reads the footers, and a task a run of row groups.
@@ -11,7 +11,7 @@ latency; on one machine they cost more than the reading (docs/performance.md). H
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,16 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     import ray
 
-BLOCK_BYTES = (
-    64 << 20
-)  # of a task and of a block: some 300 samples; a task costs Ray about 10 ms, its block is held in shared memory
+BLOCK_BYTES = 32 << 20  # of a task: some 150 samples. A task costs Ray about 10 ms; larger ones leave CPUs idle behind the last
 _LISTERS = 16  # footers read at once: hides the latency of a network disk
 
 
-def read_shards(paths: str | Sequence[str], columns: Sequence[str] | None = None) -> ray.data.Dataset:
-    """Rows of these shards, in no fixed order. paths: files, patterns or URIs (s3://…); columns: those to read (default: all).
+Each = Callable[[pa.Table], pa.Table]
+
+
+def read_shards(paths: str | Sequence[str], columns: Sequence[str] | None = None, each: Each | None = None) -> ray.data.Dataset:
+    """Rows of these shards, in no fixed order. paths: files, patterns or URIs (s3://…); columns: those to read (default: all); each: what is
+    done with a row group where it is read, decoding for example. A map_batches behind it does the same and copies the images' bytes once more.
 
     Raises ValueError where a path or pattern names no file.
     """
@@ -41,7 +43,7 @@ def read_shards(paths: str | Sequence[str], columns: Sequence[str] | None = None
         items = [item for found in pool.map(runs, files) for item in found]
     wanted = list(columns) if columns is not None else None
     found = ray.data.from_items(items, override_num_blocks=max(1, len(items))).map_batches(
-        partial(read_runs, columns=wanted), batch_format="pyarrow", batch_size=None
+        partial(read_runs, columns=wanted, each=each), batch_format="pyarrow", batch_size=None
     )
     # one operator: nothing to reserve for others, and Ray Data's reservations leave CPUs idle (core.stage)
     found.context.op_resource_reservation_enabled = False
@@ -71,7 +73,7 @@ def runs(file: str) -> list[dict[str, Any]]:
     return found
 
 
-def read_runs(table: pa.Table, columns: list[str] | None) -> Iterator[pa.Table]:
+def read_runs(table: pa.Table, columns: list[str] | None = None, each: Each | None = None) -> Iterator[pa.Table]:
     """A table a row group of these runs."""
     for run in table.to_pylist():
         fs, path = fsspec.url_to_fs(run["file"])
@@ -79,4 +81,5 @@ def read_runs(table: pa.Table, columns: list[str] | None) -> Iterator[pa.Table]:
         is_local = "file" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
         with pq.ParquetFile(path, memory_map=True) if is_local else pq.ParquetFile(fs.open(path, "rb"), pre_buffer=True) as file:
             for group in range(run["first"], run["stop"]):
-                yield file.read_row_group(group, columns, use_threads=False)
+                rows = file.read_row_group(group, columns, use_threads=False)
+                yield each(rows) if each else rows
