@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKSPACE ?= demo
 SOURCES := codelib jobs tests
+# Test files that run at once: each job of the Ray tests takes two CPUs, and waits for most of its time
+TEST_WORKERS ?= 2
 
 .PHONY: demo test test-unit lint clean setup system
 
@@ -27,10 +29,10 @@ demo: setup
 	$(BIN)/python -m jobs.demo --workspace $(WORKSPACE)
 
 test: setup system
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n $(TEST_WORKERS) --dist loadfile
 
 test-unit: setup
-	$(BIN)/python -m pytest tests/unit -q
+	$(BIN)/python -m pytest tests/unit -q -n $(TEST_WORKERS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check $(SOURCES)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import mlcroissant
 import pytest
 from huggingface_hub import DatasetCardData
 from PIL import Image
@@ -85,6 +86,13 @@ def test_the_card_is_one_that_the_hub_reads(release):
     assert front["license_name"]
     assert "- Ada O'Beispiel" in (release / "README.md").read_text(encoding="utf-8")
     assert "Forbidden" in (release / "README.md").read_text(encoding="utf-8")
+
+
+def test_croissant_is_valid_and_reads_the_table(release):
+    described = mlcroissant.Dataset(jsonld=str(release / "croissant.json"))  # raises ValidationError
+    assert not described.metadata.ctx.issues.errors
+    with open(release / "complete-dataset.csv", encoding="utf-8", newline="") as file:
+        assert sum(1 for _ in described.records("checkups")) == sum(1 for _ in csv.DictReader(file))
 
 
 def lose(folder):
