@@ -24,6 +24,9 @@ def _yes_no(value: Any) -> Any:
     return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class TrainSettings(Settings):
     model: str = "tiny"  # hub id or folder; "tiny" is built in the workspace
     tasks: tuple[Literal["train", "train-cls", "train-diagnostic"], ...] = ("train",)
@@ -31,13 +34,23 @@ class TrainSettings(Settings):
     epochs: int = Field(3, ge=1)
     max_steps: int | None = Field(None, ge=1)  # stops earlier than the epochs would
     batch_size: int = Field(2, ge=1)  # samples of one worker in one forward
-    gradient_accumulation: int = Field(1, ge=1)
-    workers: int = Field(1, ge=1)
+    global_batch: int = Field(
+        0, ge=0
+    )  # samples of one optimiser step over all workers; 0: batch_size for each of the most workers
+    workers: Count | tuple[Count, Count] = (
+        1  # [2, 4]: as many as there is room for, at least 2; more or fewer take the same steps
+    )
     cpus_per_worker: int = Field(1, ge=1)
     use_gpu: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_no)] = "auto"
     precision: Literal["bf16", "fp32"] = "fp32"
     strategy: Literal["ddp", "zero2", "zero3"] = "ddp"
+    offload: Literal["none", "optimizer", "parameters"] = (
+        "none"  # ZeRO: to the host's memory; parameters (with the optimizer): ZeRO-3
+    )
     activation_checkpointing: bool = False
+    attention: Literal["auto", "sdpa", "flash", "eager"] = (
+        "auto"  # auto: flash-attention where it is installed and runs, else SDPA
+    )
     learning_rate: float = Field(2e-4, gt=0)  # the peak, at the end of the warm-up
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
@@ -49,7 +62,11 @@ class TrainSettings(Settings):
         0.05, ge=0, lt=1
     )  # of the training patients, where the release has no validation side; 0: nobody
     checkpoint_every: int = Field(50, ge=1)  # optimiser steps; each checkpoint measures the validation loss
+    best_by: Literal["loss", "accuracy"] = "loss"  # what chooses the best checkpoint: validation loss, or generated answers
+    validation_answers: int = Field(64, ge=1)  # best_by accuracy: validation samples that are answered at each checkpoint
     max_failures: int = Field(2, ge=0)  # restarts by Ray Train after a worker or host was lost
+    tracker: Literal["none", "mlflow", "wandb"] = "none"  # beside the TensorBoard files
+    merge: bool = False  # write base and adapter as one model too
     lora: LoraSettings = LoraSettings()
 
     @model_validator(mode="after")
@@ -59,6 +76,21 @@ class TrainSettings(Settings):
             raise ValueError("tasks: name at least one, each once")
         if "train" in self.tasks and len(self.tasks) > 1:
             raise ValueError("tasks: train already holds train-cls and train-diagnostic")
+        fewest, most = self.min_workers, self.max_workers
+        if fewest > most:
+            raise ValueError(f"workers=[{fewest}, {most}]: the fewest first, then the most")
+        if self.global_batch == 0:
+            object.__setattr__(self, "global_batch", self.batch_size * most)
+        if self.global_batch < most:
+            raise ValueError(f"global_batch={self.global_batch}: every one of {most} workers needs a sample in each step")
+        if self.offload != "none" and self.strategy == "ddp":
+            raise ValueError(f"offload={self.offload} does not go with strategy=ddp; take zero2 or zero3")
+        if self.offload == "parameters" and self.strategy != "zero3":
+            raise ValueError("offload=parameters goes with strategy=zero3 alone; take offload=optimizer")
+        if self.attention == "flash" and self.precision != "bf16":
+            raise ValueError("attention=flash does not go with precision=fp32; take bf16, or attention=sdpa")
+        if self.best_by == "accuracy" and self.validation_fraction == 0:
+            raise ValueError("best_by=accuracy does not go with validation_fraction=0: nobody is held back to be asked")
         return self
 
     @property
@@ -66,6 +98,13 @@ class TrainSettings(Settings):
         return PixelPolicy(self.min_pixels, self.max_pixels)
 
     @property
-    def global_batch(self) -> int:
-        """Samples of one optimiser step, over all workers."""
-        return self.batch_size * self.gradient_accumulation * self.workers
+    def max_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @property
+    def min_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    def accumulation(self, world: int) -> int:
+        """Micro-batches that each of ``world`` workers passes in one step; the last may be smaller, or empty on some."""
+        return -(-self.global_batch // (world * self.batch_size))
