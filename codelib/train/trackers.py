@@ -10,14 +10,17 @@ from typing import Any
 from codelib.train.installed import installed
 from codelib.train.settings import TrainSettings
 
-NO_TENSORBOARD = "note        no TensorBoard files: tensorboardX is not installed here (pip install tensorboardX); curves.csv is written all the same"
+NO_TENSORBOARD = (
+    "note        no TensorBoard files: tensorboardX is not installed here (pip install tensorboardX); "
+    "curves.csv is written all the same"
+)
 
 
 class Tracker:
     """``with Tracker(folder, name, settings) as tracker: tracker.measured(3, {"loss": 1.2})``, on the driver."""
 
     def __init__(self, folder: str, name: str, settings: TrainSettings, say: Callable[[str], None] = print) -> None:
-        self.folder, self.last, self.writer = folder, 0, None
+        self.folder, self.last, self.opened, self.writer = folder, 0, 0, None
         self.tensorboard = installed("tensorboardX")
         if not self.tensorboard:
             say(NO_TENSORBOARD)
@@ -31,7 +34,8 @@ class Tracker:
         if self.writer is not None:
             self.writer.close()
         # steps that were taken before a worker was lost are taken again: TensorBoard hides the first time
-        self.writer = SummaryWriter(f"{self.folder}/tensorboard", purge_step=first_step)
+        self.writer = SummaryWriter(f"{self.folder}/tensorboard", purge_step=first_step, filename_suffix=f".{self.opened}")
+        self.opened += 1  # files are named by the second: two of one second must not be one file
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         if self.tensorboard:
