@@ -20,10 +20,12 @@ class Tracker:
     """``with Tracker(folder, name, settings) as tracker: tracker.measured(3, {"loss": 1.2})``, on the driver."""
 
     def __init__(self, folder: str, name: str, settings: TrainSettings, say: Callable[[str], None] = print) -> None:
+        self.say = say
         self.folder, self.last, self.opened, self.writer = folder, 0, 0, None
         self.tensorboard = installed("tensorboardX")
         if not self.tensorboard:
             say(NO_TENSORBOARD)
+        self.name = settings.tracker
         self.service: Any = None
         if settings.tracker != "none":
             self.service = {"mlflow": _Mlflow, "wandb": _Wandb}[settings.tracker](folder, name, settings)
@@ -45,7 +47,11 @@ class Tracker:
                 self.writer.add_scalar(name, value, step)  # type: ignore[attr-defined]
         self.last = step
         if self.service is not None:
-            self.service.measured(step, values)
+            try:
+                self.service.measured(step, values)
+            except Exception as error:  # whatever a server or its library comes up with: no run ends for it
+                self.say(f"note        nothing more goes to {self.name}: {type(error).__name__}; training goes on")
+                self.service = None
 
     def __enter__(self) -> Tracker:
         return self

@@ -236,3 +236,16 @@ def test_tensorboard_files_are_written_and_their_absence_said(
         tracker.measured(1, {"loss": 1.0})
     assert said == [NO_TENSORBOARD]
     assert not (tmp_path / "none").exists()
+
+
+def test_a_tracking_server_that_goes_away_ends_no_run(made: tuple[Job, Path], tmp_path: Path) -> None:
+    class Gone:
+        def measured(self, step: int, values: Any) -> None:
+            raise ConnectionError
+
+    said: list[str] = []
+    with Tracker(str(tmp_path), "r", made[0].settings, said.append) as tracker:
+        tracker.service, tracker.name = Gone(), "mlflow"
+        tracker.measured(1, {"loss": 1.0})
+        tracker.measured(2, {"loss": 1.0})
+    assert said == ["note        nothing more goes to mlflow: ConnectionError; training goes on"]
