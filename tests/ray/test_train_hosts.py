@@ -16,7 +16,7 @@ __all__ = ["model", "release"]  # fixtures
 
 
 def test_what_is_left_goes_on_when_a_host_is_lost(release: Path, model: Path, tmp_path: Path) -> None:
-    more = ["--set", "lora.dropout=0", "--set", "epochs=60", "--set", "workers=[1, 2]", "--set", "global_batch=2"]
+    more = ["--set", "lora.dropout=0", "--set", "epochs=30", "--set", "workers=[1, 2]", "--set", "global_batch=2"]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         other = cluster.add_node(num_cpus=1)
