@@ -48,13 +48,11 @@ class TrainSettings(Settings):
     use_gpu: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_no)] = "auto"
     precision: Literal["bf16", "fp32"] = "fp32"
     strategy: Literal["ddp", "zero2", "zero3"] = "ddp"
-    offload: Literal["none", "optimizer", "parameters"] = (
-        "none"  # ZeRO: to the host's memory; parameters (with the optimizer): ZeRO-3
-    )
+    # of ZeRO, to the host's memory; parameters (and the optimizer with them): ZeRO-3
+    offload: Literal["none", "optimizer", "parameters"] = "none"
     activation_checkpointing: bool = False
-    attention: Literal["auto", "sdpa", "flash", "eager"] = (
-        "auto"  # auto: flash-attention where it is installed and runs, else SDPA
-    )
+    # auto: flash-attention where it is installed and runs, else SDPA
+    attention: Literal["auto", "sdpa", "flash", "eager"] = "auto"
     learning_rate: float = Field(2e-4, gt=0)  # the peak, at the end of the warm-up
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
