@@ -66,8 +66,8 @@ class DataParallel:
         if world > 1:
             from torch.nn.parallel import DistributedDataParallel
 
-            # with adapters in the vision tower, a micro-batch without an image leaves them unused
-            self.wrapped = DistributedDataParallel(model, find_unused_parameters=settings.lora.vision)
+            # with adapters in the vision tower or merger, a micro-batch without an image leaves them unused
+            self.wrapped = DistributedDataParallel(model, find_unused_parameters=settings.lora.vision or settings.lora.merger)
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> float:
         wait = contextlib.nullcontext() if last or self.wrapped is self.model else self.wrapped.no_sync()

@@ -27,7 +27,7 @@ from codelib.models.encoding import Encoded, Encoder, collate
 from codelib.models.loading import load_base, load_processor
 from codelib.train.backends import Backend, make_backend
 from codelib.train.checkpoints import Curve, TrainProgress, read_adapter, write_adapter
-from codelib.train.lora import add_adapters
+from codelib.train.lora import add_adapters, log_lines
 from codelib.train.sampler import Sampler
 from codelib.train.samples import read
 from codelib.train.settings import TrainSettings
@@ -129,6 +129,8 @@ class _Run:
         wanted = {*job.training, *job.validation}
         conversations = {one.sample_id: one for one in read(open_dataset(job.dataset), settings.tasks) if one.sample_id in wanted}
         self.loader = _Loader(self.encoder, conversations)
+        for line in log_lines(self.model, settings.lora):
+            say(line)
         self.progress = TrainProgress()
         self.best: dict[str, torch.Tensor] | None = None
 

@@ -11,12 +11,14 @@ from codelib.models.prompt import PixelPolicy
 
 
 class LoraSettings(Settings):
-    """LoRA on every linear layer of the language blocks; with ``vision`` on those of the vision tower and its merger too."""
+    """LoRA on every linear layer of the language blocks; with ``vision`` on those of the vision blocks, with ``merger`` on the two of the
+    merger that brings their features into the language model. The published configuration ran with both frozen."""
 
     rank: int = Field(8, ge=1)
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     vision: bool = False
+    merger: bool = False
 
 
 def _yes_no(value: Any) -> Any:
@@ -51,6 +53,12 @@ class TrainSettings(Settings):
     checkpoint_every: int = Field(50, ge=1)  # optimiser steps; each checkpoint measures the validation loss
     max_failures: int = Field(2, ge=0)  # restarts by Ray Train after a worker or host was lost
     lora: LoraSettings = LoraSettings()
+    # reuse: what the frozen vision tower makes of an image is computed once, in the run's precision, and kept below the workspace
+    vision_features: Literal["recompute", "reuse"] = "recompute"
+    gpu: str | None = (
+        None  # the type that memory and hours are planned for, as in gpus.json (A800-80GB); default: what this machine has
+    )
+    mfu: float = Field(0.4, gt=0, le=1)  # share of the GPU's peak that the estimate of hours counts on
 
     @model_validator(mode="after")
     def _check(self) -> TrainSettings:
@@ -59,6 +67,11 @@ class TrainSettings(Settings):
             raise ValueError("tasks: name at least one, each once")
         if "train" in self.tasks and len(self.tasks) > 1:
             raise ValueError("tasks: train already holds train-cls and train-diagnostic")
+        if self.vision_features == "reuse" and (self.lora.vision or self.lora.merger):
+            raise ValueError(
+                f"vision_features=reuse with lora.{'vision' if self.lora.vision else 'merger'}=true: features that are kept cannot "
+                "follow adapters that learn; set vision_features=recompute, or leave vision blocks and merger frozen"
+            )
         return self
 
     @property
