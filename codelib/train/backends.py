@@ -17,6 +17,7 @@ import torch
 
 from codelib.models.encoding import IGNORED
 from codelib.train.settings import TrainSettings
+from codelib.train.vision_features import with_features
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -24,13 +25,11 @@ Batch = Mapping[str, torch.Tensor]
 def answer_loss(model: Any, batch: Batch) -> torch.Tensor:
     """Summed negative log likelihood of the labelled tokens, in nats."""
     labels = batch["labels"][:, 1:]
-    # the head is applied only where some sample has an answer token next: with 150,000 words the rest would fill the GPU
-    places = (labels != IGNORED).any(dim=0).nonzero().flatten()
+    # the head is applied only where an answer token comes next: with 150,000 words the rest would fill the GPU
+    answered = torch.nn.functional.pad(labels != IGNORED, (0, 1))
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    logits = model(**inputs, use_cache=False, logits_to_keep=places).logits.float()
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels[:, places].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    logits = model(**with_features(inputs), use_cache=False, logits_to_keep=answered).logits.float()
+    return torch.nn.functional.cross_entropy(logits, labels[answered[:, :-1]], reduction="sum")
 
 
 class Backend(Protocol):

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from codelib.train.lora import add_adapters, log_lines
 from codelib.train.sampler import Sampler
 from codelib.train.samples import read
 from codelib.train.settings import TrainSettings
+from codelib.train.vision_features import FeatureReader
 
 _SAY_EVERY_S = 5.0
 
@@ -45,6 +47,7 @@ class Job:
     base_name: str  # what the adapter says it was made for
     training: tuple[str, ...]  # sample ids, in the plan's order
     validation: tuple[str, ...]
+    features: str | None = None  # folder of the vision features, where they are reused
 
     @property
     def sampler(self) -> Sampler:
@@ -89,11 +92,12 @@ def _summed(values: list[float], place: Place) -> list[float]:
 class _Loader:
     """Reads and encodes the next step's samples while this step is computed."""
 
-    def __init__(self, encoder: Encoder, conversations: dict[str, Conversation]) -> None:
+    def __init__(self, encoder: Encoder, conversations: dict[str, Conversation], features: str | None) -> None:
         self.encoder, self.conversations = encoder, conversations
+        self.example = partial(FeatureReader(features).example, encoder) if features else encoder.example
 
     def encode(self, sample_ids: list[str]) -> list[Encoded]:
-        return [self.encoder.example(self.conversations[sample_id]) for sample_id in sample_ids]
+        return [self.example(self.conversations[sample_id]) for sample_id in sample_ids]
 
     def _step(self, share: list[list[str]]) -> list[list[Encoded]]:
         return [self.encode(micro) for micro in share]
@@ -128,7 +132,7 @@ class _Run:
         self.encoder = Encoder(load_processor(job.model), settings.pixels)
         wanted = {*job.training, *job.validation}
         conversations = {one.sample_id: one for one in read(open_dataset(job.dataset), settings.tasks) if one.sample_id in wanted}
-        self.loader = _Loader(self.encoder, conversations)
+        self.loader = _Loader(self.encoder, conversations, job.features)
         for line in log_lines(self.model, settings.lora):
             say(line)
         self.progress = TrainProgress()

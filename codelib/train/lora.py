@@ -71,7 +71,7 @@ def add_adapters(model: Any, settings: LoraSettings) -> Any:
                 module.cast_input_dtype_enabled = False  # type: ignore[assignment]
         device = next(model.parameters()).device.type
         # as accelerate does it: the forward pass itself knows its precision, whoever calls it
-        tuned.forward = torch.autocast(device, dtype)(tuned.forward)
+        tuned.forward = torch.autocast(device, dtype)(tuned.forward)  # type: ignore[method-assign]
     return tuned
 
 

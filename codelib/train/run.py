@@ -6,7 +6,7 @@ dataset ── plan (check, measure, split by patient) ── print ── [dry 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, rea
 from codelib.train.settings import TrainSettings
 
 TINY = "tiny"
-OPERATIONAL = ("use_gpu", "cpus_per_worker", "max_failures")  # where and how patiently a run runs changes nothing that it learns
+OPERATIONAL = (
+    "use_gpu",
+    "cpus_per_worker",
+    "max_failures",
+    "gpu",
+    "mfu",
+)  # where and how patiently a run runs changes nothing that it learns
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,24 @@ def already_done(order: Order) -> dict[str, Any] | None:
     return order.folder.finished()
 
 
+def _features(order: Order, plan: Plan, model: str) -> Path:
+    """Vision features of the plan's images, computed on the connected cluster where they are missing."""
+    from codelib.train.on_ray import uses_gpu
+    from codelib.train.vision_features import prepare, recipe_of
+
+    settings = order.settings
+    images = [path for one in (*plan.training, *plan.validation) for path in one.conversation.images]
+    return prepare(
+        order.workspace,
+        recipe_of(model, settings.pixels, settings.precision, order.dataset),
+        order.dataset,
+        images,
+        workers=settings.workers,
+        cpus=settings.cpus_per_worker,
+        gpu=uses_gpu(settings),
+    )
+
+
 def execute(order: Order, plan: Plan) -> dict[str, Any]:
     """Train on the connected cluster and write the results. Returns what run.json says."""
     import torch
@@ -163,6 +187,8 @@ def execute(order: Order, plan: Plan) -> dict[str, Any]:
             print("building the tiny toy model (about half a minute, once)", flush=True)
         ensure_tiny(order.tiny)
     job = job_of(order, plan)
+    if settings.vision_features == "reuse":
+        job = replace(job, features=str(_features(order, plan, job.model).resolve()))
     checkpoint = fit(job, folder.path / "ray")
     progress = TrainProgress.read(checkpoint)
     assert progress.step == job.total_steps, f"stopped at step {progress.step} of {job.total_steps}"
