@@ -109,7 +109,7 @@ def block_bytes(
     dropped = 0
     if setup.lora.dropout > 0:
         # each adapter has an input of its own then, and the mask that made it; what the undropped inputs were kept for falls away
-        dropped = (6 * h + f) * (e + mask_bytes) - inputs - e * f
+        dropped = (6 * h + f) * (e + mask_bytes) - inputs - e * f - (e * h if setup.attention == "eager" else 0)
     return norms + inputs + attention + mlp + 7 * r * e + dropped
 
 
@@ -154,7 +154,9 @@ def _vision(architecture: Architecture, setup: Setup, load: Load) -> tuple[int, 
         return 0, 0
     a, e = architecture, setup.value_bytes
     g, patches = a.vision_hidden, load.visual_tokens * a.merge**2
-    pixels = (4 + e) * a.patch_values
+    pixels = (
+        4 + (e if e < 4 else 0)
+    ) * a.patch_values  # float32 as the batch brings them, and a copy where the run's precision is another
     # q, k and v, their float32 copies under the rotation, and the residual stream: measured (module docstring)
     forward = (pixels + (26 + 5 * e) * g) * patches
     kept = 0

@@ -13,11 +13,14 @@ from typing import Any
 from codelib import __version__
 from codelib.core.progress import Progress
 from codelib.core.stage import digest
+from codelib.models.architecture import architecture_of, from_config
 from codelib.models.conversation import Dataset
 from codelib.models.encoding import Encoder
 from codelib.models.loading import load_processor
-from codelib.models.tiny import ensure_tiny
+from codelib.models.tiny import ensure_tiny, tiny_config
 from codelib.models.tiny_tokenizer import build_processor
+from codelib.train.forecast import Forecast
+from codelib.train.gpus import declared, found
 from codelib.train.loop import Job
 from codelib.train.run_folder import RunFolder
 from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, read
@@ -110,11 +113,9 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         len({one.conversation.patient for one in plan.validation}),
     )
     about = "" if exact else " at most (the model's tokenizer is not on this machine)"
-    lora = settings.lora
-    where = "language blocks, vision tower and merger" if lora.vision else "language blocks, vision frozen"
     lines = [
         f"run         {order.folder.path}",
-        f"model       {settings.model}, {settings.precision}; LoRA rank {lora.rank}, alpha {lora.alpha}, on all linear layers of the {where}",
+        f"model       {settings.model}, {settings.precision}",
         f"samples     {len(plan.training)} training ({patients[0]} patients), {len(plan.validation)} validation ({patients[1]} patients), "
         f"{len(plan.rejected)} rejected",
         f"tokens      {visual:,} visual, {text:,} text{about}; longest sample {longest.tokens:,} of {settings.cut_off:,} "
@@ -128,9 +129,22 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         named = [one for one in plan.rejected if one.reason == reason]
         shown = ", ".join(f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}" for one in named[:3])
         lines.append(f"rejected    {count} {reason}: {shown}{', …' if count > 3 else ''}")
+    lines += forecast_lines(order, plan)
     if not plan.validation:
         lines.append("note        no patient can be held back: the best checkpoint is chosen by training loss")
     return lines
+
+
+def forecast_lines(order: Order, plan: Plan) -> list[str]:
+    """Adapters, memory, hours and disk, where the model's sizes are known."""
+    settings, job = order.settings, job_of(order, plan)
+    tiny = settings.model == TINY
+    sizes = from_config(tiny_config(build_processor().tokenizer).to_dict(), TINY) if tiny else architecture_of(settings.model)
+    if sizes is None:
+        return [f"memory      not estimated: {settings.model} has no config.json on this machine"]
+    # a card of this machine is what the run meets; a declared one stands for machines that are taken later
+    gpu = None if settings.use_gpu == "no" else found() or (declared(settings.gpu) if settings.gpu else None)
+    return Forecast(sizes, settings, plan.training, plan.validation, job.total_steps, job.sampler.steps_per_epoch, gpu).lines()
 
 
 def check_samples(order: Order, plan: Plan) -> None:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from codelib.core.config import Settings
 from codelib.models.prompt import PixelPolicy
+from codelib.train.gpus import declared
 
 
 class LoraSettings(Settings):
@@ -39,7 +40,13 @@ class TrainSettings(Settings):
     use_gpu: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_no)] = "auto"
     precision: Literal["bf16", "fp32"] = "fp32"
     strategy: Literal["ddp", "zero2", "zero3"] = "ddp"
+    offload: Literal["none", "optimizer", "parameters"] = (
+        "none"  # ZeRO: to the host's memory; parameters (with the optimizer): ZeRO-3
+    )
     activation_checkpointing: bool = False
+    attention: Literal["auto", "sdpa", "flash", "eager"] = (
+        "auto"  # auto: flash-attention where it is installed and runs, else SDPA
+    )
     learning_rate: float = Field(2e-4, gt=0)  # the peak, at the end of the warm-up
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
@@ -67,6 +74,8 @@ class TrainSettings(Settings):
             raise ValueError("tasks: name at least one, each once")
         if "train" in self.tasks and len(self.tasks) > 1:
             raise ValueError("tasks: train already holds train-cls and train-diagnostic")
+        if self.gpu is not None:
+            declared(self.gpu)
         if self.vision_features == "reuse" and (self.lora.vision or self.lora.merger):
             raise ValueError(
                 f"vision_features=reuse with lora.{'vision' if self.lora.vision else 'merger'}=true: features that are kept cannot "
@@ -82,3 +91,7 @@ class TrainSettings(Settings):
     def global_batch(self) -> int:
         """Samples of one optimiser step, over all workers."""
         return self.batch_size * self.gradient_accumulation * self.workers
+
+    @property
+    def max_workers(self) -> int:
+        return self.workers

@@ -266,4 +266,4 @@ def with_features(inputs: Mapping[str, Any]) -> dict[str, Any]:
     others = {name: value for name, value in inputs.items() if name != "image_features"}
     if "image_features" not in inputs:
         return others
-    return {**others, "mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=(inputs["image_features"],))}}
+    return {**others, "mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=(inputs["image_features"],))}}  # type: ignore[arg-type]
