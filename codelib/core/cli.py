@@ -1,6 +1,7 @@
 """How every job ends: one clear sentence, and an exit code that a scheduler understands.
 
-0 finished · 1 ran, but something it should have done failed · 2 what the user gave cannot work · 130 interrupted
+0 finished · 1 ran, but something it should have done failed · 2 what the user gave cannot work · 75 was asked to stop and left a checkpoint:
+run the same command again (sysexits' EX_TEMPFAIL, so that a launcher can requeue) · 130 interrupted
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class JobFailed(RuntimeError):
     """The job ran and could not do what it should; the message is a whole sentence for a person."""
 
 
+class Paused(Exception):
+    """The job was asked to stop and left everything that going on needs. ``interrupted``: by Ctrl-C."""
+
+    def __init__(self, message: str, interrupted: bool = False) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
 class InputError(ValueError):
     """What a user gave cannot work, said in words that hold no value of a record: it may travel from a worker to the terminal."""
 
@@ -61,6 +70,9 @@ def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
         return _say(f"error: {error}", 2)
     except JobFailed as error:
         return _say(f"failed: {error}", 1)
+    except Paused as error:
+        code = 130 if error.interrupted else os.EX_TEMPFAIL
+        return _say(f"paused: {error}; run the same command again, it continues there", code)
     except BrokenPipeError:  # the reader has seen enough: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
         return 0

@@ -70,8 +70,9 @@ def add_adapters(model: Any, settings: LoraSettings) -> Any:
             if isinstance(module, BaseTunerLayer):
                 module.cast_input_dtype_enabled = False  # type: ignore[assignment]
         device = next(model.parameters()).device.type
-        # as accelerate does it: the forward pass itself knows its precision, whoever calls it
-        tuned.forward = torch.autocast(device, dtype)(tuned.forward)  # type: ignore[method-assign]
+        if device != "meta":
+            # as accelerate does it: the model's forward pass itself knows its precision, also when peft's generate goes past peft's forward
+            model.forward = torch.autocast(device, dtype)(model.forward)
     return tuned
 
 

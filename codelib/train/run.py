@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from codelib import __version__
+from codelib.core.cli import JobFailed, Paused
 from codelib.core.progress import Progress
 from codelib.core.stage import digest
 from codelib.models.architecture import architecture_of, from_config
@@ -19,21 +21,21 @@ from codelib.models.encoding import Encoder
 from codelib.models.loading import load_processor
 from codelib.models.tiny import ensure_tiny, tiny_config
 from codelib.models.tiny_tokenizer import build_processor
+from codelib.train.checkpoints import TrainProgress
 from codelib.train.forecast import Forecast
 from codelib.train.gpus import declared, found
-from codelib.train.loop import Job
+from codelib.train.installed import missing
+from codelib.train.job import Job
 from codelib.train.run_folder import RunFolder
 from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, read
 from codelib.train.settings import TrainSettings
 
 TINY = "tiny"
+# where and how a run runs changes nothing that it learns beyond rounding (and the draws of dropout): a run may go on with others
 OPERATIONAL = (
-    "use_gpu",
-    "cpus_per_worker",
-    "max_failures",
-    "gpu",
-    "mfu",
-)  # where and how patiently a run runs changes nothing that it learns
+    "use_gpu", "cpus_per_worker", "max_failures", "workers", "batch_size", "strategy", "offload", "activation_checkpointing",
+    "attention", "tracker", "merge", "gpu", "mfu",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Order:
     dataset: Dataset
     workspace: Path
     name: str
+    profile: bool = False
 
     @property
     def folder(self) -> RunFolder:
@@ -99,6 +102,8 @@ def job_of(order: Order, plan: Plan) -> Job:
         base_name=order.settings.model,
         training=tuple(one.conversation.sample_id for one in plan.training),
         validation=tuple(one.conversation.sample_id for one in plan.validation),
+        tokens=tuple(one.tokens for one in plan.training),
+        profile=order.profile,
     )
 
 
@@ -121,7 +126,8 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         f"tokens      {visual:,} visual, {text:,} text{about}; longest sample {longest.tokens:,} of {settings.cut_off:,} "
         f"({longest.conversation.sample_id})",
         f"steps       {job.total_steps:,}: {settings.epochs} epochs of {job.sampler.steps_per_epoch}, each step {settings.global_batch} samples "
-        f"= {settings.workers} workers x batch {settings.batch_size} x accumulation {settings.gradient_accumulation}",
+        f"= {settings.max_workers} workers x batch {settings.batch_size} x accumulation {settings.accumulation(settings.max_workers)}"
+        f"{f'; as few as {settings.min_workers} workers take the same steps' if settings.min_workers < settings.max_workers else ''}",
         f"schedule    peak learning rate {settings.learning_rate:g}, warm-up {settings.warmup_ratio:.0%}, cosine; {settings.strategy}; "
         f"checkpoint every {settings.checkpoint_every} steps",
     ]
@@ -165,34 +171,42 @@ def already_done(order: Order) -> dict[str, Any] | None:
     return order.folder.finished()
 
 
-def _features(order: Order, plan: Plan, model: str) -> Path:
+def check_machine(order: Order) -> None:
+    """Raises ValueError where the recipe wants something that is not installed here."""
+    lacking = missing(order.settings)
+    if lacking:
+        raise ValueError(lacking)
+
+
+def features_of(order: Order, plan: Plan, model: str, *, gpu: bool) -> Path:
     """Vision features of the plan's images, computed on the connected cluster where they are missing."""
-    from codelib.train.on_ray import uses_gpu
     from codelib.train.vision_features import prepare, recipe_of
 
     settings = order.settings
     images = [path for one in (*plan.training, *plan.validation) for path in one.conversation.images]
-    return prepare(
-        order.workspace,
-        recipe_of(model, settings.pixels, settings.precision, order.dataset),
-        order.dataset,
-        images,
-        workers=settings.workers,
-        cpus=settings.cpus_per_worker,
-        gpu=uses_gpu(settings),
-    )
+    recipe = recipe_of(model, settings.pixels, settings.precision, order.dataset)
+    workers, cpus = settings.max_workers, settings.cpus_per_worker
+    return prepare(order.workspace, recipe, order.dataset, images, workers=workers, cpus=cpus, gpu=gpu)
 
 
 def execute(order: Order, plan: Plan) -> dict[str, Any]:
-    """Train on the connected cluster and write the results. Returns what run.json says."""
-    import torch
+    """Train on the connected cluster and write the results. Returns what run.json says.
 
-    from codelib.train.checkpoints import TrainProgress, read_adapter
+    Raises Paused where it was asked to stop and left a checkpoint, JobFailed where it cannot go on or the saved adapter is not what was
+    trained.
+    """
+    from codelib.train.checkpoints import Checkpoints
+    from codelib.train.fresh import apart, on_worker
     from codelib.train.on_ray import check_cpus, fit, uses_gpu
+    from codelib.train.parity import compare
+    from codelib.train.probe import FILE as PROBE
+    from codelib.train.probe import probed
+    from codelib.train.stopping import Stopping
+    from codelib.train.trackers import Tracker
 
     settings, folder = order.settings, order.folder
     check_cpus(settings)  # before the folder is claimed: the way out is another setting
-    uses_gpu(settings)
+    gpu = uses_gpu(settings)
     check_samples(order, plan)
     folder.claim(order.identity() | samples_identity(plan))
     folder.write_rejected(plan.rejected)
@@ -202,29 +216,68 @@ def execute(order: Order, plan: Plan) -> dict[str, Any]:
         ensure_tiny(order.tiny)
     job = job_of(order, plan)
     if settings.vision_features == "reuse":
-        job = replace(job, features=str(_features(order, plan, job.model).resolve()))
-    checkpoint = fit(job, folder.path / "ray")
-    progress = TrainProgress.read(checkpoint)
-    assert progress.step == job.total_steps, f"stopped at step {progress.step} of {job.total_steps}"
+        job = replace(job, features=str(features_of(order, plan, job.model, gpu=gpu).resolve()))
+    with Stopping().listening() as stopping, Tracker(str(folder.path.resolve()), order.name, settings) as tracker:
+        fit(job, folder.path, stopping, tracker.measured)
+    checkpoints = Checkpoints(folder.store)
+    last = checkpoints.latest(print)
+    progress = checkpoints.progress(last) if last else None
+    if progress is None or progress.step < job.total_steps or not folder.store.exists(PROBE):
+        assert stopping.wanted, "the workers ended before the last step, and nobody asked them to"
+        raise Paused(
+            f"{stopping.reason} after step {progress.step if progress else 0} of {job.total_steps}", stopping.interrupted
+        )
+    assert last is not None
+    staged = folder.stage_adapter(last)
+    print("checking the adapter with stock transformers and peft", flush=True)
+    dtype = "bfloat16" if settings.precision == "bf16" else "float32"
+    parity = apart(
+        compare, job.model, str(staged.resolve()), folder.store.read(PROBE), dtype, on_worker(gpu), settings=settings, gpu=gpu
+    )
+    problem = parity.problem()
+    if problem:
+        raise JobFailed(f"{problem}; the run is not finished, its checkpoints are kept in {folder.path / 'checkpoints'}")
+    summary = _summary(order, plan, progress, checkpoints.adapter(last, "best"))
+    folder.finish(staged, progress, summary, parity, probed(job))
+    return summary
+
+
+def write_merged(order: Order) -> Path:
+    """Base and adapter of a finished run as one model; kept where it is there already."""
+    from codelib.train.fresh import apart
+    from codelib.train.merging import merge
+
+    settings, target = order.settings, (order.folder.path / "merged").resolve()
+    if not target.exists():
+        print("merging base and adapter", flush=True)
+        model = str(order.tiny.resolve()) if settings.model == TINY else settings.model
+        dtype = "bfloat16" if settings.precision == "bf16" else "float32"
+        apart(merge, model, str((order.folder.path / "adapter").resolve()), str(target), dtype, settings=settings, gpu=False)
+    return target
+
+
+def _summary(order: Order, plan: Plan, progress: TrainProgress, best: dict[str, Any]) -> dict[str, Any]:
+    settings = order.settings
     judged = [line.validation_loss for line in progress.curve if line.validation_loss is not None]
-    summary = {
+    by = {"accuracy": "validation answers", "loss": "validation loss"}[settings.best_by] if judged else "training loss"
+    return {
         **order.identity(),
+        "how": {name: value for name, value in settings.fingerprint().items() if name in OPERATIONAL},
         "name": order.name,
         "model": settings.model,
         "toy": settings.model == TINY,
         "code_version": __version__,
-        "torch": torch.__version__,
+        "versions": {"codelib": __version__} | {name: version(name) for name in ("torch", "transformers", "peft", "ray")},
         "train_samples": len(plan.training),
         "validation_samples": len(plan.validation),
         "rejected": plan.rejected_counts(),
-        "trainable_parameters": sum(tensor.numel() for tensor in read_adapter(checkpoint / "best").values()),
+        "trainable_parameters": sum(tensor.numel() for tensor in best.values()),
         "steps": progress.step,
         "best_step": progress.best_step,
         "best_loss": progress.best_loss,
-        "best_by": "validation loss" if judged else "training loss",
+        "best_accuracy": progress.best_accuracy,
+        "best_by": by,
         "first_loss": progress.curve[0].loss,
         "last_loss": progress.curve[-1].loss,
         "last_validation_loss": judged[-1] if judged else None,
     }
-    folder.finish(checkpoint, progress, summary)
-    return summary

@@ -32,7 +32,8 @@ class Sampler:
         return [int(order[(start + offset) % self.num_samples]) for offset in range(self.global_batch)]
 
     def share(self, step: int, rank: int, world: int, batch_size: int) -> list[list[int]]:
-        """This rank's micro-batches of a step. Joined over the ranks they are exactly `batch`."""
-        assert self.global_batch % (world * batch_size) == 0
+        """This rank's micro-batches of a step. Joined over the ranks they are exactly `batch`; where they do not divide, some ranks have
+        fewer."""
+        assert 1 <= world <= self.global_batch
         mine = self.batch(step)[rank::world]
         return [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]

@@ -27,6 +27,9 @@ def _yes_no(value: Any) -> Any:
     return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class TrainSettings(Settings):
     model: str = "tiny"  # hub id or folder; "tiny" is built in the workspace
     tasks: tuple[Literal["train", "train-cls", "train-diagnostic"], ...] = ("train",)
@@ -34,8 +37,12 @@ class TrainSettings(Settings):
     epochs: int = Field(3, ge=1)
     max_steps: int | None = Field(None, ge=1)  # stops earlier than the epochs would
     batch_size: int = Field(2, ge=1)  # samples of one worker in one forward
-    gradient_accumulation: int = Field(1, ge=1)
-    workers: int = Field(1, ge=1)
+    global_batch: int = Field(
+        0, ge=0
+    )  # samples of one optimiser step over all workers; 0: batch_size for each of the most workers
+    workers: Count | tuple[Count, Count] = (
+        1  # [2, 4]: as many as there is room for, at least 2; more or fewer take the same steps
+    )
     cpus_per_worker: int = Field(1, ge=1)
     use_gpu: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_no)] = "auto"
     precision: Literal["bf16", "fp32"] = "fp32"
@@ -58,7 +65,11 @@ class TrainSettings(Settings):
         0.05, ge=0, lt=1
     )  # of the training patients, where the release has no validation side; 0: nobody
     checkpoint_every: int = Field(50, ge=1)  # optimiser steps; each checkpoint measures the validation loss
+    best_by: Literal["loss", "accuracy"] = "loss"  # what chooses the best checkpoint: validation loss, or generated answers
+    validation_answers: int = Field(64, ge=1)  # best_by accuracy: validation samples that are answered at each checkpoint
     max_failures: int = Field(2, ge=0)  # restarts by Ray Train after a worker or host was lost
+    tracker: Literal["none", "mlflow", "wandb"] = "none"  # beside the TensorBoard files
+    merge: bool = False  # write base and adapter as one model too
     lora: LoraSettings = LoraSettings()
     # reuse: what the frozen vision tower makes of an image is computed once, in the run's precision, and kept below the workspace
     vision_features: Literal["recompute", "reuse"] = "recompute"
@@ -74,6 +85,21 @@ class TrainSettings(Settings):
             raise ValueError("tasks: name at least one, each once")
         if "train" in self.tasks and len(self.tasks) > 1:
             raise ValueError("tasks: train already holds train-cls and train-diagnostic")
+        fewest, most = self.min_workers, self.max_workers
+        if fewest > most:
+            raise ValueError(f"workers=[{fewest}, {most}]: the fewest first, then the most")
+        if self.global_batch == 0:
+            object.__setattr__(self, "global_batch", self.batch_size * most)
+        if self.global_batch < most:
+            raise ValueError(f"global_batch={self.global_batch}: every one of {most} workers needs a sample in each step")
+        if self.offload != "none" and self.strategy == "ddp":
+            raise ValueError(f"offload={self.offload} does not go with strategy=ddp; take zero2 or zero3")
+        if self.offload == "parameters" and self.strategy != "zero3":
+            raise ValueError("offload=parameters goes with strategy=zero3 alone; take offload=optimizer")
+        if self.attention == "flash" and self.precision != "bf16":
+            raise ValueError("attention=flash does not go with precision=fp32; take bf16, or attention=sdpa")
+        if self.best_by == "accuracy" and self.validation_fraction == 0:
+            raise ValueError("best_by=accuracy does not go with validation_fraction=0: nobody is held back to be asked")
         if self.gpu is not None:
             declared(self.gpu)
         if self.vision_features == "reuse" and (self.lora.vision or self.lora.merger):
@@ -88,10 +114,13 @@ class TrainSettings(Settings):
         return PixelPolicy(self.min_pixels, self.max_pixels)
 
     @property
-    def global_batch(self) -> int:
-        """Samples of one optimiser step, over all workers."""
-        return self.batch_size * self.gradient_accumulation * self.workers
+    def max_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     @property
-    def max_workers(self) -> int:
-        return self.workers
+    def min_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    def accumulation(self, world: int) -> int:
+        """Micro-batches that each of ``world`` workers passes in one step; the last may be smaller, or empty on some."""
+        return -(-self.global_batch // (world * self.batch_size))

@@ -48,5 +48,5 @@ def test_visits_are_as_long_as_the_paper_s() -> None:
     visits = draw_visits(np.random.default_rng(0), 4000)
     images = [len(visit.images) for visit in visits]
     assert np.mean(images) == pytest.approx(MEAN_IMAGES, rel=0.05)
-    assert 1 == min(images) and max(images) <= MOST_IMAGES
+    assert min(images) == 1 and max(images) <= MOST_IMAGES
     assert max(visit.length(PixelPolicy()).tokens for visit in visits) <= 4096

@@ -110,6 +110,7 @@ def test_bf16_adapters_learn_in_float32(folder: Path) -> None:
     assert logits.dtype == torch.bfloat16
     logits.float().square().mean().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in adapters)
+    assert model.generate(input_ids=torch.arange(40)[None], max_new_tokens=2).shape == (1, 42)
 
 
 def test_both_spellings_of_a_configuration_are_read(folder: Path) -> None:

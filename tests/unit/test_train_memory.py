@@ -101,7 +101,7 @@ def test_adapters_do_not_keep_float32_copies_of_their_inputs() -> None:
     setup = Setup(LoraSettings(rank=4), padded=False)
     ours = kept(SMALL, setup)
     model, batch = model_of(SMALL, setup), batch_of(setup)
-    model.__dict__.pop("forward")
+    model.base_model.model.__dict__.pop("forward")
     for module in model.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = True

@@ -20,8 +20,9 @@ from codelib.models.prompt import ImageError, PixelPolicy
 from codelib.models.vision_tower import fingerprint, load_tower
 from codelib.train import vision_features
 from codelib.train.backends import answer_loss
-from codelib.train.checkpoints import TrainProgress
-from codelib.train.loop import Job, Place, train
+from codelib.train.checkpoints import Checkpoints
+from codelib.train.job import Job, Place
+from codelib.train.loop import train
 from codelib.train.settings import LoraSettings, TrainSettings
 from codelib.train.vision_features import FeatureReader, prepare, recipe_of
 from tests.fixtures import make_release
@@ -96,15 +97,18 @@ def test_a_run_has_the_curve_of_one_that_recomputes(
     ids = [one.sample_id for one in open_dataset(place / "release").read("train-cls")]
     settings = TrainSettings(
         tasks=("train-cls",), epochs=2, batch_size=2, max_pixels=84 * 84, learning_rate=3e-3, checkpoint_every=3,
-        precision=precision, lora=LoraSettings(rank=4),
+        precision=precision, best_by="accuracy", validation_answers=2, lora=LoraSettings(rank=4),
     )  # fmt: skip
     job = Job(settings, str(place / "release"), str(place / "tiny"), "tiny", tuple(ids[:6]), tuple(ids[6:]))
     features = str(make(place, tmp_path, place / "release", precision))
     curves = []
-    for one in (job, dataclasses.replace(job, features=features)):
-        train(one, Place(), lambda metrics, files: shutil.copytree(files, tmp_path / "ck", dirs_exist_ok=True))
-        curve = TrainProgress.read(tmp_path / "ck").curve
+    for one, folder in ((job, tmp_path / "pixels"), (dataclasses.replace(job, features=features), tmp_path / "features")):
+        train(one, Place(), folder)
+        checkpoints = Checkpoints(Store(str(folder)))
+        curve = checkpoints.progress(str(checkpoints.latest())).curve
         curves.append([line.loss for line in curve] + [line.validation_loss for line in curve if line.validation_loss])
+        answered = [line.validation_accuracy for line in curve if line.validation_loss]
+        assert None not in answered  # generated answers come from pixels either way
     assert curves[1] == pytest.approx(curves[0], rel=tolerance)
 
 
