@@ -90,7 +90,21 @@ def make(order: Order, *, dry_run: bool) -> tuple[Plan, bool]:
             decode=not dry_run,
             step=lambda: progress.step(1, 1),
         )
-    return make_plan(measured, settings, order.dataset.validation()), exact
+    plan = make_plan(measured, settings, order.dataset.validation())
+    check_combination(settings, plan)
+    return plan, exact
+
+
+def check_combination(settings: TrainSettings, plan: Plan) -> None:
+    """Raises ValueError where these samples do not go with the settings."""
+    fit = (*plan.training, *plan.validation)
+    without = [one.conversation.sample_id for one in fit if not one.conversation.images]
+    if settings.strategy == "zero3" and settings.vision_features == "recompute" and 0 < len(without) < len(fit):
+        # stage 3 gathers the tower's weights from all workers at every forward: one whose batch has no image would never come
+        raise ValueError(
+            f"strategy=zero3 with vision_features=recompute: {len(without)} of {len(fit)} samples have no image ({without[0]}), and workers "
+            "would wait for each other for ever; set vision_features=reuse or strategy=zero2"
+        )
 
 
 def job_of(order: Order, plan: Plan) -> Job:

@@ -116,6 +116,18 @@ def test_operations_are_those_that_torch_counts() -> None:
     assert cost.total + attention - first == pytest.approx(counted, rel=0.01)
 
 
+def test_samples_without_image_do_not_go_with_zero_3_unless_features_are_kept() -> None:
+    mixed = run.Plan(tuple(samples(3) + samples(2, images=0)), (), ())
+    for change, names in (([], "2 of 5 samples have no image"), (["vision_features=reuse"], None), (["strategy=zero2"], None)):
+        settings = load(TrainSettings, "train", "paper-7b", ["strategy=zero3", *change])
+        if names:
+            with pytest.raises(ValueError, match=names):
+                run.check_combination(settings, mixed)
+        else:
+            run.check_combination(settings, mixed)
+    run.check_combination(load(TrainSettings, "train", "paper-7b", ["strategy=zero3"]), run.Plan(tuple(samples(3)), (), ()))
+
+
 def test_reuse_saves_hours_and_costs_disk() -> None:
     recomputed, kept = forecast("paper-3b"), forecast("paper-3b", "vision_features=reuse")
     assert sum(kept.operations(kept.setup)) < 0.9 * sum(recomputed.operations(recomputed.setup))
@@ -144,7 +156,7 @@ def test_gpus_are_found_by_name_and_by_card() -> None:
 
 def test_the_whole_plan_needs_neither_gpu_nor_weights(tmp_path: Path) -> None:
     dataset = open_dataset(make_release(tmp_path / "release", visits=4))
-    for recipe in ("paper-3b", "paper-7b", "demo"):
+    for recipe in ("paper-3b", "paper-7b", "published-3b", "mmoral-7b", "demo"):
         settings = load(TrainSettings, "train", recipe, [])
         order = run.Order(settings, dataset, tmp_path / "w", recipe)
         plan, exact = run.make(order, dry_run=True)
