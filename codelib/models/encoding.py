@@ -143,12 +143,14 @@ def collate(encoded: Sequence[Encoded], pad_id: int, *, left: bool) -> dict[str,
         "mm_token_type_ids": padded([one.token_types for one in encoded], 0),
         "labels": padded([one.labels for one in encoded], IGNORED),
     }
-    pixels = [one.pixel_values for one in encoded if one.pixel_values is not None]
-    if pixels:
-        batch["pixel_values"] = torch.cat(pixels)
-    features = [one.image_features for one in encoded if one.image_features is not None]
-    if features:
-        batch["image_features"] = torch.cat(features)
-    if pixels or features:
-        batch["image_grid_thw"] = torch.cat([one.image_grid_thw for one in encoded if one.image_grid_thw is not None])
-    return batch
+    return batch | visual_inputs(encoded)
+
+
+def visual_inputs(encoded: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """Pixels, or features in their place, of all images of a batch, and the images' grids."""
+    parts = {
+        "pixel_values": [one.pixel_values for one in encoded if one.pixel_values is not None],
+        "image_features": [one.image_features for one in encoded if one.image_features is not None],
+        "image_grid_thw": [one.image_grid_thw for one in encoded if one.image_grid_thw is not None],
+    }
+    return {name: torch.cat(tensors) for name, tensors in parts.items() if tensors}

@@ -232,19 +232,15 @@ class FeatureReader:
         self.places = {row["image_sha256"]: row for rows in _index(Store(str(folder))).values() for row in rows}
 
     def read(self, images: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (visual tokens, hidden) of these image files in their order, and their grids (images, 3).
+        """Features (visual tokens, hidden) of these images by their files' SHA-256, in this order, and their grids (images, 3).
 
-        Raises ImageError for an image without features: its file is not the one that the run began with.
+        Raises KeyError for an image without features.
         """
         from safetensors import safe_open
 
         features, grids = [], []
-        for path in images:
-            place = self.places.get(sha256_of(path))
-            if place is None:
-                raise ImageError(
-                    f"{Path(path).name}: has no vision features; it changed since the run began. Run the same command again"
-                )
+        for sha256 in images:
+            place = self.places[sha256]
             with safe_open(str(self.folder / place["shard"]), "pt") as shard:
                 first = place["first_row"]
                 features.append(shard.get_slice("features")[first : first + place["tokens"]])
@@ -252,10 +248,19 @@ class FeatureReader:
         return torch.cat(features), torch.tensor(grids)
 
     def example(self, encoder: Encoder, conversation: Conversation) -> Encoded:
-        """The training example that ``encoder.example`` makes, with features in place of pixels. Raises ValueError as that does."""
+        """The training example that ``encoder.example`` makes, with features in place of pixels.
+
+        Raises ValueError as that does, and ImageError for an image without features: its file is not the one that the run began with.
+        """
         if not conversation.images:
             return encoder.example(conversation)
-        features, grid = self.read(conversation.images)
+        keys = {path: sha256_of(path) for path in conversation.images}
+        for path, sha256 in keys.items():
+            if sha256 not in self.places:
+                raise ImageError(
+                    f"{Path(path).name}: has no vision features; it changed since the run began. Run the same command again"
+                )
+        features, grid = self.read([keys[path] for path in conversation.images])
         return encoder.example_with_features(conversation, features, grid)
 
 

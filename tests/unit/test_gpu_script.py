@@ -18,7 +18,7 @@ def test_the_script_compares_both_loops(tmp_path: Path, capsys: pytest.CaptureFi
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        command = ["--size", "small", "--samples", "8", "--max-pixels", "3136", "--json", str(tmp_path / "figures.json")]
+        command = ["--size", "small", "--samples", "4", "--max-pixels", "3136", "--json", str(tmp_path / "figures.json")]
         plain, ours, reuse = train_step.main(command)
     finally:
         torch.set_num_threads(threads)

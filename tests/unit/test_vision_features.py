@@ -136,7 +136,7 @@ def test_only_new_images_are_computed_and_stale_ones_leave(place: Path, tmp_path
     shards = {row["shard"] for row in reader.places.values()}
     assert set(Store(str(folder)).names("shards")) == shards
     with pytest.raises(ImageError, match=rf"{Path(images[0]).name}: has no vision features"):
-        reader.read(images[:1])
+        reader.example(Encoder(load_processor(str(place / "tiny")), POLICY), open_dataset(place / "release").read("train-cls")[0])
 
 
 def test_the_store_knows_its_model_policy_and_precision(place: Path, tmp_path: Path, computed: Computed) -> None:
