@@ -15,6 +15,7 @@ Ends with 1 where reuse is less than 1.5 times the common way.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import sys
 import time
@@ -28,10 +29,14 @@ from codelib.models.architecture import published
 from codelib.models.encoding import Encoded, collate
 from codelib.models.prompt import PixelPolicy
 from codelib.train.flops import Length, train_cost
-from tests.gpu.train_step import LORA, PAD, Bench, batches, our_step, plain_step, sizes, with_features
+from tests.gpu.train_step import LORA, PAD, Bench, batches, our_step, plain_step, with_features
 from tests.visits import Visit, draw_visits, encode
 
 LEAST = 1.5
+EIGHTH = dataclasses.replace(
+    published()["Qwen/Qwen2.5-VL-3B-Instruct"], hidden=256, intermediate=1376, layers=4, heads=2, key_value_heads=1, vocabulary=2048,
+    vision_hidden=160, vision_intermediate=428, vision_layers=4, vision_heads=4, vision_full_layers=(3,),
+)  # fmt: skip
 POLICY = PixelPolicy(max_pixels=448 * 448 // 8)
 _TEXT = 8
 
@@ -68,14 +73,12 @@ def compare(num_samples: int = 32, rounds: int = 3, checkpointing: bool = True) 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        bench = Bench(sizes()["small"], "cpu", torch.float32, "sdpa", checkpointing, 2, POLICY, None)
+        bench = Bench(EIGHTH, "cpu", torch.float32, "sdpa", checkpointing, 2, POLICY, None)
         rng = np.random.default_rng(0)
         visits = draw_visits(rng, num_samples)
         encoded = [encode(shorter(visit), number, rng, bench.architecture, POLICY) for number, visit in enumerate(visits)]
         lengths = [shorter(visit).length(POLICY) for visit in visits]
-        three = Bench(
-            published()["Qwen/Qwen2.5-VL-3B-Instruct"], "cpu", torch.float32, "sdpa", checkpointing, 2, PixelPolicy(), None
-        )
+        three = dataclasses.replace(bench, architecture=published()["Qwen/Qwen2.5-VL-3B-Instruct"])
         print(
             f"{bench.architecture.num_parameters:,} parameters, LoRA rank {LORA.rank}; the vision tower has "
             f"{vision_share(bench, lengths):.0%} of the operations (3B at full size: "

@@ -43,8 +43,8 @@ PAD = 0
 def sizes() -> dict[str, Architecture]:
     three, seven = published().values()
     small = dataclasses.replace(
-        three, hidden=256, intermediate=1376, layers=4, heads=2, key_value_heads=1, vocabulary=2048,
-        vision_hidden=160, vision_intermediate=428, vision_layers=4, vision_heads=4, vision_full_layers=(3,),
+        three, hidden=128, intermediate=344, layers=2, heads=1, key_value_heads=1, vocabulary=512,
+        vision_hidden=64, vision_intermediate=128, vision_layers=2, vision_heads=4, vision_full_layers=(1,),
     )  # fmt: skip
     return {"3b": three, "7b": seven, "small": small}
 

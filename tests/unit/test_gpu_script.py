@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,17 @@ from tests.gpu import train_step
 from tests.visits import MEAN_IMAGES, MOST_IMAGES, draw_visits
 
 
-def test_the_script_compares_both_loops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        command = ["--size", "small", "--samples", "4", "--max-pixels", "3136", "--json", str(tmp_path / "figures.json")]
-        plain, ours, reuse = train_step.main(command)
-    finally:
-        torch.set_num_threads(threads)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_script_compares_both_loops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--size", "small", "--samples", "4", "--max-pixels", "3136", "--json", str(tmp_path / "figures.json")]
+    plain, ours, reuse = train_step.main(command)
     said = capsys.readouterr().out
     assert "transformers " in said and "x plain" in said
     assert ours.padding < plain.padding  # batches of like length
