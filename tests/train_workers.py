@@ -1,7 +1,9 @@
 """One of several workers without Ray: runs a list of jobs one after the other in one process group, so that they start (and DeepSpeed
 compiles) once.
 
-    python -m tests.train_workers PLAN.json RANK     PLAN: {"world", "port", "runs": [{"folder", "stop_at", "release", "tiny", "settings"}]}
+    python -m tests.train_workers PLAN.json RANK
+
+PLAN: {"world", "port", "runs": [{"folder", "stop_at", "release", "tiny", "settings", "features"}]}
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 from tests.jobs import ROOT, environment
 
 
-def make_job(release: str, tiny: str, settings: Mapping[str, Any]) -> Any:
+def make_job(release: str, tiny: str, settings: Mapping[str, Any], features: str | None = None) -> Any:
     """Six training samples and two for validation."""
     from codelib.models.conversation import open_dataset
     from codelib.train.job import Job
@@ -37,6 +39,7 @@ def make_job(release: str, tiny: str, settings: Mapping[str, Any]) -> Any:
         tuple(ids[:6]),
         tuple(ids[6:8]),
         (100,) * 6,
+        features,
     )
 
 
@@ -62,7 +65,7 @@ def work(plan: dict[str, Any], rank: int) -> None:
     torch.distributed.init_process_group("gloo", rank=rank, world_size=plan["world"])
     for one in plan["runs"]:
         began = time.monotonic()
-        job = make_job(one["release"], one["tiny"], one["settings"])
+        job = make_job(one["release"], one["tiny"], one["settings"], one.get("features"))
         train(job, Place(rank, plan["world"]), one["folder"], Stopper(one.get("stop_at")))
         print(f"{Path(one['folder']).name} {time.monotonic() - began:.1f} s", flush=True)
     torch.distributed.destroy_process_group()

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from codelib.models.conversation import Conversation
-from codelib.models.prompt import PixelPolicy, all_pixels, chat_messages
+from codelib.models.prompt import MERGE, PixelPolicy, all_pixels, chat_messages
 
 IGNORED = -100  # the label that torch's cross entropy passes over
 
@@ -30,6 +30,9 @@ class Encoded:
     token_types: torch.Tensor  # (tokens,) 1 on visual tokens
     pixel_values: torch.Tensor | None  # (patches, 1176) float32
     image_grid_thw: torch.Tensor | None  # (images, 3) int64: frames, rows and columns of patches
+    image_features: torch.Tensor | None = (
+        None  # (visual tokens, hidden): what the vision tower makes of the pixels, in their place
+    )
 
     @property
     def num_answer_tokens(self) -> int:
@@ -100,7 +103,21 @@ class Encoder:
 
         Raises ValueError where an answer's tokens cannot be told from the prompt's, ImageError for an image that cannot be decoded.
         """
-        encoded = self._encode(conversation, ask=False, images=images)
+        return self._checked(conversation, self._encode(conversation, ask=False, images=images))
+
+    def example_with_features(self, conversation: Conversation, features: torch.Tensor, grid: torch.Tensor) -> Encoded:
+        """The same without pixels: ``features`` of all images (visual tokens, hidden) and their ``grid`` (images, 3) of patches."""
+        tokenizer, image = self.processor.tokenizer, self.processor.image_token
+        first, *texts = self.text(conversation, ask=False).split(image)
+        # as the processor does it: one placeholder for each visual token
+        counts = (grid.prod(-1) // MERGE**2).tolist()
+        text = first + "".join(image * count + text for count, text in zip(counts, texts, strict=True))
+        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+        types = (ids == self.processor.image_token_id).to(ids.dtype)
+        labels = torch.tensor(answer_labels(ids.tolist(), self.header_ids, self.end_id))
+        return self._checked(conversation, Encoded(conversation.sample_id, ids, labels, types, None, grid, features))
+
+    def _checked(self, conversation: Conversation, encoded: Encoded) -> Encoded:
         answers = sum(message.role == "assistant" for message in conversation.messages)
         closed = int((encoded.labels == self.end_id).sum())
         if not answers or closed != answers:
@@ -126,8 +143,14 @@ def collate(encoded: Sequence[Encoded], pad_id: int, *, left: bool) -> dict[str,
         "mm_token_type_ids": padded([one.token_types for one in encoded], 0),
         "labels": padded([one.labels for one in encoded], IGNORED),
     }
-    pixels = [one.pixel_values for one in encoded if one.pixel_values is not None]
-    if pixels:
-        batch["pixel_values"] = torch.cat(pixels)
-        batch["image_grid_thw"] = torch.cat([one.image_grid_thw for one in encoded if one.image_grid_thw is not None])
-    return batch
+    return batch | visual_inputs(encoded)
+
+
+def visual_inputs(encoded: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """Pixels, or features in their place, of all images of a batch, and the images' grids."""
+    parts = {
+        "pixel_values": [one.pixel_values for one in encoded if one.pixel_values is not None],
+        "image_features": [one.image_features for one in encoded if one.image_features is not None],
+        "image_grid_thw": [one.image_grid_thw for one in encoded if one.image_grid_thw is not None],
+    }
+    return {name: torch.cat(tensors) for name, tensors in parts.items() if tensors}

@@ -18,6 +18,7 @@ import torch
 from codelib.models.encoding import IGNORED
 from codelib.train.checkpoints import Share, Whole
 from codelib.train.settings import TrainSettings
+from codelib.train.vision_features import with_features
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -25,13 +26,11 @@ Batch = Mapping[str, torch.Tensor]
 def answer_loss(model: Any, batch: Batch) -> torch.Tensor:
     """Summed negative log likelihood of the labelled tokens, in nats."""
     labels = batch["labels"][:, 1:]
-    # the head is applied only where some sample has an answer token next: with 150,000 words the rest would fill the GPU
-    places = (labels != IGNORED).any(dim=0).nonzero().flatten()
+    # the head is applied only where an answer token comes next: with 150,000 words the rest would fill the GPU
+    answered = torch.nn.functional.pad(labels != IGNORED, (0, 1))
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    logits = model(**inputs, use_cache=False, logits_to_keep=places).logits.float()
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels[:, places].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    logits = model(**with_features(inputs), use_cache=False, logits_to_keep=answered).logits.float()
+    return torch.nn.functional.cross_entropy(logits, labels[answered[:, :-1]], reduction="sum")
 
 
 class Backend(Protocol):
@@ -92,8 +91,8 @@ class DataParallel:
         if world > 1:
             from torch.nn.parallel import DistributedDataParallel
 
-            # with adapters in the vision tower, a micro-batch without an image leaves them unused
-            self.wrapped = DistributedDataParallel(model, find_unused_parameters=settings.lora.vision)
+            # with adapters in the vision tower or merger, a micro-batch without an image leaves them unused
+            self.wrapped = DistributedDataParallel(model, find_unused_parameters=settings.lora.vision or settings.lora.merger)
 
     def accumulate(self, batch: Batch, scale: float, last: bool) -> float:
         wait = contextlib.nullcontext() if last or self.wrapped is self.model else self.wrapped.no_sync()

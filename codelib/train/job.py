@@ -21,6 +21,7 @@ class Job:
     training: tuple[str, ...]  # sample ids, in the plan's order
     validation: tuple[str, ...]
     tokens: tuple[int, ...] = ()  # of each training sample: which batch is the largest is known before the first step
+    features: str | None = None  # folder of the vision features, where they are reused
     profile: bool = False  # write a trace of a few steps
 
     @property

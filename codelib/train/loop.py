@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ from codelib.train.checkpoints import Checkpoints, Curve, TrainProgress, Writer,
 from codelib.train.failures import LossNotFinite, checkpoint_failed, memory_for, named
 from codelib.train.installed import attention
 from codelib.train.job import Channel, Job, Place
-from codelib.train.lora import add_adapters
+from codelib.train.lora import add_adapters, log_lines
 from codelib.train.probe import write_probe
 from codelib.train.samples import read
 from codelib.train.settings import TrainSettings
 from codelib.train.validation import validate
+from codelib.train.vision_features import FeatureReader
 from codelib.train.watch import Meter, Trace, peak_memory_gib
 
 
@@ -48,10 +50,15 @@ def learning_rate(settings: TrainSettings, step: int, total_steps: int) -> float
 class _Loader:
     """Reads and encodes the next step's samples while this step is computed."""
 
-    def __init__(self, encoder: Encoder, conversations: dict[str, Conversation]) -> None:
+    def __init__(self, encoder: Encoder, conversations: dict[str, Conversation], features: str | None) -> None:
         self.encoder, self.conversations = encoder, conversations
+        self.example = partial(FeatureReader(features).example, encoder) if features else encoder.example
 
     def encode(self, sample_ids: list[str]) -> list[Encoded]:
+        return [self.example(self.conversations[sample_id]) for sample_id in sample_ids]
+
+    def encode_pixels(self, sample_ids: list[str]) -> list[Encoded]:
+        """From pixels also where features are reused: for what the stock model is asked."""
         return [self.encoder.example(self.conversations[sample_id]) for sample_id in sample_ids]
 
     def _step(self, share: list[list[str]]) -> list[list[Encoded]]:
@@ -83,7 +90,9 @@ class _Run:
         self.encoder = Encoder(load_processor(job.model), settings.pixels)
         wanted = {*job.training, *job.validation}
         conversations = {one.sample_id: one for one in read(open_dataset(job.dataset), settings.tasks) if one.sample_id in wanted}
-        self.loader = _Loader(self.encoder, conversations)
+        self.loader = _Loader(self.encoder, conversations, job.features)
+        for line in log_lines(self.model, settings.lora):
+            self.say(line)
         self.progress = TrainProgress()
         self.best: dict[str, torch.Tensor] | None = None
         self.writer = Writer()
@@ -234,7 +243,7 @@ class _Run:
         progress, settings = self.progress, self.job.settings
         line = progress.curve[-1]
         line.validation_loss, line.validation_accuracy = validate(
-            self.job, self.place, self.backend, self.loader.encode, self.encoder
+            self.job, self.place, self.backend, self.loader.encode, self.loader.encode_pixels, self.encoder
         )
         self.model.train()
         recent = progress.curve[-settings.checkpoint_every :]
@@ -308,7 +317,7 @@ class _Run:
         if self.store is not None:
             self.backend.set_adapter(self.best)
             self.model.eval()
-            write_probe(self.job, self.place, self.backend, self.loader.encode, self._to_device, self.store)
+            write_probe(self.job, self.place, self.backend, self.loader.encode_pixels, self._to_device, self.store)
         return True
 
 

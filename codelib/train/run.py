@@ -6,7 +6,7 @@ dataset ── plan (check, measure, split by patient) ── print ── [dry 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from codelib import __version__
 from codelib.core.cli import JobFailed, Paused
 from codelib.core.progress import Progress
 from codelib.core.stage import digest
+from codelib.models.architecture import architecture_of, from_config
 from codelib.models.conversation import Dataset
 from codelib.models.encoding import Encoder
 from codelib.models.loading import load_processor
-from codelib.models.tiny import ensure_tiny
+from codelib.models.tiny import ensure_tiny, tiny_config
 from codelib.models.tiny_tokenizer import build_processor
 from codelib.train.checkpoints import TrainProgress
+from codelib.train.forecast import Forecast
+from codelib.train.gpus import declared, found
 from codelib.train.installed import missing
 from codelib.train.job import Job
 from codelib.train.run_folder import RunFolder
@@ -31,7 +34,7 @@ TINY = "tiny"
 # where and how a run runs changes nothing that it learns beyond rounding (and the draws of dropout): a run may go on with others
 OPERATIONAL = (
     "use_gpu", "cpus_per_worker", "max_failures", "workers", "batch_size", "strategy", "offload", "activation_checkpointing",
-    "attention", "tracker", "merge",
+    "attention", "tracker", "merge", "gpu", "mfu",
 )  # fmt: skip
 
 
@@ -87,7 +90,21 @@ def make(order: Order, *, dry_run: bool) -> tuple[Plan, bool]:
             decode=not dry_run,
             step=lambda: progress.step(1, 1),
         )
-    return make_plan(measured, settings, order.dataset.validation()), exact
+    plan = make_plan(measured, settings, order.dataset.validation())
+    check_combination(settings, plan)
+    return plan, exact
+
+
+def check_combination(settings: TrainSettings, plan: Plan) -> None:
+    """Raises ValueError where these samples do not go with the settings."""
+    fit = (*plan.training, *plan.validation)
+    without = [one.conversation.sample_id for one in fit if not one.conversation.images]
+    if settings.strategy == "zero3" and settings.vision_features == "recompute" and 0 < len(without) < len(fit):
+        # stage 3 gathers the tower's weights from all workers at every forward: one whose batch has no image would never come
+        raise ValueError(
+            f"strategy=zero3 with vision_features=recompute: {len(without)} of {len(fit)} samples have no image ({without[0]}), and workers "
+            "would wait for each other for ever; set vision_features=reuse or strategy=zero2"
+        )
 
 
 def job_of(order: Order, plan: Plan) -> Job:
@@ -115,11 +132,9 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         len({one.conversation.patient for one in plan.validation}),
     )
     about = "" if exact else " at most (the model's tokenizer is not on this machine)"
-    lora = settings.lora
-    where = "language blocks, vision tower and merger" if lora.vision else "language blocks, vision frozen"
     lines = [
         f"run         {order.folder.path}",
-        f"model       {settings.model}, {settings.precision}; LoRA rank {lora.rank}, alpha {lora.alpha}, on all linear layers of the {where}",
+        f"model       {settings.model}, {settings.precision}",
         f"samples     {len(plan.training)} training ({patients[0]} patients), {len(plan.validation)} validation ({patients[1]} patients), "
         f"{len(plan.rejected)} rejected",
         f"tokens      {visual:,} visual, {text:,} text{about}; longest sample {longest.tokens:,} of {settings.cut_off:,} "
@@ -134,9 +149,22 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         named = [one for one in plan.rejected if one.reason == reason]
         shown = ", ".join(f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}" for one in named[:3])
         lines.append(f"rejected    {count} {reason}: {shown}{', …' if count > 3 else ''}")
+    lines += forecast_lines(order, plan)
     if not plan.validation:
         lines.append("note        no patient can be held back: the best checkpoint is chosen by training loss")
     return lines
+
+
+def forecast_lines(order: Order, plan: Plan) -> list[str]:
+    """Adapters, memory, hours and disk, where the model's sizes are known."""
+    settings, job = order.settings, job_of(order, plan)
+    tiny = settings.model == TINY
+    sizes = from_config(tiny_config(build_processor().tokenizer).to_dict(), TINY) if tiny else architecture_of(settings.model)
+    if sizes is None:
+        return [f"memory      not estimated: {settings.model} has no config.json on this machine"]
+    # a card of this machine is what the run meets; a declared one stands for machines that are taken later
+    gpu = None if settings.use_gpu == "no" else found() or (declared(settings.gpu) if settings.gpu else None)
+    return Forecast(sizes, settings, plan.training, plan.validation, job.total_steps, job.sampler.steps_per_epoch, gpu).lines()
 
 
 def check_samples(order: Order, plan: Plan) -> None:
@@ -162,6 +190,17 @@ def check_machine(order: Order) -> None:
     lacking = missing(order.settings)
     if lacking:
         raise ValueError(lacking)
+
+
+def features_of(order: Order, plan: Plan, model: str, *, gpu: bool) -> Path:
+    """Vision features of the plan's images, computed on the connected cluster where they are missing."""
+    from codelib.train.vision_features import prepare, recipe_of
+
+    settings = order.settings
+    images = [path for one in (*plan.training, *plan.validation) for path in one.conversation.images]
+    recipe = recipe_of(model, settings.pixels, settings.precision, order.dataset)
+    workers, cpus = settings.max_workers, settings.cpus_per_worker
+    return prepare(order.workspace, recipe, order.dataset, images, workers=workers, cpus=cpus, gpu=gpu)
 
 
 def execute(order: Order, plan: Plan) -> dict[str, Any]:
@@ -190,6 +229,8 @@ def execute(order: Order, plan: Plan) -> dict[str, Any]:
             print("building the tiny toy model (about half a minute, once)", flush=True)
         ensure_tiny(order.tiny)
     job = job_of(order, plan)
+    if settings.vision_features == "reuse":
+        job = replace(job, features=str(features_of(order, plan, job.model, gpu=gpu).resolve()))
     with Stopping().listening() as stopping, Tracker(str(folder.path.resolve()), order.name, settings) as tracker:
         fit(job, folder.path, stopping, tracker.measured)
     checkpoints = Checkpoints(folder.store)

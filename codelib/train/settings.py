@@ -8,15 +8,18 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from codelib.core.config import Settings
 from codelib.models.prompt import PixelPolicy
+from codelib.train.gpus import declared
 
 
 class LoraSettings(Settings):
-    """LoRA on every linear layer of the language blocks; with ``vision`` on those of the vision tower and its merger too."""
+    """LoRA on every linear layer of the language blocks; with ``vision`` on those of the vision blocks, with ``merger`` on the two of the
+    merger that brings their features into the language model. The published configuration ran with both frozen."""
 
     rank: int = Field(8, ge=1)
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     vision: bool = False
+    merger: bool = False
 
 
 def _yes_no(value: Any) -> Any:
@@ -70,6 +73,12 @@ class TrainSettings(Settings):
     tracker: Literal["none", "mlflow", "wandb"] = "none"  # beside the TensorBoard files
     merge: bool = False  # write base and adapter as one model too
     lora: LoraSettings = LoraSettings()
+    # reuse: what the frozen vision tower makes of an image is computed once, in the run's precision, and kept below the workspace
+    vision_features: Literal["recompute", "reuse"] = "recompute"
+    gpu: str | None = (
+        None  # the type that memory and hours are planned for, as in gpus.json (A800-80GB); default: what this machine has
+    )
+    mfu: float = Field(0.4, gt=0, le=1)  # share of the GPU's peak that the estimate of hours counts on
 
     @model_validator(mode="after")
     def _check(self) -> TrainSettings:
@@ -93,6 +102,13 @@ class TrainSettings(Settings):
             raise ValueError("attention=flash does not go with precision=fp32; take bf16, or attention=sdpa")
         if self.best_by == "accuracy" and self.validation_fraction == 0:
             raise ValueError("best_by=accuracy does not go with validation_fraction=0: nobody is held back to be asked")
+        if self.gpu is not None:
+            declared(self.gpu)
+        if self.vision_features == "reuse" and (self.lora.vision or self.lora.merger):
+            raise ValueError(
+                f"vision_features=reuse with lora.{'vision' if self.lora.vision else 'merger'}=true: features that are kept cannot "
+                "follow adapters that learn; set vision_features=recompute, or leave vision blocks and merger frozen"
+            )
         return self
 
     @property

@@ -82,11 +82,13 @@ def accuracy(job: Job, place: Place, backend: Backend, encode: Encode, encoder: 
     return place.sum([right])[0] / len(ids)
 
 
-def validate(job: Job, place: Place, backend: Backend, encode: Encode, encoder: Encoder) -> tuple[float | None, float | None]:
+def validate(
+    job: Job, place: Place, backend: Backend, encode: Encode, encode_pixels: Encode, encoder: Encoder
+) -> tuple[float | None, float | None]:
     """Validation loss, and accuracy where it chooses the best; None for what is not measured. Leaves the model in evaluation mode."""
     if not job.validation:
         return None, None
     backend.model.eval()
     measured = loss(job, place, backend, encode, encoder)
-    answered = accuracy(job, place, backend, encode, encoder) if job.settings.best_by == "accuracy" else None
+    answered = accuracy(job, place, backend, encode_pixels, encoder) if job.settings.best_by == "accuracy" else None
     return measured, answered

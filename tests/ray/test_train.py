@@ -171,11 +171,14 @@ def test_a_mistake_is_one_sentence(release: Path, tmp_path: Path, more: list[str
 
 def test_run_json_says_what_was_done(release: Path, model: Path, tmp_path: Path) -> None:
     photograph = json.loads((release / "train-cls.json").read_text())[0]["images"][0]
+    shown = {name for row in json.loads((release / "train-cls.json").read_text())[1:] for name in row["images"]}
     hidden = (release / photograph).rename(release / "hidden")
     try:
-        said = run("train", *command(release, tmp_path, model, "--set", "max_steps=2"))
+        said = run("train", *command(release, tmp_path, model, "--set", "max_steps=2", "--set", "vision_features=reuse"))
     finally:
         hidden.rename(release / photograph)
+    # those of the 11 samples that are left, by an actor, before the first step
+    assert f"vision_features {len(shown)} images, 0 rejected" in said
     assert f"1 train:image: train-cls/0 ({Path(photograph).name}: no such image)" in said
     done = json.loads((tmp_path / "train" / "demo" / "run.json").read_text())
     assert (done["steps"], done["rejected"]) == (2, {"train:image": 1})

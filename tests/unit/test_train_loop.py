@@ -13,13 +13,11 @@ from codelib.core.store import Store
 from codelib.models import tiny
 from codelib.models.conversation import open_dataset
 from codelib.models.encoding import collate
-from codelib.models.loading import load_base
 from codelib.train.backends import answer_loss
 from codelib.train.checkpoints import Checkpoints, TrainProgress
 from codelib.train.failures import LossNotFinite
 from codelib.train.job import Channel, Job, Place
 from codelib.train.loop import _Run, learning_rate, train
-from codelib.train.lora import add_adapters, num_trainable
 from codelib.train.settings import LoraSettings, TrainSettings
 from tests.fixtures import make_release
 
@@ -147,24 +145,6 @@ def test_loss_is_the_models_own(place_of_work: Path) -> None:
         upstream = float(run.model(**batch).loss)
         ours = float(answer_loss(run.model, batch)) / sum(one.num_answer_tokens for one in encoded)
     assert ours == pytest.approx(upstream, abs=1e-4)
-
-
-def test_adapters_stand_on_every_linear_layer_of_every_block(place_of_work: Path) -> None:
-    for vision in (False, True):
-        base = load_base(str(place_of_work / "tiny"), device="cpu")
-        blocks = ["language_model.layers."] + (["visual.blocks.", "visual.merger."] if vision else [])
-        linear = {
-            name
-            for name, module in base.named_modules()
-            if isinstance(module, torch.nn.Linear) and any(block in name for block in blocks)
-        }
-        model = add_adapters(base, LoraSettings(rank=2, vision=vision))
-        adapted = {
-            name.removeprefix("base_model.model.").split(".lora_A")[0] for name, _ in model.named_parameters() if "lora_A" in name
-        }
-        assert adapted == linear
-        assert all("lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
-        assert num_trainable(model) == sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
 
 
 def test_the_schedule_warms_up_and_ends_low() -> None:

@@ -30,6 +30,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "zero3, 3 samples on 2 workers": {"strategy": "zero3", "global_batch": 3},
     "zero2, offload": {"strategy": "zero2", "offload": "optimizer"},
     "zero3, offload": {"strategy": "zero3", "offload": "parameters"},
+    "zero3, features kept": {"strategy": "zero3", "vision_features": "reuse"},
     "zero3, by answers": {"strategy": "zero3", "best_by": "accuracy"},
 }
 BF16: dict[str, dict[str, Any]] = {
@@ -64,6 +65,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs: list[dict[str, Any]] = [
         {**where, "folder": str(folder / name), "settings": settings} for name, settings in (RUNS | BF16).items()
     ]
+    for run in runs:
+        if run["settings"].get("vision_features") == "reuse":
+            run["features"] = str(kept_features(folder))
     for strategy, stop_at in STOPPED.items():
         stopped = {**where, "folder": str(folder / f"{strategy}, stopped"), "settings": {"strategy": strategy}}
         runs.append({**stopped, "stop_at": stop_at})
@@ -76,6 +80,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_workers(folder, runs)
     yield folder
     torch.set_num_threads(threads)
+
+
+def kept_features(folder: Path) -> Path:
+    """As the stage leaves them, without Ray."""
+    from codelib.models.conversation import open_dataset
+    from codelib.models.prompt import PixelPolicy
+    from codelib.train import vision_features
+
+    policy, store = PixelPolicy(max_pixels=56 * 56), Store(str(folder / "features"))
+    paths = {path for one in open_dataset(folder / "release").read("train-cls") for path in one.images}
+    compute = vision_features._make(store.root, str(folder / "tiny"), policy, "float32", 1)
+    table = compute([[vision_features.sha256_of(path), path] for path in sorted(paths)])
+    store.commit_table(f"stages/{vision_features.STAGE}/all.parquet", table)
+    return folder / "features"
 
 
 def copy(source: Path, target: Path) -> None:
