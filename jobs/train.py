@@ -47,21 +47,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     order = run.Order(settings, open_dataset(args.dataset), Path(args.workspace), name)
     finished = run.already_done(order)
-    # a run that left samples out is looked at again: their images may be there now
-    if args.dry_run or finished is None or finished["rejected"]:
-        plan, exact = run.make(order, dry_run=args.dry_run)
-        print("\n".join(run.describe(order, plan, exact)), flush=True)
     if args.dry_run:
+        plan, exact = run.plan_of(order)
+        print("\n".join(run.describe(order, plan, exact)), flush=True)
         print(f"dry run: {'nothing to do, the run is finished' if finished else 'nothing was touched'}")
         return 0
-    if finished is not None:
-        if finished["rejected"]:
+    # a run that left samples out is looked at again: their images may be there now
+    if finished is None or finished["rejected"]:
+        run.check_model(order)
+        with order.folder.locked(), connect(args.num_cpus or _cpus(settings)):
+            plan, examples = run.prepare(order)
+            print("\n".join(run.describe(order, plan, exact=True)), flush=True)
+            if finished is None:
+                finished = run.execute(order, plan, examples)
+                _summary(order.folder.path, finished)
+                return 0
             run.check_samples(order, plan)
-        print(f"train {name}: done already, skipped")
-        _summary(order.folder.path, finished)
-        return 0
-    with order.folder.locked(), connect(args.num_cpus or _cpus(settings)):
-        finished = run.execute(order, plan)
+    print(f"train {name}: done already, skipped")
     _summary(order.folder.path, finished)
     return 0
 

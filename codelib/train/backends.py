@@ -18,7 +18,7 @@ import torch
 from codelib.models.encoding import IGNORED
 from codelib.train.settings import TrainSettings
 
-Batch = Mapping[str, torch.Tensor]
+Batch = Mapping[str, Any]  # tensors; of packed rows the segments' lengths too
 
 
 def answer_loss(model: Any, batch: Batch) -> torch.Tensor:

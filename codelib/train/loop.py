@@ -13,8 +13,8 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ from typing import Any
 import torch
 
 from codelib.core.progress import duration
-from codelib.models.conversation import Conversation, open_dataset
-from codelib.models.encoding import Encoded, Encoder, collate
-from codelib.models.loading import load_base, load_processor
+from codelib.core.stage import Part
+from codelib.models.conversation import open_dataset
+from codelib.models.encoding import Encoder
+from codelib.models.loading import load_base
+from codelib.models.packing import attend_in_segments
 from codelib.train.backends import Backend, make_backend
 from codelib.train.checkpoints import Curve, TrainProgress, read_adapter, write_adapter
+from codelib.train.example_rows import Rows
+from codelib.train.examples import Rule, look_at_header, processor_of, table_of
+from codelib.train.feed import Feed, Step, limits_of
 from codelib.train.lora import add_adapters
 from codelib.train.sampler import Sampler
 from codelib.train.samples import read
@@ -45,10 +50,13 @@ class Job:
     base_name: str  # what the adapter says it was made for
     training: tuple[str, ...]  # sample ids, in the plan's order
     validation: tuple[str, ...]
+    tokens: tuple[int, ...] = ()  # of each training sample, where they are known
+    examples: tuple[Part, ...] = ()  # token-ready shards; without them a worker makes its examples itself, in memory
 
     @property
     def sampler(self) -> Sampler:
-        return Sampler(len(self.training), self.settings.global_batch, self.settings.seed)
+        lengths = self.tokens or (1,) * len(self.training)
+        return Sampler(lengths, self.settings.global_batch, self.settings.seed, limits_of(self.settings))
 
     @property
     def total_steps(self) -> int:
@@ -86,28 +94,27 @@ def _summed(values: list[float], place: Place) -> list[float]:
     return [float(value) for value in tensor]
 
 
-class _Loader:
-    """Reads and encodes the next step's samples while this step is computed."""
-
-    def __init__(self, encoder: Encoder, conversations: dict[str, Conversation]) -> None:
-        self.encoder, self.conversations = encoder, conversations
-
-    def encode(self, sample_ids: list[str]) -> list[Encoded]:
-        return [self.encoder.example(self.conversations[sample_id]) for sample_id in sample_ids]
-
-    def _step(self, share: list[list[str]]) -> list[list[Encoded]]:
-        return [self.encode(micro) for micro in share]
-
-    def steps(self, shares: Iterator[list[list[str]]]) -> Iterator[list[list[Encoded]]]:
-        with ThreadPoolExecutor(1) as pool:
-            ahead = None
-            for share in shares:
-                following = pool.submit(self._step, share)
-                if ahead is not None:
-                    yield ahead.result()
-                ahead = following
-            if ahead is not None:
-                yield ahead.result()
+def make_feed(job: Job, place: Place) -> Feed:
+    """What this worker trains and validates on."""
+    settings = job.settings
+    if job.examples:
+        rows = Rows.of_parts(job.examples)
+    else:
+        wanted = {*job.training, *job.validation}
+        conversations = [one for one in read(open_dataset(job.dataset), settings.tasks) if one.sample_id in wanted]
+        encoder = Encoder(processor_of(job.model), settings.pixels)
+        rows = Rows.of_table(table_of(conversations, encoder, Rule.of(settings), look_at_header, Path(job.dataset)))
+    return Feed(
+        rows,
+        job.training,
+        job.validation,
+        settings=settings,
+        root=job.dataset,
+        model=job.model,
+        rank=place.rank,
+        world=place.world,
+        device=place.device,
+    )
 
 
 class LossNotFinite(ArithmeticError):
@@ -121,14 +128,13 @@ class _Run:
         torch.manual_seed(settings.seed)  # the adapters' random half is the same on every rank
         dtype = "bfloat16" if settings.precision == "bf16" else "float32"
         base = load_base(job.model, dtype, place.device)
+        if settings.packing == "packed":
+            attend_in_segments(base)
         if settings.activation_checkpointing:
             base.activation_checkpointing_enable()
         self.model = add_adapters(base, settings.lora)
         self.backend: Backend = make_backend(self.model, settings, place.rank, place.world)
-        self.encoder = Encoder(load_processor(job.model), settings.pixels)
-        wanted = {*job.training, *job.validation}
-        conversations = {one.sample_id: one for one in read(open_dataset(job.dataset), settings.tasks) if one.sample_id in wanted}
-        self.loader = _Loader(self.encoder, conversations)
+        self.feed = make_feed(job, place)
         self.progress = TrainProgress()
         self.best: dict[str, torch.Tensor] | None = None
 
@@ -138,50 +144,51 @@ class _Run:
         self.best = read_adapter(folder / "best")
 
     def run(self) -> None:
-        job, place = self.job, self.place
+        job = self.job
         settings, sampler, total = job.settings, job.sampler, job.total_steps
         first = self.progress.step
-        shares = (
-            [
-                [job.training[index] for index in micro]
-                for micro in sampler.share(step, place.rank, place.world, settings.batch_size)
-            ]
-            for step in range(first, total)
-        )
         self.model.train()
+        if first < total:
+            self.probe()
         began = said = time.monotonic()
-        for step, micros in zip(range(first, total), self.loader.steps(shares), strict=True):
-            loss = self._step(step, total, micros)
-            rate = learning_rate(settings, step, total)
-            epoch = round((step + 1) / sampler.steps_per_epoch, 4)
-            self.progress.step = step + 1
-            self.progress.curve.append(Curve(step + 1, epoch, loss, rate))
-            if (step + 1) % settings.checkpoint_every == 0 or step + 1 == total:
-                self._checkpoint()
-            now = time.monotonic()
-            if now - said >= _SAY_EVERY_S or step + 1 == total:
-                said = now
-                per_step_s = (now - began) / (step + 1 - first)
-                self.say(
-                    f"  train  step {step + 1}/{total}  loss {loss:.4f}  lr {rate:.2e}  "
-                    f"{settings.global_batch / per_step_s:.1f} samples/s  {duration(per_step_s * (total - step - 1))} left"
-                )
+        waited = 0.0
+        with closing(self.feed.steps(first, total)) as steps:
+            for step, given in zip(range(first, total), steps, strict=True):
+                waited += given.wait_s
+                loss = self._step(step, total, given)
+                rate = learning_rate(settings, step, total)
+                epoch = round((step + 1) / sampler.steps_per_epoch, 4)
+                self.progress.step = step + 1
+                self.progress.curve.append(Curve(step + 1, epoch, loss, rate))
+                if (step + 1) % settings.checkpoint_every == 0 or step + 1 == total:
+                    self._checkpoint()
+                now = time.monotonic()
+                if now - said >= _SAY_EVERY_S or step + 1 == total:
+                    said = now
+                    per_step_s = (now - began) / (step + 1 - first)
+                    self.say(
+                        f"  train  step {step + 1}/{total}  loss {loss:.4f}  lr {rate:.2e}  "
+                        f"{settings.global_batch / per_step_s:.1f} samples/s  "
+                        f"{waited / (now - began):.1%} waiting for data  {duration(per_step_s * (total - step - 1))} left"
+                    )
 
-    def _to_device(self, encoded: list[Encoded]) -> dict[str, torch.Tensor]:
-        batch = collate(encoded, self.encoder.pad_id, left=False)
-        return {name: tensor.to(self.place.device) for name, tensor in batch.items()}
+    def probe(self) -> None:
+        """Forward and backward of the batches that need the most memory, so that it runs out now or not at all; their gradients are zero."""
+        for batch in self.feed.longest(self.job.total_steps):
+            self.backend.accumulate(batch.to(self.place.device), 0.0, last=False)
+            self.say(f"  the longest batch fits: {len(batch.sample_ids)} samples, {batch.num_tokens:,} tokens")
 
-    def _step(self, step: int, total: int, micros: list[list[Encoded]]) -> float:
+    def _step(self, step: int, total: int, given: Step) -> float:
         """One optimiser step; returns its loss per answer token over the global batch."""
         settings, place = self.job.settings, self.place
         # dropout is a function of (seed, step, rank), so a resumed run draws what the killed one would have drawn
         torch.manual_seed((settings.seed * 1_000_003 + step) * 4099 + place.rank)
-        [tokens] = _summed([float(sum(one.num_answer_tokens for micro in micros for one in micro))], place)
+        [tokens] = _summed([float(given.num_answer_tokens)], place)
         # gradients are averaged over the ranks, and should be summed
         scale = place.world / tokens
         loss = sum(
-            self.backend.accumulate(self._to_device(micro), scale, last=number == len(micros) - 1)
-            for number, micro in enumerate(micros)
+            self.backend.accumulate(batch.to(place.device), scale, last=number == len(given.batches) - 1)
+            for number, batch in enumerate(given.batches)
         )
         per_token = _summed([loss], place)[0] / tokens
         if not math.isfinite(per_token):
@@ -193,22 +200,15 @@ class _Run:
 
     def validation_loss(self) -> float | None:
         """Per answer token over the validation patients; None where there are none."""
-        ids, place, size = self.job.validation, self.place, self.job.settings.batch_size
-        if not ids:
+        if not self.job.validation:
             return None
         self.model.eval()
         nll = tokens = 0.0
-        rounds = -(-len(ids) // (place.world * size))
-        for number in range(rounds):  # every rank runs as many forwards: ZeRO-3 gathers weights in each
-            start = (number * place.world + place.rank) * size
-            mine = list(ids[start : start + size])
-            encoded = self.loader.encode(mine or [ids[0]])
-            value = self.backend.measure(self._to_device(encoded))
-            if mine:
-                nll += value
-                tokens += sum(one.num_answer_tokens for one in encoded)
+        for batch in self.feed.validation():  # as many on every rank: ZeRO-3 gathers weights in each
+            nll += self.backend.measure(batch.to(self.place.device))
+            tokens += batch.num_answer_tokens
         self.model.train()
-        nll, tokens = _summed([nll, tokens], place)
+        nll, tokens = _summed([nll, tokens], self.place)
         return nll / tokens
 
     def _checkpoint(self) -> None:

@@ -6,25 +6,31 @@ dataset ── plan (check, measure, split by patient) ── print ── [dry 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from codelib import __version__
 from codelib.core.progress import Progress
-from codelib.core.stage import digest
+from codelib.core.stage import Part, digest
 from codelib.models.conversation import Dataset
 from codelib.models.encoding import Encoder
-from codelib.models.loading import load_processor
 from codelib.models.tiny import ensure_tiny
 from codelib.models.tiny_tokenizer import build_processor
+from codelib.train import preflight
+from codelib.train.examples import TINY, Rule, make_examples, processor_of
 from codelib.train.loop import Job
 from codelib.train.run_folder import RunFolder
-from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, read
+from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, measured_in, read
 from codelib.train.settings import TrainSettings
 
-TINY = "tiny"
-OPERATIONAL = ("use_gpu", "cpus_per_worker", "max_failures")  # where and how patiently a run runs changes nothing that it learns
+OPERATIONAL = (
+    "use_gpu",
+    "cpus_per_worker",
+    "max_failures",
+    "loader_workers",
+)  # where and how patiently a run runs changes nothing that it learns
 
 
 @dataclass(frozen=True)
@@ -52,36 +58,54 @@ class Order:
         }
 
 
-def _processor(order: Order, *, dry_run: bool) -> tuple[Any, bool]:
-    """The processor to count tokens with, and whether it is the model's own. A dry run does without the model's files."""
-    if order.settings.model == TINY:
-        return build_processor(), True
+def plan_of(order: Order) -> tuple[Plan, bool]:
+    """The plan from texts and image headers alone, without the model's files where they are not here. The second value says whether text
+    tokens are exact (else the shipped small vocabulary's, an upper bound)."""
+    settings, exact = order.settings, True
+    _quiet()
     try:
-        return load_processor(order.settings.model), True
+        processor = processor_of(settings.model)
     except ValueError:
-        if not dry_run:
-            raise
-        return build_processor(), False
-
-
-def make(order: Order, *, dry_run: bool) -> tuple[Plan, bool]:
-    """Measure and split. The second value says whether text tokens are exact (else the shipped small vocabulary's, an upper bound)."""
-    settings = order.settings
-    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)  # "longer than the maximum": we check that
-    processor, exact = _processor(order, dry_run=dry_run)
+        processor, exact = build_processor(), False
     conversations = read(order.dataset, settings.tasks)
     with Progress("check", len(conversations), "samples") as progress:
         measured = measure_all(
             conversations,
             Encoder(processor, settings.pixels),
-            settings.cut_off,
-            decode=not dry_run,
+            Rule.of(settings),
+            order.dataset.folder,
             step=lambda: progress.step(1, 1),
         )
     return make_plan(measured, settings, order.dataset.validation()), exact
 
 
-def job_of(order: Order, plan: Plan) -> Job:
+def prepare(order: Order) -> tuple[Plan, list[Part]]:
+    """Make the token-ready shards on the connected cluster, every image decoded once, and plan from them."""
+    settings = order.settings
+    _quiet()
+    conversations = read(order.dataset, settings.tasks)
+    parts = make_examples(
+        conversations,
+        order.dataset.folder,
+        settings.model,
+        processor_of(settings.model),
+        Rule.of(settings),
+        order.folder.examples,
+    )
+    return make_plan(measured_in(parts, conversations), settings, order.dataset.validation()), parts
+
+
+def check_model(order: Order) -> None:
+    """Raises ValueError where the model is not on this machine."""
+    processor_of(order.settings.model)
+
+
+def _quiet() -> None:
+    # "longer than the maximum": we check that
+    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
+
+
+def job_of(order: Order, plan: Plan, examples: Sequence[Part] = ()) -> Job:
     tiny = order.settings.model == TINY
     return Job(
         settings=order.settings,
@@ -90,6 +114,8 @@ def job_of(order: Order, plan: Plan) -> Job:
         base_name=order.settings.model,
         training=tuple(one.conversation.sample_id for one in plan.training),
         validation=tuple(one.conversation.sample_id for one in plan.validation),
+        tokens=tuple(one.tokens for one in plan.training),
+        examples=tuple(examples),
     )
 
 
@@ -118,6 +144,7 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         f"schedule    peak learning rate {settings.learning_rate:g}, warm-up {settings.warmup_ratio:.0%}, cosine; {settings.strategy}; "
         f"checkpoint every {settings.checkpoint_every} steps",
     ]
+    lines += preflight.lines(plan, job.sampler, settings)
     for reason, count in plan.rejected_counts().items():
         named = [one for one in plan.rejected if one.reason == reason]
         shown = ", ".join(f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}" for one in named[:3])
@@ -145,7 +172,7 @@ def already_done(order: Order) -> dict[str, Any] | None:
     return order.folder.finished()
 
 
-def execute(order: Order, plan: Plan) -> dict[str, Any]:
+def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any]:
     """Train on the connected cluster and write the results. Returns what run.json says."""
     import torch
 
@@ -162,7 +189,8 @@ def execute(order: Order, plan: Plan) -> dict[str, Any]:
         if not order.tiny.exists():
             print("building the tiny toy model (about half a minute, once)", flush=True)
         ensure_tiny(order.tiny)
-    job = job_of(order, plan)
+    job = job_of(order, plan, examples)
+    preflight.write(folder.store, plan, job.sampler, settings)
     checkpoint = fit(job, folder.path / "ray")
     progress = TrainProgress.read(checkpoint)
     assert progress.step == job.total_steps, f"stopped at step {progress.step} of {job.total_steps}"

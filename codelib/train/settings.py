@@ -42,7 +42,16 @@ class TrainSettings(Settings):
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    cut_off: int = Field(4096, ge=64)  # text and visual tokens; a longer sample is rejected by name, never cut
+    cut_off: int = Field(4096, ge=64)  # text and visual tokens; a longer sample is never cut
+    visual_budget: int | None = Field(None, ge=1)  # visual tokens of a sample, over all its images
+    over_budget: Literal["reject", "drop_images"] = (
+        "reject"  # what becomes of a sample over either: left out by name, or fewer images
+    )
+    packing: Literal["packed", "padded"] = "packed"  # packed: samples end to end in one row, without padding
+    tokens_per_batch: int | None = Field(
+        None, ge=64
+    )  # of one forward, padding included; default: batch_size samples, however long
+    loader_workers: int | None = Field(None, ge=0)  # processes that decode images for each worker; default: cpus_per_worker - 1
     min_pixels: int = 56 * 56
     max_pixels: int = 448 * 448
     validation_fraction: float = Field(
@@ -59,11 +68,20 @@ class TrainSettings(Settings):
             raise ValueError("tasks: name at least one, each once")
         if "train" in self.tasks and len(self.tasks) > 1:
             raise ValueError("tasks: train already holds train-cls and train-diagnostic")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < self.cut_off:
+            raise ValueError(
+                f"tokens_per_batch={self.tokens_per_batch}: a sample may have cut_off={self.cut_off} tokens; raise it, or lower cut_off"
+            )
         return self
 
     @property
     def pixels(self) -> PixelPolicy:
         return PixelPolicy(self.min_pixels, self.max_pixels)
+
+    @property
+    def loaders(self) -> int:
+        """Loader processes of each worker; none: a thread of the worker decodes."""
+        return self.cpus_per_worker - 1 if self.loader_workers is None else self.loader_workers
 
     @property
     def global_batch(self) -> int:

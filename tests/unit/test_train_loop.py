@@ -111,8 +111,8 @@ def test_accumulation_is_a_larger_batch(place_of_work: Path, tmp_path: Path) -> 
 def test_loss_is_the_models_own(place_of_work: Path) -> None:
     """Scoring only the places that hold an answer gives what upstream's loss over all places gives."""
     run = _Run(make_job(place_of_work), Place(), lambda metrics, files: None, print)
-    encoded = run.loader.encode(list(run.job.training[:3]))
-    batch = collate(encoded, run.encoder.pad_id, left=False)
+    encoded = run.feed.encode(run.job.training[:3])
+    batch = collate(encoded, run.feed.batches.encoder.pad_id, left=False)
     run.model.eval()
     with torch.no_grad():
         upstream = float(run.model(**batch).loss)
