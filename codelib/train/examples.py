@@ -138,7 +138,7 @@ def row_of(conversation: Conversation, encoder: Encoder, rule: Rule, look: Calla
         "input_ids": list(tokens.input_ids),
         "answer_starts": [start for start, _ in tokens.answers],
         "answer_ends": [end for _, end in tokens.answers],
-        "images": [os.path.relpath(conversation.images[place], root) for place in kept],
+        "images": [name_in(root, conversation.images[place]) for place in kept],
         "image_sha256": [looks[place].sha256 for place in kept],
         "image_bytes": [looks[place].size_bytes for place in kept],
         "image_tokens": list(tokens.visual_tokens),
@@ -146,26 +146,37 @@ def row_of(conversation: Conversation, encoder: Encoder, rule: Rule, look: Calla
     }
 
 
-def table_of(
-    conversations: Sequence[Conversation], encoder: Encoder, rule: Rule, look: Callable[[str], Look], root: Path
-) -> pa.Table:
-    """EXAMPLES of these conversations; an image that stands in several is looked at once."""
-    once = cache(lambda path: _tried(look, path))
+def once(look: Callable[[str], Look]) -> Callable[[str], Look]:
+    """The same look for which a file that stands in several conversations is opened once; so is one that cannot be."""
+
+    @cache
+    def tried(path: str) -> Look | ImageError:
+        try:
+            return look(path)
+        except ImageError as error:
+            return error
 
     def looked(path: str) -> Look:
-        found = once(path)
+        found = tried(path)
         if isinstance(found, ImageError):
             raise found
         return found
 
+    return looked
+
+
+def name_in(root: Path, path: str) -> str:
+    """Path of an image inside the release; a row of other data may name one elsewhere."""
+    inside = f"{root}{os.sep}"
+    return path[len(inside) :] if path.startswith(inside) else os.path.abspath(path)
+
+
+def table_of(
+    conversations: Sequence[Conversation], encoder: Encoder, rule: Rule, look: Callable[[str], Look], root: Path
+) -> pa.Table:
+    """EXAMPLES of these conversations."""
+    looked = once(look)
     return pa.Table.from_pylist([row_of(one, encoder, rule, looked, root) for one in conversations], schema=EXAMPLES.schema)
-
-
-def _tried(look: Callable[[str], Look], path: str) -> Look | ImageError:
-    try:
-        return look(path)
-    except ImageError as error:
-        return error
 
 
 def processor_of(model: str) -> Any:
@@ -226,7 +237,7 @@ def work_of(conversations: Sequence[Conversation], root: Path) -> Iterator[Work]
             [
                 one.sample_id,
                 [[message.role, message.content] for message in one.messages],
-                [os.path.relpath(path, root) for path in one.images],
+                [name_in(root, path) for path in one.images],
                 one.checkup_id,
             ]
             for one in some

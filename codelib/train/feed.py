@@ -37,6 +37,7 @@ from codelib.train.sampler import Micro, Sampler, heaviest, in_order
 from codelib.train.settings import TrainSettings
 
 _AHEAD = 2  # batches that each loader process holds ready
+_FEW = 8  # batches for which no process is started
 
 
 class LoadError(JobFailed):
@@ -205,7 +206,7 @@ class Feed:
         lengths = [int(n) for n in self.rows.lengths[self.num_training :]]
         micros = in_order(lengths, self.rank, self.world, self.limits, self.settings.global_batch)
         keys = (self._key(tuple(self.num_training + index for index in micro)) for micro in micros)
-        with _Made(self, keys, 0) as made:
+        with _Made(self, keys, self.settings.loaders if len(micros) > _FEW else 0) as made:
             yield from made
 
     def longest(self, total: int) -> Iterator[Batch]:

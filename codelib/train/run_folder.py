@@ -38,7 +38,7 @@ class RunFolder:
 
     @property
     def examples(self) -> Store:
-        return Store(str(self.path / "examples"))
+        return Store(str(self.path.resolve() / "examples"))
 
     def finished(self) -> dict[str, Any] | None:
         """run.json, where the run is finished."""

@@ -20,7 +20,7 @@ from codelib.core.stage import Part
 from codelib.core.store import Store
 from codelib.models.conversation import Conversation, Dataset
 from codelib.models.encoding import Encoder
-from codelib.train.examples import Look, Rule, look_at_header, row_of
+from codelib.train.examples import Look, Rule, look_at_header, once, row_of
 from codelib.train.settings import TrainSettings
 
 _CHECK_THREADS = 8  # decoding releases the interpreter lock
@@ -102,7 +102,8 @@ def measure_all(
     """What the shards will say of these conversations, without making them."""
     measured = []
     with ThreadPoolExecutor(_CHECK_THREADS) as pool:
-        rows = pool.map(lambda one: row_of(one, encoder, rule, look, root), conversations)
+        looked = once(look)
+        rows = pool.map(lambda one: row_of(one, encoder, rule, looked, root), conversations)
         for conversation, row in zip(conversations, rows, strict=True):
             measured.append(_measured(conversation, row))
             step()
