@@ -3,9 +3,8 @@
     Conversation ─┬─ chat template, tokenizer, sizes of images ──> Tokens ─┬─> Encoded ── collate (padding left for generation, right
                   └─ pixels under the policy ──> patches ──────────────────┘              for training) or codelib.models.packing.pack
 
-Tokens need no pixel, so training makes them beforehand; the patches are made when they are needed. Both are what upstream's processor gives,
-to the last bit (a test holds them to it): ids by its own rule from the grid, pixels scaled by a table of its 256 x 3 possible results,
-which takes a fifth of the time.
+Tokens need no pixel, so training makes them beforehand; the patches are made when they are needed. Together they are what upstream's processor
+makes of both at once (a test holds them to it).
 
 Labels stand on the answers only: from behind ``<|im_start|>assistant\\n`` up to and with ``<|im_end|>``. Real Qwen templates mark no
 generation span, so the mask is found by scanning the ids.
@@ -15,10 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -116,27 +113,12 @@ class Encoder:
             ids += [number] * (next(following) if number == self.image_id else 1)
         return ids
 
-    @cached_property
-    def _scaled(self) -> np.ndarray:
-        """(3, 256) float32: what upstream's processor makes of each value of each channel."""
-        maker = self.processor.image_processor
-        ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=0)
-        made = maker.normalize(maker.rescale(ramp, maker.rescale_factor), maker.image_mean, maker.image_std)
-        return np.ascontiguousarray(made[:, :, 0], dtype=np.float32)
-
     def patches(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """pixel_values and image_grid_thw of images that lie on the patch grid already: resizing again could only change them."""
         if not images:
             return None, None
-        maker = self.processor.image_processor
-        made, grids = [], []
-        for image in images:
-            values = np.asarray(image)
-            planes = np.stack([self._scaled[channel][values[:, :, channel]] for channel in range(3)])
-            rows, down, across = maker.patchify(planes, maker.patch_size, maker.merge_size, maker.temporal_patch_size)
-            made.append(torch.from_numpy(rows))
-            grids.append([1, down, across])
-        return torch.cat(made), torch.tensor(grids)
+        made = self.processor.image_processor(list(images), do_resize=False, return_tensors="pt")
+        return made["pixel_values"], made["image_grid_thw"]
 
     def encoded(self, sample_id: str, tokens: Tokens, images: Sequence[Image.Image]) -> Encoded:
         """Tokens and pixels (under the policy) put together."""

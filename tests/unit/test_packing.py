@@ -111,7 +111,7 @@ def test_padded_batches_and_answers_stay_as_they_are(folder: Path, samples: list
 
 
 def test_tokens_and_patches_are_the_processors_own(folder: Path) -> None:
-    """One path makes ids from sizes and pixels by a table; upstream's processor, given the same text and images, is the truth."""
+    """Ids come from sizes, before any pixel is read; upstream's processor, given text and images at once, is the truth."""
     from codelib.models.prompt import all_pixels
 
     processor, policy = load_processor(str(folder / "tiny")), PixelPolicy(max_pixels=112 * 112)
