@@ -4,8 +4,8 @@
                     every image decoded once: broken ones are found here, with their sample's id
 
 A row holds ids, answers and sizes; pixels stay in the release, whose files an image's row names by path, size and hash. Copied into the shards
-they would lie there once for each conversation of a visit and epochs would read 20 times what they need: measured on a local
-disk, one sample of 6 images takes 0.86 ms out of row groups of 20 with JPEG bytes, 0.27 ms by reference, and some 20 ms to decode and cut into patches.
+they would lie there once for each conversation of a visit, and epochs would read 20 times what they need: measured on a local disk, one
+sample of 6 images takes 0.86 ms out of row groups of 20 with JPEG bytes, 0.27 ms by reference, and some 20 ms to decode and cut into patches.
 
 Shards lie in the run's folder and leave with it: no patient's text outlives the run that was trained on it.
 """

@@ -72,6 +72,7 @@ def build_model(folder: Path) -> None:
 
     processor = build_processor()
     config = tiny_config(processor.tokenizer).to_dict()
+    del config["text_config"]["layer_types"]  # one for each layer; there are more here
     config["text_config"] |= {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 8, "num_attention_heads": 4}
     config["text_config"]["rope_parameters"]["mrope_section"] = [8, 12, 12]
     config["vision_config"] |= {"depth": 6, "hidden_size": 128, "intermediate_size": 352, "out_hidden_size": 256}
