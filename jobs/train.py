@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
@@ -21,6 +21,9 @@ from codelib.core.config import load
 from codelib.core.store import Workspace
 from codelib.models.conversation import open_dataset
 from codelib.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from codelib.train.run import Order
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -50,27 +53,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     order = run.Order(settings, open_dataset(args.dataset), Path(args.workspace), name, args.profile)
     finished = run.already_done(order)
-    # a run that left samples out is looked at again: their images may be there now
-    if args.dry_run or finished is None or finished["rejected"]:
-        plan, exact = run.make(order, dry_run=args.dry_run)
-        print("\n".join(run.describe(order, plan, exact)), flush=True)
     if args.dry_run:
+        plan, exact = run.plan_of(order)
+        print("\n".join(run.describe(order, plan, exact)), flush=True)
         print(f"dry run: {'nothing to do, the run is finished' if finished else 'nothing was touched'}")
         return 0
-    if finished is not None:
-        if finished["rejected"]:
-            run.check_samples(order, plan)
-        print(f"train {name}: done already, skipped")
-    else:
+    if finished is None:
         run.check_machine(order)
     merge = (args.merge or settings.merge) and not (order.folder.path / "merged").exists()
-    if finished is None or merge:
+    # a run that left samples out is looked at again: their images may be there now
+    if finished is None or finished["rejected"] or merge:
         with order.folder.locked(), connect(args.num_cpus or _cpus(settings)):
-            finished = finished or run.execute(order, plan)
+            finished = _train(order, finished)
             if merge:
                 run.write_merged(order)
+    else:
+        print(f"train {name}: done already, skipped")
     _summary(order.folder.path, finished)
     return 0
+
+
+def _train(order: Order, finished: dict[str, Any] | None) -> dict[str, Any]:
+    """What run.json says of the order's run; on the connected cluster."""
+    from codelib.train import run
+
+    if finished is None or finished["rejected"]:
+        plan, examples = run.prepare(order)
+        print("\n".join(run.describe(order, plan, exact=True)), flush=True)
+        if finished is None:
+            return run.execute(order, plan, examples)
+        run.check_samples(order, plan)
+    print(f"train {order.name}: done already, skipped")
+    return finished
 
 
 def _cpus(settings: TrainSettings) -> int | None:

@@ -38,8 +38,7 @@ def make_job(release: str, tiny: str, settings: Mapping[str, Any], features: str
         "tiny",
         tuple(ids[:6]),
         tuple(ids[6:8]),
-        (100,) * 6,
-        features,
+        features=features,
     )
 
 

@@ -20,7 +20,7 @@ from codelib.train.checkpoints import Share, Whole
 from codelib.train.settings import TrainSettings
 from codelib.train.vision_features import with_features
 
-Batch = Mapping[str, torch.Tensor]
+Batch = Mapping[str, Any]  # tensors; of packed rows the segments' lengths too
 
 
 def answer_loss(model: Any, batch: Batch) -> torch.Tensor:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from codelib.models.encoding import Encoded
+from codelib.train.batch import Batch
 
 _SHOWN = 8
 
@@ -31,10 +31,17 @@ class CheckpointFailed(TrainingFailed):
     pass
 
 
-def named(batch: Sequence[Encoded]) -> str:
+class LoadError(TrainingFailed):
+    """A sample that could be read when its shard was made, and cannot be now. Names the sample."""
+
+    alone = True
+
+
+def named(batches: Sequence[Batch]) -> str:
     """Sample ids and lengths: train/3 (812 tokens), train/8 (790 tokens)"""
-    shown = ", ".join(f"{one.sample_id} ({len(one.input_ids):,} tokens)" for one in batch[:_SHOWN])
-    return shown + (f" and {len(batch) - _SHOWN} more" if len(batch) > _SHOWN else "")
+    samples = [pair for batch in batches for pair in zip(batch.sample_ids, batch.lengths, strict=True)]
+    shown = ", ".join(f"{sample_id} ({length:,} tokens)" for sample_id, length in samples[:_SHOWN])
+    return shown + (f" and {len(samples) - _SHOWN} more" if len(samples) > _SHOWN else "")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -43,7 +50,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_for(batch: Sequence[Encoded], where: str) -> Iterator[None]:
+def memory_for(batch: Batch, where: str) -> Iterator[None]:
     """Out of memory within the block becomes OutOfMemory, which names the batch and the ways out."""
     try:
         yield
@@ -51,8 +58,8 @@ def memory_for(batch: Sequence[Encoded], where: str) -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise OutOfMemory(
-            f"out of memory {where}, on the batch {named(batch)}; lower batch_size (global_batch keeps the optimisation the same), or set "
-            "activation_checkpointing=true, strategy=zero3, offload, or a lower max_pixels or cut_off; then run the command again"
+            f"out of memory {where}, on the batch {named([batch])}; lower batch_size or tokens_per_batch (the global batch and what is learned "
+            "stay), or set activation_checkpointing=true, strategy=zero3, offload, or a lower max_pixels or cut_off; then run the command again"
         ) from error
 
 

@@ -2,15 +2,17 @@
 
     settings + sizes of the model + lengths of the samples ──> Forecast ──> lines of the plan, and what to change where it does not fit
 
-Needs neither weights nor a GPU. The longest batch decides on memory; the sum of all samples on hours, at the share of the GPU's peak
-that ``mfu`` states. How both are counted: `codelib.train.memory`, `codelib.train.flops`, docs/training.md.
+Needs neither weights nor a GPU. The heaviest micro-batch that the sampler makes decides on memory; the sum of all samples, with padding where
+there is some, on hours, at the share of the GPU's peak that ``mfu`` states. How both are counted: `codelib.train.memory`,
+`codelib.train.flops`, docs/training.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from codelib.models.architecture import Architecture
 from codelib.train.flops import Length, forward_cost, hours, train_cost, vision_forward
@@ -18,9 +20,12 @@ from codelib.train.gpus import Gpu
 from codelib.train.lora import expected
 from codelib.train.lora import lines as lora_lines
 from codelib.train.memory import GIB, Footprint, Load, Setup, footprint
+from codelib.train.preflight import batches
+from codelib.train.sampler import Micro, Sampler, heaviest
 from codelib.train.samples import Measured
 from codelib.train.settings import TrainSettings
 
+_SHARED_OUT = 50_000  # samples whose steps are looked at for the heaviest batch: more would hardly find a heavier one
 _PARTS = {
     "weights": "weights",
     "adapters": "adapters with gradients",
@@ -39,29 +44,18 @@ def setup_of(settings: TrainSettings) -> Setup:
         offload=settings.offload,
         activation_checkpointing=settings.activation_checkpointing,
         attention="sdpa" if settings.attention == "auto" else settings.attention,
-        padded=settings.batch_size > 1,
+        padded=settings.packing == "padded" and settings.limits.samples != 1,
         reuse=settings.vision_features == "reuse",
     )
 
 
 def length_of(one: Measured) -> Length:
-    """A sample's tokens; the answer's share of its text is taken from its letters."""
-    conversation = one.conversation
-    letters = sum(len(message.content) for message in conversation.messages)
-    answer = round(one.text_tokens * len(conversation.answer) / max(1, letters))
-    return Length(one.text_tokens, one.visual_tokens, len(conversation.images), answer)
+    return Length(one.text_tokens, one.visual_tokens, len(one.conversation.images) - one.images_dropped, one.answer_tokens)
 
 
-def longest_batch(lengths: Iterable[Length], batch_size: int, padded: bool) -> Load:
-    """The batch that needs most: the longest samples together, padded to the longest."""
-    chosen = sorted(lengths, key=lambda one: one.tokens, reverse=True)[:batch_size]
-    longest = chosen[0].tokens
-    return Load(
-        tokens=longest * len(chosen) if padded else sum(one.tokens for one in chosen),
-        longest=longest,
-        visual_tokens=sum(one.visual_tokens for one in chosen),
-        answer_tokens=sum(one.answer_tokens for one in chosen),
-    )
+@lru_cache(maxsize=16)
+def _heaviest(sampler: Sampler, steps: int, world: int, *weights: tuple[int, ...]) -> list[Micro]:
+    return heaviest(sampler, range(steps), world, weights)
 
 
 def image_tokens(samples: Iterable[Measured]) -> tuple[int, int]:
@@ -79,22 +73,42 @@ class Forecast:
     settings: TrainSettings
     training: Sequence[Measured]
     validation: Sequence[Measured]
+    sampler: Sampler
     steps: int
-    steps_per_epoch: int
     gpu: Gpu | None  # None: neither found nor declared
 
     @property
     def setup(self) -> Setup:
         return setup_of(self.settings)
 
-    def footprint(self, setup: Setup | None = None, batch_size: int | None = None) -> Footprint:
-        setup = setup or self.setup
-        return footprint(self.architecture, setup, self.load(batch_size, setup.padded))
+    def needed(self, **change: object) -> tuple[Footprint, Load]:
+        """What a GPU must hold, with these settings changed, and the micro-batch that decides on it."""
+        settings = self.settings.model_copy(update=change)
+        setup = setup_of(settings)
+        found = [(footprint(self.architecture, setup, load), load) for load in self._loads(settings)]
+        return max(found, key=lambda pair: pair[0].total)
 
-    def load(self, batch_size: int | None = None, padded: bool | None = None) -> Load:
-        lengths = [length_of(one) for one in (*self.training, *self.validation)]
-        padded = self.setup.padded if padded is None else padded
-        return longest_batch(lengths, batch_size or self.settings.batch_size, padded)
+    def _loads(self, settings: TrainSettings) -> list[Load]:
+        """The micro-batches of most tokens, visual tokens and answer tokens."""
+        sampler = dataclasses.replace(self.sampler, limits=settings.limits)
+        lengths = [length_of(one) for one in self.training]
+        weights = [tuple(one.visual_tokens for one in lengths), tuple(one.answer_tokens for one in lengths)]
+        steps = min(self.steps, max(1, _SHARED_OUT // sampler.global_batch))
+        loads = []
+        for micro in _heaviest(sampler, steps, settings.max_workers, *weights):
+            chosen = [lengths[index] for index in micro]
+            tokens = sampler.limits.cost([one.tokens for one in chosen])
+            # eager attention makes a matrix of the whole row, also where it is packed
+            whole_row = settings.packing == "packed" and settings.attention == "eager"
+            loads.append(
+                Load(
+                    tokens=tokens,
+                    longest=tokens if whole_row else max(one.tokens for one in chosen),
+                    visual_tokens=sum(one.visual_tokens for one in chosen),
+                    answer_tokens=sum(one.answer_tokens for one in chosen),
+                )
+            )
+        return loads
 
     def fits(self, needed: Footprint) -> bool:
         return self.gpu is None or needed.total <= self.gpu.memory_gib * GIB
@@ -102,41 +116,41 @@ class Forecast:
     def ways(self) -> list[tuple[str, Footprint]]:
         """Changes of settings that would make the run fit, each by itself; where none does, all of them together."""
         settings, setup = self.settings, self.setup
-        steps: list[tuple[str, Callable[[Setup], Setup], int]] = []
-        batch_size = settings.batch_size
-
-        def change(**values: object) -> Callable[[Setup], Setup]:
-            return lambda one: dataclasses.replace(one, **values)  # type: ignore[arg-type]
-
-        if setup.value_bytes == 4:
-            steps.append(("precision=bf16", change(value_bytes=2), batch_size))
-        if not setup.activation_checkpointing:
-            steps.append(("activation_checkpointing=true", change(activation_checkpointing=True), batch_size))
-        if setup.attention == "eager":
-            steps.append(("attention=sdpa", change(attention="sdpa"), batch_size))
-        if batch_size > 1:
-            steps.append(("batch_size=1 (the global batch stays)", change(padded=False), 1))
+        steps: list[tuple[str, dict[str, object]]] = []
+        if settings.precision == "fp32":
+            steps.append(("precision=bf16", {"precision": "bf16"}))
+        if not settings.activation_checkpointing:
+            steps.append(("activation_checkpointing=true", {"activation_checkpointing": True}))
+        if settings.attention == "eager":
+            steps.append(("attention=sdpa", {"attention": "sdpa"}))
+        if settings.packing == "padded":
+            steps.append(("packing=packed", {"packing": "packed"}))
+        if settings.tokens_per_batch is not None and settings.tokens_per_batch > settings.cut_off:
+            steps.append((f"tokens_per_batch={settings.cut_off}", {"tokens_per_batch": settings.cut_off}))
+        if settings.tokens_per_batch is None and settings.batch_size > 1:
+            steps.append(("batch_size=1 (the global batch stays)", {"batch_size": 1}))
         if not setup.reuse and not (setup.lora.vision or setup.lora.merger):
-            steps.append(("vision_features=reuse", change(reuse=True), batch_size))
-        if setup.strategy != "zero3" and setup.world > 1:
-            steps.append(("strategy=zero3", change(strategy="zero3"), batch_size))
-        if setup.offload != "parameters":
-            steps.append(("strategy=zero3 with offload=parameters", change(strategy="zero3", offload="parameters"), batch_size))
-        alone = [(name, self.footprint(alter(setup), size)) for name, alter, size in steps]
+            steps.append(("vision_features=reuse", {"vision_features": "reuse"}))
+        if settings.strategy != "zero3" and setup.world > 1:
+            steps.append(("strategy=zero3", {"strategy": "zero3"}))
+        if settings.offload != "parameters":
+            steps.append(("strategy=zero3 with offload=parameters", {"strategy": "zero3", "offload": "parameters"}))
+        alone = [(name, self.needed(**change)[0]) for name, change in steps]
         if fitting := [(name, needed) for name, needed in alone if self.fits(needed)]:
             return fitting
         names: list[str] = []
-        for name, alter, size in steps:
-            setup, batch_size = alter(setup), min(batch_size, size)
+        together: dict[str, object] = {}
+        for name, change in steps:
             names.append(name)
-            if self.fits(needed := self.footprint(setup, batch_size)):
+            together |= change
+            if self.fits(needed := self.needed(**together)[0]):
                 return [(" and ".join(names), needed)]
         return []
 
     # lines
 
     def memory_lines(self) -> list[str]:
-        needed, gpu = self.footprint(), self.gpu
+        (needed, load), gpu = self.needed(), self.gpu
         if self.settings.use_gpu == "no":
             return [f"memory      about {_gib(needed.tensors)} GiB for each worker, on the CPU"]
         room = (
@@ -148,10 +162,9 @@ class Forecast:
         moment = max(_MOMENTS, key=lambda name: getattr(needed, name))
         parts = [f"{said} {_gib(getattr(needed, name))}" for name, said in _PARTS.items()]
         parts += [f"at work {_gib(needed.moment)} ({_MOMENTS[moment]})", f"context and fragments {_gib(needed.margin)}"]
-        load = self.load()
         lines = [
             f"memory      about {_gib(needed.total)}{room}{verdict}",
-            f"            {', '.join(parts)}; for the longest batch, {load.tokens:,} tokens",
+            f"            {', '.join(parts)}; for the heaviest batch, {load.tokens:,} tokens",
         ]
         if needed.host:
             lines.append(f"            offloaded: {_gib(needed.host)} GiB of the host's memory for each worker")
@@ -166,9 +179,12 @@ class Forecast:
 
     def _faster(self) -> list[str]:
         """Room that is left may be worth a fifth of the hours."""
-        keep_all = dataclasses.replace(self.setup, activation_checkpointing=False)
-        if self.gpu is None or not self.setup.activation_checkpointing or not self.fits(needed := self.footprint(keep_all)):
+        if self.gpu is None or not self.settings.activation_checkpointing:
             return []
+        needed, _ = self.needed(activation_checkpointing=False)
+        if not self.fits(needed):
+            return []
+        keep_all = dataclasses.replace(self.setup, activation_checkpointing=False)
         return [f"            activation_checkpointing=false would fit too ({_gib(needed.total)} GiB){self._saved(keep_all)}"]
 
     def _saved(self, setup: Setup) -> str:
@@ -180,9 +196,10 @@ class Forecast:
         """Of the language model and of the vision tower, over all steps, validations and, where reused, the one pass over the images."""
         training = [train_cost(self.architecture, setup, length_of(one)) for one in self.training]
         validation = [forward_cost(self.architecture, setup, length_of(one)) for one in self.validation]
-        epochs = self.steps / self.steps_per_epoch
+        epochs = self.steps / self.sampler.steps_per_epoch
+        padded = 1 / (1 - batches(self.sampler, setup.world).waste)
         rounds = -(-self.steps // self.settings.checkpoint_every)
-        language = epochs * sum(one.language for one in training) + rounds * sum(one.language for one in validation)
+        language = epochs * padded * sum(one.language for one in training) + rounds * sum(one.language for one in validation)
         vision = epochs * sum(one.vision for one in training) + rounds * sum(one.vision for one in validation)
         if setup.reuse:
             count, tokens = image_tokens((*self.training, *self.validation))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from codelib.core.stage import Part
 from codelib.train.sampler import Sampler
 from codelib.train.settings import TrainSettings
 
@@ -20,13 +21,15 @@ class Job:
     base_name: str  # what the adapter says it was made for
     training: tuple[str, ...]  # sample ids, in the plan's order
     validation: tuple[str, ...]
-    tokens: tuple[int, ...] = ()  # of each training sample: which batch is the largest is known before the first step
+    tokens: tuple[int, ...] = ()  # of each training sample, where they are known
+    examples: tuple[Part, ...] = ()  # token-ready shards; without them a worker makes its examples itself, in memory
     features: str | None = None  # folder of the vision features, where they are reused
     profile: bool = False  # write a trace of a few steps
 
     @property
     def sampler(self) -> Sampler:
-        return Sampler(len(self.training), self.settings.global_batch, self.settings.seed)
+        lengths = self.tokens or (1,) * len(self.training)
+        return Sampler(lengths, self.settings.global_batch, self.settings.seed, self.settings.limits)
 
     @property
     def total_steps(self) -> int:

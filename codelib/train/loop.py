@@ -12,30 +12,27 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from codelib.core.store import Store
-from codelib.models.conversation import Conversation, open_dataset
-from codelib.models.encoding import Encoded, Encoder, collate
-from codelib.models.loading import load_base, load_processor
+from codelib.models.loading import load_base
+from codelib.models.packing import attend_in_segments
 from codelib.train.backends import Backend, make_backend
+from codelib.train.batch import Batch, Step
 from codelib.train.checkpoints import Checkpoints, Curve, TrainProgress, Writer, adapter_config, adapter_files
 from codelib.train.failures import LossNotFinite, checkpoint_failed, memory_for, named
+from codelib.train.feed import make_feed
 from codelib.train.installed import attention
 from codelib.train.job import Channel, Job, Place
 from codelib.train.lora import add_adapters, log_lines
 from codelib.train.probe import write_probe
-from codelib.train.samples import read
 from codelib.train.settings import TrainSettings
 from codelib.train.validation import validate
-from codelib.train.vision_features import FeatureReader
 from codelib.train.watch import Meter, Trace, peak_memory_gib
 
 
@@ -47,35 +44,6 @@ def learning_rate(settings: TrainSettings, step: int, total_steps: int) -> float
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))
 
 
-class _Loader:
-    """Reads and encodes the next step's samples while this step is computed."""
-
-    def __init__(self, encoder: Encoder, conversations: dict[str, Conversation], features: str | None) -> None:
-        self.encoder, self.conversations = encoder, conversations
-        self.example = partial(FeatureReader(features).example, encoder) if features else encoder.example
-
-    def encode(self, sample_ids: list[str]) -> list[Encoded]:
-        return [self.example(self.conversations[sample_id]) for sample_id in sample_ids]
-
-    def encode_pixels(self, sample_ids: list[str]) -> list[Encoded]:
-        """From pixels also where features are reused: for what the stock model is asked."""
-        return [self.encoder.example(self.conversations[sample_id]) for sample_id in sample_ids]
-
-    def _step(self, share: list[list[str]]) -> list[list[Encoded]]:
-        return [self.encode(micro) for micro in share]
-
-    def steps(self, shares: Iterator[list[list[str]]]) -> Generator[list[list[Encoded]]]:
-        with ThreadPoolExecutor(1) as pool:
-            ahead = None
-            for share in shares:
-                following = pool.submit(self._step, share)
-                if ahead is not None:
-                    yield ahead.result()
-                ahead = following
-            if ahead is not None:
-                yield ahead.result()
-
-
 class _Run:
     def __init__(self, job: Job, place: Place, store: Store | None, channel: Channel) -> None:
         self.job, self.place, self.store, self.channel = job, place, store, channel
@@ -83,14 +51,13 @@ class _Run:
         torch.manual_seed(settings.seed)  # the adapters' random half is the same on every rank
         dtype = "bfloat16" if settings.precision == "bf16" else "float32"
         base = load_base(job.model, dtype, place.device, attention(settings, place.device))
+        if settings.packing == "packed":
+            attend_in_segments(base)
         if settings.activation_checkpointing:
             base.activation_checkpointing_enable()
         self.model = add_adapters(base, settings.lora)
         self.backend: Backend = make_backend(self.model, settings, place.rank, place.world)
-        self.encoder = Encoder(load_processor(job.model), settings.pixels)
-        wanted = {*job.training, *job.validation}
-        conversations = {one.sample_id: one for one in read(open_dataset(job.dataset), settings.tasks) if one.sample_id in wanted}
-        self.loader = _Loader(self.encoder, conversations, job.features)
+        self.feed = make_feed(job, place)
         for line in log_lines(self.model, settings.lora):
             self.say(line)
         self.progress = TrainProgress()
@@ -123,53 +90,47 @@ class _Run:
 
     def run(self) -> bool:
         """Whether the last step was reached; False where the run was asked to stop and left a checkpoint."""
-        job, place, progress = self.job, self.place, self.progress
-        settings, sampler, total, first = job.settings, job.sampler, job.total_steps, progress.step
-        shares = (
-            [
-                [job.training[index] for index in micro]
-                for micro in sampler.share(step, place.rank, place.world, settings.batch_size)
-            ]
-            for step in range(first, total)
-        )
+        first, total = self.progress.step, self.job.total_steps
         self.model.train()
         if first < total:
             self._rehearse()
-        meter = Meter(first, total, place.device)
-        trace = Trace(self.store, first) if job.profile and self.store is not None and place.rank == 0 else None
-        steps = self.loader.steps(shares)
-        for step in range(first, total):
-            asked_s = time.monotonic()
-            micros = next(steps)
-            wait_s = time.monotonic() - asked_s
-            answers, tokens, stop, failed = self._together(micros)
-            if failed or stop:
-                steps.close()
-                return self._leave(write=not failed)
-            if trace is not None:
-                trace.before_step()
-            loss, norm = self._step(step, answers, micros)
-            if trace is not None and (name := trace.after_step()):
-                self.say(f"  trace of a few steps: {name}")
-            progress.step = step + 1
-            rate = learning_rate(settings, step, total)
-            progress.curve.append(Curve(step + 1, round((step + 1) / sampler.steps_per_epoch, 4), loss, rate))
-            meter.add(settings.global_batch, tokens, wait_s)
-            self._tell(meter, norm)
-            if (step + 1) % settings.checkpoint_every == 0 or step + 1 == total:
-                self._judge()
-                self._checkpoint()
+        trace = Trace(self.store, first) if self.job.profile and self.store is not None and self.place.rank == 0 else None
+        with closing(self.feed.steps(first, total)) as steps:
+            if not self._steps(steps, trace):
+                return False
         if trace is not None and not trace.written:
             self.say("  no trace was written: too few steps were left")
         return self._finish()
 
-    def _together(self, micros: list[list[Encoded]]) -> list[float]:
+    def _steps(self, steps: Iterator[Step], trace: Trace | None) -> bool:
+        """Whether the last step was reached."""
+        progress, settings, total = self.progress, self.job.settings, self.job.total_steps
+        steps_per_epoch = self.job.sampler.steps_per_epoch
+        meter = Meter(progress.step, total, self.place.device)
+        for step, given in enumerate(steps, progress.step):
+            answers, tokens, stop, failed = self._together(given)
+            if failed or stop:
+                return self._leave(write=not failed)
+            if trace is not None:
+                trace.before_step()
+            loss, norm = self._step(step, answers, given)
+            if trace is not None and (name := trace.after_step()):
+                self.say(f"  trace of a few steps: {name}")
+            progress.step = step + 1
+            rate = learning_rate(settings, step, total)
+            progress.curve.append(Curve(step + 1, round((step + 1) / steps_per_epoch, 4), loss, rate))
+            meter.add(settings.global_batch, tokens, given.wait_s)
+            self._tell(meter, norm)
+            if (step + 1) % settings.checkpoint_every == 0 or step + 1 == total:
+                self._judge()
+                self._checkpoint()
+        return True
+
+    def _together(self, given: Step) -> list[float]:
         """Summed over the ranks: answer tokens and all tokens of the step, and who wants to stop or could not write a checkpoint."""
-        mine = [one for micro in micros for one in micro]
         stop = self.place.rank == 0 and self.channel.stop_wanted()
-        tokens = sum(len(one.input_ids) for one in mine)
-        answers = sum(one.num_answer_tokens for one in mine)
-        return self.place.sum([float(answers), float(tokens), float(stop), float(self.writer.failure() is not None)])
+        failed = self.writer.failure() is not None
+        return self.place.sum([float(given.num_answer_tokens), float(given.num_tokens), float(stop), float(failed)])
 
     def _tell(self, meter: Meter, norm: float) -> None:
         line = self.progress.curve[-1]
@@ -181,55 +142,41 @@ class _Run:
         if self.place.rank == 0:
             self.channel.measured(line.step, values)
 
-    def _to_device(self, encoded: list[Encoded]) -> dict[str, torch.Tensor]:
-        batch = collate(encoded, self.encoder.pad_id, left=False)
-        return {name: tensor.to(self.place.device) for name, tensor in batch.items()}
-
     def _rehearse(self) -> None:
-        """Forward and backward of the largest batch that can come, so that memory runs out now or not at all."""
-        job = self.job
-        if not job.tokens:
-            return
-        order = sorted(range(len(job.training)), key=lambda index: -job.tokens[index])
-        batch = self.loader.encode([job.training[index] for index in order[: job.settings.batch_size]])
-        with memory_for(batch, f"before the first step (worker {self.place.rank})"):
-            self.backend.accumulate(self._to_device(batch), 1.0, last=True)
-        self.backend.discard()
-        memory = peak_memory_gib(self.place.device)
-        said = f", {memory:.1f} GiB of GPU memory" if memory is not None else ""
-        self.say(
-            f"  the largest batch fits: {len(batch)} samples of up to {max(len(one.input_ids) for one in batch):,} tokens{said}"
-        )
+        """Forward and backward of the batches that need the most memory, so that it runs out now or not at all; nothing is learned."""
+        for batch in self.feed.longest(self.job.total_steps):
+            with memory_for(batch, f"before the first step (worker {self.place.rank})"):
+                self.backend.accumulate(batch.to(self.place.device), 1.0, last=True)
+            self.backend.discard()
+            memory = peak_memory_gib(self.place.device)
+            said = f", {memory:.1f} GiB of GPU memory" if memory is not None else ""
+            self.say(f"  the largest batch fits: {len(batch.sample_ids)} samples, {batch.num_tokens:,} tokens{said}")
 
-    def _step(self, step: int, answers: float, micros: list[list[Encoded]]) -> tuple[float, float]:
+    def _step(self, step: int, answers: float, given: Step) -> tuple[float, float]:
         """One optimiser step; returns its loss per answer token over the global batch, and the gradients' norm."""
         settings, place = self.job.settings, self.place
         # dropout is a function of (seed, step, rank), so a resumed run draws what the killed one would have drawn
         torch.manual_seed((settings.seed * 1_000_003 + step) * 4099 + place.rank)
         # gradients are averaged over the ranks, and should be summed
-        scale = place.world / answers
-        losses, rounds = [], settings.accumulation(place.world)
-        for number in range(rounds):
-            # a rank with fewer micro-batches than others passes one that weighs nothing: ZeRO gathers weights in each
-            empty = number >= len(micros)
-            micro = micros[0 if empty else number]
-            with memory_for(micro, f"at step {step + 1} (worker {place.rank})"):
-                value = self.backend.accumulate(self._to_device(micro), 0.0 if empty else scale, last=number == rounds - 1)
-            losses += [] if empty else [value]
+        scale, losses = place.world / answers, []
+        for number, batch in enumerate(given.batches, 1):
+            with memory_for(batch, f"at step {step + 1} (worker {place.rank})"):
+                losses.append(self.backend.accumulate(batch.to(place.device), scale, last=number == len(given.batches)))
         loss = place.sum([sum(losses)])[0] / answers
         if not math.isfinite(loss):
-            self._astray(f"the loss is not finite at step {step + 1}", micros, losses)
+            astray = [batch for batch, value in zip(given.batches, losses, strict=True) if not math.isfinite(value)]
+            self._astray(f"the loss is not finite at step {step + 1}", astray)
         norm = self.backend.step(learning_rate(settings, step, self.job.total_steps))
         if not math.isfinite(norm):
-            self._astray(f"the gradients are not finite at step {step + 1}", micros, [math.nan] * len(micros))
+            self._astray(f"the gradients are not finite at step {step + 1}", given.batches)
         return loss, norm
 
-    def _astray(self, what: str, micros: list[list[Encoded]], losses: list[float]) -> None:
-        """Every rank raises LossNotFinite with the batches of all ranks whose losses are not finite."""
-        mine = [one for micro, loss in zip(micros, losses, strict=True) if not math.isfinite(loss) for one in micro]
-        everyone = [named(mine)] * self.place.world
+    def _astray(self, what: str, mine: Sequence[Batch]) -> None:
+        """Every rank raises LossNotFinite with the batches of all ranks that went astray."""
+        here = named([batch for batch in mine if not batch.empty])
+        everyone = [here] * self.place.world
         if self.place.world > 1:
-            torch.distributed.all_gather_object(everyone, named(mine))
+            torch.distributed.all_gather_object(everyone, here)
         where = "; ".join(text for text in everyone if text)
         kept = (
             f"the checkpoint of step {self.sealed or self.written} is kept"
@@ -242,9 +189,7 @@ class _Run:
         """Validate, and keep this adapter where it is the best so far."""
         progress, settings = self.progress, self.job.settings
         line = progress.curve[-1]
-        line.validation_loss, line.validation_accuracy = validate(
-            self.job, self.place, self.backend, self.loader.encode, self.loader.encode_pixels, self.encoder
-        )
+        line.validation_loss, line.validation_accuracy = validate(self.job, self.place, self.backend, self.feed)
         self.model.train()
         recent = progress.curve[-settings.checkpoint_every :]
         # without validation patients the training loss since the last checkpoint decides
@@ -317,7 +262,7 @@ class _Run:
         if self.store is not None:
             self.backend.set_adapter(self.best)
             self.model.eval()
-            write_probe(self.job, self.place, self.backend, self.loader.encode_pixels, self._to_device, self.store)
+            write_probe(self.job, self.place, self.backend, self.feed, self.store)
         return True
 
 

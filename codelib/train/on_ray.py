@@ -177,8 +177,7 @@ def fit(job: Job, folder: Path, stopping: Stopping, measured: Callable[[int, dic
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     # beside the driver: a host that is lost must not take the board with it
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    remote: Any = ray.remote(num_cpus=0, scheduling_strategy=here)  # its types know no class
-    board = remote(Board).remote()
+    board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job, "board": board, "use_gpu": use_gpu, "folder": str(folder.resolve())},

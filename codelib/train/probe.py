@@ -6,14 +6,13 @@ parity.py, a fresh process, stock transformers + peft ──> same logits? anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from safetensors.torch import load, save
 
 from codelib.core.store import Store
-from codelib.models.encoding import IGNORED, Encoded
+from codelib.models.encoding import IGNORED, collate
 from codelib.train.backends import Backend
+from codelib.train.feed import Feed
 from codelib.train.job import Job, Place
 
 FILE = "probe.safetensors"
@@ -31,19 +30,12 @@ def answer_places(labels: torch.Tensor) -> torch.Tensor:
     return (labels[1:] != IGNORED).nonzero().flatten()[:_PLACES]
 
 
-def write_probe(
-    job: Job,
-    place: Place,
-    backend: Backend,
-    encode: Callable[[list[str]], list[Encoded]],
-    to_device: Callable[[list[Encoded]], dict[str, torch.Tensor]],
-    store: Store,
-) -> None:
+def write_probe(job: Job, place: Place, backend: Backend, feed: Feed, store: Store) -> None:
     """Every rank must call it; rank 0 writes."""
     kept: dict[str, torch.Tensor] = {}
     for number, sample_id in enumerate(probed(job)):
-        [one] = encode([sample_id])
-        batch = to_device([one])
+        [one] = feed.encode([sample_id])
+        batch = {name: tensor.to(place.device) for name, tensor in collate([one], feed.encoder.pad_id, left=False).items()}
         del batch["labels"]
         places = answer_places(one.labels)
         logits = backend.forward(batch)[0, places.to(place.device)].float()

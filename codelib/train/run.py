@@ -6,6 +6,7 @@ dataset ── plan (check, measure, split by patient) ── print ── [dry 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,27 +15,27 @@ from typing import Any
 from codelib import __version__
 from codelib.core.cli import JobFailed, Paused
 from codelib.core.progress import Progress
-from codelib.core.stage import digest
+from codelib.core.stage import Part, digest
 from codelib.models.architecture import architecture_of, from_config
 from codelib.models.conversation import Dataset
 from codelib.models.encoding import Encoder
-from codelib.models.loading import load_processor
 from codelib.models.tiny import ensure_tiny, tiny_config
 from codelib.models.tiny_tokenizer import build_processor
+from codelib.train import preflight
 from codelib.train.checkpoints import TrainProgress
+from codelib.train.examples import TINY, Rule, make_examples, processor_of
 from codelib.train.forecast import Forecast
 from codelib.train.gpus import declared, found
 from codelib.train.installed import missing
 from codelib.train.job import Job
 from codelib.train.run_folder import RunFolder
-from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, read
+from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, measured_in, read
 from codelib.train.settings import TrainSettings
 
-TINY = "tiny"
 # where and how a run runs changes nothing that it learns beyond rounding (and the draws of dropout): a run may go on with others
 OPERATIONAL = (
-    "use_gpu", "cpus_per_worker", "max_failures", "workers", "batch_size", "strategy", "offload", "activation_checkpointing",
-    "attention", "tracker", "merge", "gpu", "mfu",
+    "use_gpu", "cpus_per_worker", "loader_workers", "max_failures", "workers", "batch_size", "tokens_per_batch", "packing", "strategy",
+    "offload", "activation_checkpointing", "attention", "tracker", "merge", "gpu", "mfu",
 )  # fmt: skip
 
 
@@ -64,30 +65,22 @@ class Order:
         }
 
 
-def _processor(order: Order, *, dry_run: bool) -> tuple[Any, bool]:
-    """The processor to count tokens with, and whether it is the model's own. A dry run does without the model's files."""
-    if order.settings.model == TINY:
-        return build_processor(), True
+def plan_of(order: Order) -> tuple[Plan, bool]:
+    """The plan from texts and image headers alone, without the model's files where they are not here. The second value says whether text
+    tokens are exact (else the shipped small vocabulary's, an upper bound)."""
+    settings, exact = order.settings, True
+    _quiet()
     try:
-        return load_processor(order.settings.model), True
+        processor = processor_of(settings.model)
     except ValueError:
-        if not dry_run:
-            raise
-        return build_processor(), False
-
-
-def make(order: Order, *, dry_run: bool) -> tuple[Plan, bool]:
-    """Measure and split. The second value says whether text tokens are exact (else the shipped small vocabulary's, an upper bound)."""
-    settings = order.settings
-    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)  # "longer than the maximum": we check that
-    processor, exact = _processor(order, dry_run=dry_run)
+        processor, exact = build_processor(), False
     conversations = read(order.dataset, settings.tasks)
     with Progress("check", len(conversations), "samples") as progress:
         measured = measure_all(
             conversations,
             Encoder(processor, settings.pixels),
-            settings.cut_off,
-            decode=not dry_run,
+            Rule.of(settings),
+            order.dataset.folder,
             step=lambda: progress.step(1, 1),
         )
     plan = make_plan(measured, settings, order.dataset.validation())
@@ -107,7 +100,30 @@ def check_combination(settings: TrainSettings, plan: Plan) -> None:
         )
 
 
-def job_of(order: Order, plan: Plan) -> Job:
+def prepare(order: Order) -> tuple[Plan, list[Part]]:
+    """Make the token-ready shards on the connected cluster, every image decoded once, and plan from them."""
+    settings = order.settings
+    _quiet()
+    conversations = read(order.dataset, settings.tasks)
+    parts = make_examples(
+        conversations,
+        order.dataset.folder,
+        settings.model,
+        processor_of(settings.model),
+        Rule.of(settings),
+        order.folder.examples,
+    )
+    plan = make_plan(measured_in(parts, conversations), settings, order.dataset.validation())
+    check_combination(settings, plan)
+    return plan, parts
+
+
+def _quiet() -> None:
+    # "longer than the maximum": we check that
+    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
+
+
+def job_of(order: Order, plan: Plan, examples: Sequence[Part] = ()) -> Job:
     tiny = order.settings.model == TINY
     return Job(
         settings=order.settings,
@@ -117,6 +133,7 @@ def job_of(order: Order, plan: Plan) -> Job:
         training=tuple(one.conversation.sample_id for one in plan.training),
         validation=tuple(one.conversation.sample_id for one in plan.validation),
         tokens=tuple(one.tokens for one in plan.training),
+        examples=tuple(examples),
         profile=order.profile,
     )
 
@@ -140,11 +157,12 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         f"tokens      {visual:,} visual, {text:,} text{about}; longest sample {longest.tokens:,} of {settings.cut_off:,} "
         f"({longest.conversation.sample_id})",
         f"steps       {job.total_steps:,}: {settings.epochs} epochs of {job.sampler.steps_per_epoch}, each step {settings.global_batch} samples "
-        f"= {settings.max_workers} workers x batch {settings.batch_size} x accumulation {settings.accumulation(settings.max_workers)}"
-        f"{f'; as few as {settings.min_workers} workers take the same steps' if settings.min_workers < settings.max_workers else ''}",
+        f"on {settings.max_workers} workers"
+        f"{f'; as few as {settings.min_workers} take the same steps' if settings.min_workers < settings.max_workers else ''}",
         f"schedule    peak learning rate {settings.learning_rate:g}, warm-up {settings.warmup_ratio:.0%}, cosine; {settings.strategy}; "
         f"checkpoint every {settings.checkpoint_every} steps",
     ]
+    lines += preflight.lines(plan, job.sampler, settings)
     for reason, count in plan.rejected_counts().items():
         named = [one for one in plan.rejected if one.reason == reason]
         shown = ", ".join(f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}" for one in named[:3])
@@ -164,7 +182,7 @@ def forecast_lines(order: Order, plan: Plan) -> list[str]:
         return [f"memory      not estimated: {settings.model} has no config.json on this machine"]
     # a card of this machine is what the run meets; a declared one stands for machines that are taken later
     gpu = None if settings.use_gpu == "no" else found() or (declared(settings.gpu) if settings.gpu else None)
-    return Forecast(sizes, settings, plan.training, plan.validation, job.total_steps, job.sampler.steps_per_epoch, gpu).lines()
+    return Forecast(sizes, settings, plan.training, plan.validation, job.sampler, job.total_steps, gpu).lines()
 
 
 def check_samples(order: Order, plan: Plan) -> None:
@@ -186,10 +204,11 @@ def already_done(order: Order) -> dict[str, Any] | None:
 
 
 def check_machine(order: Order) -> None:
-    """Raises ValueError where the recipe wants something that is not installed here."""
+    """Raises ValueError where the recipe wants something that is not installed here, or the model is not on this machine."""
     lacking = missing(order.settings)
     if lacking:
         raise ValueError(lacking)
+    processor_of(order.settings.model)
 
 
 def features_of(order: Order, plan: Plan, model: str, *, gpu: bool) -> Path:
@@ -203,7 +222,7 @@ def features_of(order: Order, plan: Plan, model: str, *, gpu: bool) -> Path:
     return prepare(order.workspace, recipe, order.dataset, images, workers=workers, cpus=cpus, gpu=gpu)
 
 
-def execute(order: Order, plan: Plan) -> dict[str, Any]:
+def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any]:
     """Train on the connected cluster and write the results. Returns what run.json says.
 
     Raises Paused where it was asked to stop and left a checkpoint, JobFailed where it cannot go on or the saved adapter is not what was
@@ -228,7 +247,8 @@ def execute(order: Order, plan: Plan) -> dict[str, Any]:
         if not order.tiny.exists():
             print("building the tiny toy model (about half a minute, once)", flush=True)
         ensure_tiny(order.tiny)
-    job = job_of(order, plan)
+    job = job_of(order, plan, examples)
+    preflight.write(folder.store, plan, job.sampler, settings)
     if settings.vision_features == "reuse":
         job = replace(job, features=str(features_of(order, plan, job.model, gpu=gpu).resolve()))
     with Stopping().listening() as stopping, Tracker(str(folder.path.resolve()), order.name, settings) as tracker:

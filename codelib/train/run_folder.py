@@ -1,6 +1,8 @@
 """The folder of one training run, ``WORKSPACE/train/<name>``: whose run it is, whether it is finished, and its results.
 
 settings.json   written first: settings and data of the run that the folder belongs to
+examples/       token-ready shards: every sample's ids, by reference to the images of the release
+preflight.csv   every sample with its side, tokens, dropped images, and reason where it is left out; preflight.json: their sums
 rejected.csv    sample ids left out, with the reason
 checkpoints/    the last two, each with the best adapter so far (codelib.train.checkpoints)
 tensorboard/    event files, while it runs       ray/   Ray Train's own notes       profile/   traces, on demand
@@ -40,6 +42,10 @@ class RunFolder:
     @property
     def store(self) -> Store:
         return Store(str(self.path))
+
+    @property
+    def examples(self) -> Store:
+        return Store(str(self.path.resolve() / "examples"))
 
     def finished(self) -> dict[str, Any] | None:
         """run.json, where the run is finished."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from codelib.core.config import Settings
 from codelib.models.prompt import PixelPolicy
 from codelib.train.gpus import declared
+from codelib.train.packer import Limits, Packing
 
 
 class LoraSettings(Settings):
@@ -42,9 +43,13 @@ class TrainSettings(Settings):
     seed: int = Field(0, ge=0, le=2**31 - 1)
     epochs: int = Field(3, ge=1)
     max_steps: int | None = Field(None, ge=1)  # stops earlier than the epochs would
-    batch_size: int = Field(2, ge=1)  # samples of one worker in one forward
     # samples of one optimiser step over all workers; 0: batch_size for each of the most workers
     global_batch: int = Field(0, ge=0)
+    # what one forward may hold: so many samples, or in their place so many tokens, padding included. How many forwards a step takes follows
+    # from it, and nothing that is learned does
+    batch_size: int = Field(2, ge=1)
+    tokens_per_batch: int | None = Field(None, ge=64)
+    packing: Packing = "packed"  # packed: samples end to end in one row, without padding
     # [2, 4]: as many as there is room for, at least 2; more or fewer take the same steps
     workers: Annotated[int | tuple[int, int], BeforeValidator(_workers)] = 1
     cpus_per_worker: int = Field(1, ge=1)
@@ -60,7 +65,12 @@ class TrainSettings(Settings):
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    cut_off: int = Field(4096, ge=64)  # text and visual tokens; a longer sample is rejected by name, never cut
+    cut_off: int = Field(4096, ge=64)  # text and visual tokens; a longer sample is never cut
+    visual_budget: int | None = Field(None, ge=1)  # visual tokens of a sample, over all its images
+    over_budget: Literal["reject", "drop_images"] = (
+        "reject"  # what becomes of a sample over either: left out by name, or fewer images
+    )
+    loader_workers: int | None = Field(None, ge=0)  # processes that decode images for each worker; default: cpus_per_worker - 1
     min_pixels: int = 56 * 56
     max_pixels: int = 448 * 448
     validation_fraction: float = Field(
@@ -87,6 +97,10 @@ class TrainSettings(Settings):
             raise ValueError("tasks: name at least one, each once")
         if "train" in self.tasks and len(self.tasks) > 1:
             raise ValueError("tasks: train already holds train-cls and train-diagnostic")
+        if self.tokens_per_batch is not None and self.tokens_per_batch < self.cut_off:
+            raise ValueError(
+                f"tokens_per_batch={self.tokens_per_batch}: a sample may have cut_off={self.cut_off} tokens; raise it, or lower cut_off"
+            )
         fewest, most = self.min_workers, self.max_workers
         if fewest > most:
             raise ValueError(f"workers=[{fewest}, {most}]: the fewest first, then the most")
@@ -123,6 +137,12 @@ class TrainSettings(Settings):
     def min_workers(self) -> int:
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
-    def accumulation(self, world: int) -> int:
-        """Micro-batches that each of ``world`` workers passes in one step; the last may be smaller, or empty on some."""
-        return -(-self.global_batch // (world * self.batch_size))
+    @property
+    def limits(self) -> Limits:
+        """Of one micro-batch."""
+        return Limits(self.batch_size if self.tokens_per_batch is None else None, self.tokens_per_batch, self.packing)
+
+    @property
+    def loaders(self) -> int:
+        """Loader processes of each worker; none: a thread of the worker decodes."""
+        return self.cpus_per_worker - 1 if self.loader_workers is None else self.loader_workers

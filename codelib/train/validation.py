@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from transformers import GenerationConfig
 
-from codelib.models.encoding import IGNORED, Encoded, Encoder, collate
+from codelib.models.encoding import IGNORED, Encoded, collate
 from codelib.train.backends import Backend
+from codelib.train.feed import Feed
 from codelib.train.job import Job, Place
 
-Encode = Callable[[list[str]], list[Encoded]]
 _LONGEST_ANSWER = 256  # tokens; a longer one cannot be compared word for word anyway
 
 
@@ -27,15 +27,12 @@ def _on(device: str, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-def loss(job: Job, place: Place, backend: Backend, encode: Encode, encoder: Encoder) -> float:
+def loss(place: Place, backend: Backend, feed: Feed) -> float:
     """Nats per answer token over all validation samples."""
     nll = tokens = 0.0
-    for ids, counts in _batches(list(job.validation), place, job.settings.batch_size):
-        encoded = encode(ids)
-        value = backend.measure(_on(place.device, collate(encoded, encoder.pad_id, left=False)))
-        if counts:
-            nll += value
-            tokens += sum(one.num_answer_tokens for one in encoded)
+    for batch in feed.validation():  # as many on every rank: ZeRO-3 gathers weights in each
+        nll += backend.measure(batch.to(place.device))
+        tokens += batch.num_answer_tokens
     nll, tokens = place.sum([nll, tokens])
     return nll / tokens
 
@@ -55,14 +52,15 @@ def _question(one: Encoded) -> Encoded:
     )
 
 
-def accuracy(job: Job, place: Place, backend: Backend, encode: Encode, encoder: Encoder) -> float:
+def accuracy(job: Job, place: Place, backend: Backend, feed: Feed) -> float:
     """The share of validation samples, evenly spread, whose greedy answer is the reference's text but for case, blanks and full stop."""
     wanted = job.settings.validation_answers
     ids = list(job.validation[:: -(-len(job.validation) // wanted)])
+    encoder = feed.encoder
     decode = encoder.processor.tokenizer.decode
     right = 0.0
     for mine, counts in _batches(ids, place, job.settings.batch_size):
-        examples = encode(mine)
+        examples = feed.encode(mine)
         questions = [_question(one) for one in examples]
         references = [one.input_ids[len(asked.input_ids) :] for one, asked in zip(examples, questions, strict=True)]
         batch = collate(questions, encoder.pad_id, left=True)
@@ -82,13 +80,11 @@ def accuracy(job: Job, place: Place, backend: Backend, encode: Encode, encoder: 
     return place.sum([right])[0] / len(ids)
 
 
-def validate(
-    job: Job, place: Place, backend: Backend, encode: Encode, encode_pixels: Encode, encoder: Encoder
-) -> tuple[float | None, float | None]:
+def validate(job: Job, place: Place, backend: Backend, feed: Feed) -> tuple[float | None, float | None]:
     """Validation loss, and accuracy where it chooses the best; None for what is not measured. Leaves the model in evaluation mode."""
     if not job.validation:
         return None, None
     backend.model.eval()
-    measured = loss(job, place, backend, encode, encoder)
-    answered = accuracy(job, place, backend, encode_pixels, encoder) if job.settings.best_by == "accuracy" else None
+    measured = loss(place, backend, feed)
+    answered = accuracy(job, place, backend, feed) if job.settings.best_by == "accuracy" else None
     return measured, answered

@@ -2,7 +2,7 @@
 
     images of the plan ── SHA-256 of their bytes ── kept already? ─┬─ yes
                                                                     └─ no: stage vision_features (an actor holds the tower) ──> shards
-    a worker's sample ── FeatureReader ──> Encoded without pixels, with image_features ── with_features ──> the model's forward
+    a worker's sample (feed.py) ── FeatureReader ──> image_features in place of pixels ── with_features ──> the model's forward
 
     WORKSPACE/features/<model, pixel policy, precision, dataset>/
         about.json                          what the folder's name stands for
@@ -35,8 +35,7 @@ import torch
 from codelib.contracts import Contract
 from codelib.core.stage import Stage, Work, digest, run
 from codelib.core.store import Store, exclusive
-from codelib.models.conversation import Conversation, Dataset
-from codelib.models.encoding import Encoded, Encoder
+from codelib.models.conversation import Dataset
 from codelib.models.prompt import MERGE, ImageError, PixelPolicy, open_pixels
 from codelib.models.vision_tower import fingerprint, load_tower
 
@@ -231,37 +230,24 @@ class FeatureReader:
         self.folder = Path(folder)
         self.places = {row["image_sha256"]: row for rows in _index(Store(str(folder))).values() for row in rows}
 
-    def read(self, images: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(self, images: Sequence[str], names: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (visual tokens, hidden) of these images by their files' SHA-256, in this order, and their grids (images, 3).
 
-        Raises KeyError for an image without features.
+        ``names``: their files', for a person. Raises ImageError for an image without features: its file is not the one that the run began
+        with.
         """
         from safetensors import safe_open
 
         features, grids = [], []
-        for sha256 in images:
-            place = self.places[sha256]
+        for sha256, name in zip(images, names, strict=True):
+            place = self.places.get(sha256)
+            if place is None:
+                raise ImageError(f"{name}: has no vision features; it changed since the run began")
             with safe_open(str(self.folder / place["shard"]), "pt") as shard:
                 first = place["first_row"]
                 features.append(shard.get_slice("features")[first : first + place["tokens"]])
             grids.append([1, place["grid_rows"], place["grid_columns"]])
         return torch.cat(features), torch.tensor(grids)
-
-    def example(self, encoder: Encoder, conversation: Conversation) -> Encoded:
-        """The training example that ``encoder.example`` makes, with features in place of pixels.
-
-        Raises ValueError as that does, and ImageError for an image without features: its file is not the one that the run began with.
-        """
-        if not conversation.images:
-            return encoder.example(conversation)
-        keys = {path: sha256_of(path) for path in conversation.images}
-        for path, sha256 in keys.items():
-            if sha256 not in self.places:
-                raise ImageError(
-                    f"{Path(path).name}: has no vision features; it changed since the run began. Run the same command again"
-                )
-        features, grid = self.read([keys[path] for path in conversation.images])
-        return encoder.example_with_features(conversation, features, grid)
 
 
 def with_features(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from codelib.train.settings import TrainSettings
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def configuration(settings: TrainSettings, world: int) -> dict[str, Any]:
+def configuration(settings: TrainSettings) -> dict[str, Any]:
     """DeepSpeed's configuration for these settings."""
     zero: dict[str, Any] = {"stage": 3 if settings.strategy == "zero3" else 2}
     if settings.offload != "none":
@@ -27,8 +27,9 @@ def configuration(settings: TrainSettings, world: int) -> dict[str, Any]:
     if settings.offload == "parameters":
         zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
-        "train_micro_batch_size_per_gpu": settings.batch_size,
-        "gradient_accumulation_steps": settings.accumulation(world),
+        # numbers that DeepSpeed asks for and no step here follows: micro-batches vary, and `accumulate` says which is a step's last
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": settings.max_grad_norm,
         "bf16": {"enabled": settings.precision == "bf16"},
         "zero_optimization": zero,
@@ -55,7 +56,7 @@ class Zero:
             model=model,
             optimizer=adamw(parameters, settings),
             model_parameters=parameters,
-            config=configuration(settings, world),
+            config=configuration(settings),
             dist_init_required=False,
         )
 
@@ -161,6 +162,10 @@ class Zero:
 
     def discard(self) -> None:
         """Forget gradients that were only tried out."""
+        from deepspeed.runtime.zero.stage_1_and_2 import INITIAL_MICRO_STEP_ID
+
         self.optimiser.zero_grad()
         if self.stage == 2:
             self.optimiser.averaged_gradients = {}
+            # else the next micro-batch would be added to what offloading holds of the ones before
+            self.optimiser.micro_step_id = INITIAL_MICRO_STEP_ID

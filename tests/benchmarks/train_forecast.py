@@ -28,7 +28,7 @@ _THINNED = 50  # of MMOral's pairs one in so many is drawn, and the epoch counte
 
 def _measured(number: int, images: tuple[str, ...], visual: int, text: int, answer: int) -> Measured:
     messages = (Message("user", "q" * (text - answer)), Message("assistant", "a" * answer))
-    return Measured(Conversation(f"train/{number}", messages, images), visual, text)
+    return Measured(Conversation(f"train/{number}", messages, images), visual, text, answer)
 
 
 def code(settings: TrainSettings) -> list[Measured]:
@@ -57,12 +57,11 @@ def forecast(recipe: str, *change: str) -> Forecast:
     samples, thinned = (mmoral(settings), _THINNED) if recipe.startswith("mmoral") else (code(settings), 1)
     held = round(len(samples) * settings.validation_fraction) if thinned == 1 else len(samples) - PAIRS // thinned
     training, validation = samples[held:], samples[:held]
-    steps = Sampler(len(training) * thinned, settings.global_batch, settings.seed).steps_per_epoch
+    sampler = Sampler(tuple(one.tokens for one in training), settings.global_batch, settings.seed, settings.limits)
+    # an epoch of the drawn samples stands for one ``thinned``-th of the real one
+    steps = -(-len(training) * thinned // settings.global_batch) * settings.epochs
     assert settings.gpu is not None
-    # an epoch of the drawn samples stands for ``thinned`` of them
-    return Forecast(
-        published()[settings.model], settings, training, validation, steps * settings.epochs, max(1, steps // thinned), declared(settings.gpu)
-    )  # fmt: skip
+    return Forecast(published()[settings.model], settings, training, validation, sampler, steps, declared(settings.gpu))
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from codelib.models.conversation import open_dataset
 from codelib.train.checkpoints import Checkpoints
 from codelib.train.job import Place
 from codelib.train.loop import train
-from codelib.train.run import Order, job_of, make
+from codelib.train.run import Order, job_of, plan_of
 from codelib.train.settings import TrainSettings
 from tests.fixtures import make_release
 from tests.jobs import run, start, tree
@@ -81,7 +81,7 @@ def in_this_process(release: Path, model: Path, folder: Path, more: list[str]) -
     """The same job's curve by the loop alone, without Ray."""
     settings = load(TrainSettings, "train", "demo", [f"model={model}", *SETTINGS[1::2], *more[1::2]])
     order = Order(settings, open_dataset(release), folder, "alone")
-    plan, _ = make(order, dry_run=False)
+    plan, _ = plan_of(order)
     torch.set_num_threads(1)
     train(job_of(order, plan), Place(), folder)
     checkpoints = Checkpoints(Store(str(folder)))

@@ -11,8 +11,9 @@ from codelib.models.architecture import published
 from codelib.models.conversation import Conversation, Message, open_dataset
 from codelib.train import gpus, run
 from codelib.train.flops import Length, forward_cost, hours, train_cost, vision_forward
-from codelib.train.forecast import Forecast, image_tokens, longest_batch
+from codelib.train.forecast import Forecast, image_tokens
 from codelib.train.memory import Setup
+from codelib.train.sampler import Sampler
 from codelib.train.samples import Measured
 from codelib.train.settings import LoraSettings, TrainSettings
 from tests.fixtures import make_release
@@ -25,14 +26,16 @@ def samples(count: int, images: int = 6, text: int = 600) -> list[Measured]:
     for number in range(count):
         names = tuple(f"Images/{number // 2}-{place}.jpg" for place in range(images))  # two questions on each visit
         messages = (Message("user", "q" * 60), Message("assistant", "a" * 40))
-        made.append(Measured(Conversation(f"train/{number}", messages, names), 176 * images, text))
+        made.append(Measured(Conversation(f"train/{number}", messages, names), 176 * images, text, round(0.4 * text)))
     return made
 
 
 def forecast(recipe: str = "paper-7b", *change: str, gpu: str = "A800-80GB", training: list[Measured] | None = None) -> Forecast:
     settings = load(TrainSettings, "train", recipe, change)
     architecture = published()[settings.model]
-    return Forecast(architecture, settings, training or samples(960), samples(20), 30, 10, gpus.declared(gpu))
+    training = training or samples(960)
+    sampler = Sampler(tuple(one.tokens for one in training), settings.global_batch, settings.seed, settings.limits)
+    return Forecast(architecture, settings, training, samples(20), sampler, 3 * sampler.steps_per_epoch, gpus.declared(gpu))
 
 
 def test_the_paper_s_runs_fit_their_gpus() -> None:
@@ -45,7 +48,7 @@ def test_the_paper_s_runs_fit_their_gpus() -> None:
 def test_what_does_not_fit_says_what_to_change() -> None:
     long = samples(960, images=20, text=576)
     tight = forecast("paper-7b", "activation_checkpointing=false", training=long)
-    assert not tight.fits(tight.footprint())
+    assert not tight.fits(tight.needed()[0])
     said = "\n".join(tight.memory_lines())
     assert "DOES NOT FIT" in said
     assert "--set activation_checkpointing=true" in said
@@ -138,12 +141,24 @@ def test_reuse_saves_hours_and_costs_disk() -> None:
     assert forecast("paper-3b", "lora.merger=true").feature_lines() == []
 
 
-def test_the_longest_batch_is_padded_to_its_longest() -> None:
-    lengths = [Length(100), Length(50, 200, 1, 10), Length(10), Length(240, answer_tokens=7)]
-    padded = longest_batch(lengths, 2, padded=True)
-    assert (padded.tokens, padded.longest, padded.visual_tokens, padded.answer_tokens) == (500, 250, 200, 17)
-    assert longest_batch(lengths, 2, padded=False).tokens == 490
-    assert longest_batch(lengths[:1], 8, padded=True).tokens == 100
+def test_the_batch_that_decides_on_memory_is_one_that_the_sampler_makes() -> None:
+    mixed = [*samples(30, images=1, text=100), *samples(2, images=20, text=500)]
+    longest = 176 * 20 + 500
+    change = ["batch_size=4", "global_batch=32", "workers=1"]
+    # both long samples come in one step: packed they are kept apart, padded they are put together
+    packed = forecast("paper-3b", *change, training=mixed).needed()[1]
+    padded = forecast("paper-3b", *change, "packing=padded", training=mixed).needed()[1]
+    assert (packed.longest, packed.tokens) == (longest, longest + 3 * 276)
+    assert (padded.longest, padded.tokens, padded.answer_tokens) == (longest, 4 * longest, 480)
+    budget = forecast("paper-3b", *change, "tokens_per_batch=8192", training=mixed).needed()[1]
+    assert longest < budget.tokens <= 8192
+    assert forecast("paper-3b", *change, "attention=eager", "tokens_per_batch=8192", training=mixed).needed()[1].longest > longest
+
+
+def test_padding_costs_hours() -> None:
+    mixed = [*samples(100, images=1, text=100), *samples(100, images=20, text=500)]
+    packed, padded = (forecast("paper-3b", f"packing={one}", "batch_size=8", training=mixed) for one in ("packed", "padded"))
+    assert sum(padded.operations(padded.setup)) > 1.02 * sum(packed.operations(packed.setup))
 
 
 def test_gpus_are_found_by_name_and_by_card() -> None:
@@ -159,11 +174,11 @@ def test_the_whole_plan_needs_neither_gpu_nor_weights(tmp_path: Path) -> None:
     for recipe in ("paper-3b", "paper-7b", "published-3b", "mmoral-7b", "demo"):
         settings = load(TrainSettings, "train", recipe, [])
         order = run.Order(settings, dataset, tmp_path / "w", recipe)
-        plan, exact = run.make(order, dry_run=True)
+        plan, exact = run.plan_of(order)
         said = "\n".join(run.describe(order, plan, exact))
         for word in ("adapters ", "memory ", "features "):
             assert word in said
         assert ("time  " in said) == (recipe != "demo")
     unknown = run.Order(load(TrainSettings, "train", "demo", ["model=some/model"]), dataset, tmp_path / "w", "x")
-    plan, exact = run.make(unknown, dry_run=True)
+    plan, exact = run.plan_of(unknown)
     assert "memory      not estimated: some/model has no config.json on this machine" in run.describe(unknown, plan, exact)

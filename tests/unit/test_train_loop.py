@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from codelib.models.conversation import open_dataset
 from codelib.models.encoding import collate
 from codelib.train.backends import answer_loss
 from codelib.train.checkpoints import Checkpoints, TrainProgress
-from codelib.train.failures import LossNotFinite
+from codelib.train.failures import LoadError, LossNotFinite
 from codelib.train.job import Channel, Job, Place
 from codelib.train.loop import _Run, learning_rate, train
 from codelib.train.settings import LoraSettings, TrainSettings
@@ -119,7 +120,7 @@ def test_it_learns(place_of_work: Path, tmp_path: Path) -> None:
     assert curve[-1].validation_loss is not None
 
 
-def test_accumulation_is_a_larger_batch_and_activations_may_be_computed_twice(place_of_work: Path, tmp_path: Path) -> None:
+def test_however_a_step_is_divided_it_is_the_same_step(place_of_work: Path, tmp_path: Path) -> None:
     curves = []
     for shape in (
         {"batch_size": 4},
@@ -127,6 +128,10 @@ def test_accumulation_is_a_larger_batch_and_activations_may_be_computed_twice(pl
         {"batch_size": 3},  # 3 and 1
         {"batch_size": 1},
         {"batch_size": 2, "activation_checkpointing": True},
+        {"batch_size": 4, "packing": "padded"},
+        {"batch_size": 3, "packing": "padded", "attention": "eager"},
+        {"tokens_per_batch": 150, "cut_off": 150},
+        {"tokens_per_batch": 150, "cut_off": 150, "packing": "padded"},
     ):
         folder = tmp_path / str(len(curves))
         train(make_job(place_of_work, lora=LoraSettings(rank=4), max_steps=4, global_batch=4, **shape), Place(), folder)
@@ -138,8 +143,8 @@ def test_accumulation_is_a_larger_batch_and_activations_may_be_computed_twice(pl
 def test_loss_is_the_models_own(place_of_work: Path) -> None:
     """Scoring only the places that hold an answer gives what upstream's loss over all places gives."""
     run = _Run(make_job(place_of_work), Place(), None, Channel())
-    encoded = run.loader.encode(list(run.job.training[:3]))
-    batch = collate(encoded, run.encoder.pad_id, left=False)
+    encoded = run.feed.encode(run.job.training[:3])
+    batch = collate(encoded, run.feed.encoder.pad_id, left=False)
     run.model.eval()
     with torch.no_grad():
         upstream = float(run.model(**batch).loss)
@@ -162,6 +167,28 @@ def test_a_run_without_validation_is_judged_by_its_training_loss(place_of_work: 
     progress = progress_of(tmp_path)
     assert progress.best_loss is not None
     assert all(line.validation_loss is None for line in progress.curve)
+
+
+def test_the_batch_that_needs_most_is_tried_first_and_teaches_nothing(
+    place_of_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, channel = make_job(place_of_work, max_steps=3), Asking()
+    train(job, Place(), tmp_path / "tried", channel)
+    assert any("the largest batch fits: 2 samples" in line for line in channel.lines)
+    monkeypatch.setattr(_Run, "_rehearse", lambda run: None)
+    train(job, Place(), tmp_path / "untried")
+    assert losses(tmp_path / "tried") == losses(tmp_path / "untried")
+
+
+def test_a_sample_that_cannot_be_read_any_more_ends_the_run_by_name(place_of_work: Path, tmp_path: Path) -> None:
+    shutil.copytree(place_of_work / "release", tmp_path / "release")
+    job = dataclasses.replace(make_job(place_of_work), dataset=str(tmp_path / "release"))
+    run = _Run(job, Place(), None, Channel())
+    image = next(iter(open_dataset(tmp_path / "release").read("train-cls"))).images[0]
+    Path(image).unlink()
+    with pytest.raises(LoadError, match=rf"sample train-cls/0: {Path(image).name}.*put the release back") as error:
+        run.run()
+    assert error.value.alone
 
 
 def test_a_loss_that_is_no_number_ends_the_run(place_of_work: Path, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ import torch
 from codelib.core.store import Store
 from codelib.models import tiny
 from codelib.models.conversation import open_dataset
-from codelib.models.encoding import Encoder, collate
-from codelib.models.loading import load_base, load_processor
+from codelib.models.loading import load_base
 from codelib.models.prompt import ImageError, PixelPolicy
 from codelib.models.vision_tower import fingerprint, load_tower
 from codelib.train import vision_features
 from codelib.train.backends import answer_loss
+from codelib.train.batch import Batch
 from codelib.train.checkpoints import Checkpoints
+from codelib.train.feed import make_feed
 from codelib.train.job import Job, Place
 from codelib.train.loop import train
 from codelib.train.settings import LoraSettings, TrainSettings
@@ -75,31 +76,44 @@ def make(place: Path, workspace: Path, release: Path, precision: str = "fp32", i
 
 
 def test_examples_and_loss_are_those_of_pixels(place: Path, tmp_path: Path, computed: Computed) -> None:
-    reader = FeatureReader(make(place, tmp_path, place / "release"))
-    encoder = Encoder(load_processor(str(place / "tiny")), POLICY)
+    job = job_of(place, features=str(make(place, tmp_path, place / "release")))
     model = load_base(str(place / "tiny"), device="cpu").eval()
-    conversations = open_dataset(place / "release").read("train-cls")[:4]
-    without_pixels = [reader.example(encoder, one) for one in conversations]
-    with_pixels = [encoder.example(one) for one in conversations]
-    for ours, theirs in zip(without_pixels, with_pixels, strict=True):
-        for name in ("input_ids", "labels", "token_types", "image_grid_thw"):
-            assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
-        assert ours.pixel_values is None
-    batches = [collate(encoded, encoder.pad_id, left=False) for encoded in (without_pixels, with_pixels)]
-    losses = [answer_loss(model, batch) for batch in batches]
-    assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-4)
+    losses = []
+    for packing in ("padded", "packed"):
+        settings = job.settings.model_copy(update={"packing": packing})
+        ours, theirs = (
+            make_feed(dataclasses.replace(job, settings=settings, features=features), Place())
+            for features in (job.features, None)
+        )
+        for index in range(len(job.training)):
+            one, other = ours.batches.sample(index), theirs.batches.sample(index)
+            for name in ("input_ids", "labels", "token_types", "image_grid_thw"):
+                assert torch.equal(getattr(one, name), getattr(other, name)), name
+            assert one.pixel_values is None and other.image_features is None
+        for feed in (ours, theirs):
+            batch = feed.batches[(0, 1, 2, 3), False]
+            assert isinstance(batch, Batch)
+            assert ("pixel_values" in batch.inputs) == (feed is theirs)
+            losses.append(answer_loss(model, batch.inputs).item())
+    assert losses == pytest.approx([losses[0]] * 4, abs=1e-4)
+
+
+def job_of(place: Path, release: str = "release", features: str | None = None, **change: object) -> Job:
+    folder = place / release
+    ids = [one.sample_id for one in open_dataset(folder).read("train-cls")]
+    defaults: dict[str, Any] = {
+        "tasks": ("train-cls",), "epochs": 2, "batch_size": 2, "max_pixels": 84 * 84, "learning_rate": 3e-3, "checkpoint_every": 3,
+        "best_by": "accuracy", "validation_answers": 2, "lora": LoraSettings(rank=4),
+    }  # fmt: skip
+    settings = TrainSettings(**{**defaults, **change})
+    return Job(settings, str(folder), str(place / "tiny"), "tiny", tuple(ids[:6]), tuple(ids[6:]), features=features)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 2e-2)])
 def test_a_run_has_the_curve_of_one_that_recomputes(
     place: Path, tmp_path: Path, computed: Computed, precision: str, tolerance: float
 ) -> None:
-    ids = [one.sample_id for one in open_dataset(place / "release").read("train-cls")]
-    settings = TrainSettings(
-        tasks=("train-cls",), epochs=2, batch_size=2, max_pixels=84 * 84, learning_rate=3e-3, checkpoint_every=3,
-        precision=precision, best_by="accuracy", validation_answers=2, lora=LoraSettings(rank=4),
-    )  # fmt: skip
-    job = Job(settings, str(place / "release"), str(place / "tiny"), "tiny", tuple(ids[:6]), tuple(ids[6:]))
+    job = job_of(place, precision=precision)
     features = str(make(place, tmp_path, place / "release", precision))
     curves = []
     for one, folder in ((job, tmp_path / "pixels"), (dataclasses.replace(job, features=features), tmp_path / "features")):
@@ -135,8 +149,8 @@ def test_only_new_images_are_computed_and_stale_ones_leave(place: Path, tmp_path
     assert {vision_features.sha256_of(path) for path in images[1:]} == set(reader.places)
     shards = {row["shard"] for row in reader.places.values()}
     assert set(Store(str(folder)).names("shards")) == shards
-    with pytest.raises(ImageError, match=rf"{Path(images[0]).name}: has no vision features"):
-        reader.example(Encoder(load_processor(str(place / "tiny")), POLICY), open_dataset(place / "release").read("train-cls")[0])
+    with pytest.raises(ImageError, match=r"one\.jpg: has no vision features"):
+        reader.read([gone], ["one.jpg"])
 
 
 def test_the_store_knows_its_model_policy_and_precision(place: Path, tmp_path: Path, computed: Computed) -> None:
