@@ -328,7 +328,7 @@ MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 CONVERSATIONS = Contract(
     "conversations",
-    2,
+    3,
     ("sample_id",),
     pa.schema(
         [
@@ -339,6 +339,8 @@ CONVERSATIONS = Contract(
             ("language", pa.string()),  # en | zh: of question, fields and answer
             ("copy", pa.int32()),  # 0.. ; above 0 on the training side only
             ("split", pa.string()),  # train | validation | test
+            ("spectrum", pa.string()),  # the visit's side in the split of all conditions: train | validation | test | excluded
+            ("conditions", pa.list_(pa.string())),  # of the visit: its labels there, as complete-dataset.csv names them
             ("messages", pa.list_(MESSAGE)),
             ("images", pa.list_(pa.string())),  # paths inside the release, one for each <image>
             ("names_label", pa.bool_()),  # the visit's chief complaint already names its class

@@ -20,6 +20,7 @@ from codelib.data import (
     asking,
     audit,
     build,
+    consent,
     duplicates,
     foreign,
     foreign_rows,
@@ -32,10 +33,14 @@ from codelib.data import (
     split_steps,
     start,
     teeth_review,
+    withdraw,
 )
 from codelib.data.image_settings import TRANSIENT
+from codelib.data.release import release_store
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
+from codelib.evaluate.withdrawn import withdraw as evaluate_room
+from codelib.train.withdrawn import withdraw as train_room
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,26 +71,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     settings = load(DatasetSettings, "dataset", args.recipe, args.set)
     workspace, export = Workspace.at(args.workspace, args.private_room), Store(args.input)
-    excluded = start.excluded(settings)
-    batches = start.list_batches(export, excluded)
-    start.warn_of_unknown(excluded, batches)
-    stages = Stages(workspace, export, settings, excluded)
+    lines = consent.read_list(settings)
     if args.dry_run:
-        start.check_owner(workspace, settings, args.reconfigure)
-        plan.print_plan(stages, batches, workspace, settings)
-        return 0
+        return dry_run(lines, export, workspace, settings, args.reconfigure)
+    # whoever withdrew leaves before anything else is looked at: what follows may fail, and a withdrawal does not wait for its mending
+    withdrawn: list[str] = []
+    if workspace.private.exists("key"):
+        with workspace.locked():
+            start.check_owner(workspace, settings, args.reconfigure)
+            withdrawn = withdraw.withdraw(lines, workspace, settings, (train_room, evaluate_room))
+            print("".join(f"{line}\n" for line in withdrawn), end="", flush=True)
+    out = consent.consent(lines, workspace.private)
+    batches = start.list_batches(export, out)
+    start.tell_of_unknown(lines, out, batches, workspace.private)
     start.check_keys(settings)
     workspace.create()
     with workspace.locked():
         start.check_owner(workspace, settings, args.reconfigure)
         with connect(args.num_cpus):
-            start.take(workspace, stages.release_store)
+            start.take(workspace, release_store(workspace))
+            start.remember(lines, out, batches, workspace.private)
+            stages = Stages(workspace, export, settings, consent.consent(lines, workspace.private).hashes)
             stages.hand_over_lists()
             if args.retry:
                 image_review.retry(workspace.private, TRANSIENT)
             totals, told = dataset(stages, batches, workspace, settings)
         start.sign(workspace, settings)
-    build.print_summary(totals, told, workspace, stages.release_store)
+    build.print_summary(totals, [*withdrawn, *told], workspace, stages.release_store)
+    return 0
+
+
+def dry_run(lines: consent.Lines, export: Store, workspace: Workspace, settings: DatasetSettings, reconfigure: bool) -> int:
+    out = consent.consent(lines, workspace.private)
+    batches = start.list_batches(export, out)
+    start.tell_of_unknown(lines, out, batches, workspace.private)
+    stages = Stages(workspace, export, settings, out.hashes)
+    start.check_owner(workspace, settings, reconfigure)
+    if planned := withdraw.planned(lines, workspace, settings):
+        print(planned)
+    plan.print_plan(stages, batches, workspace, settings)
     return 0
 
 

@@ -26,6 +26,7 @@ from codelib.evaluate.report import summary, write_report
 from codelib.evaluate.run import num_known, num_pending, predict
 from codelib.evaluate.scores import evaluate_scores
 from codelib.evaluate.variants import BENCHMARKS, MISSING, load_variants, resolve
+from codelib.evaluate.withdrawn import retrain_notes
 from codelib.models.conversation import open_dataset
 
 
@@ -54,7 +55,7 @@ def _benchmarks(text: str) -> tuple[str, ...]:
 
 
 def _print_plan(plan: Plan, store: Store, pending: int) -> None:
-    for note in plan.left_out:
+    for note in (*plan.left_out, *retrain_notes(plan.variants)):
         print(f"  note: {note}")
     asked = sum(map(len, plan.questions.values()))
     for (variant, benchmark), samples in plan.questions.items():
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with workspace.locked(), connect(args.num_cpus) if pending else nullcontext():
         outcome = predict(dataset, plan, store, settings)
     report = evaluate_scores(dataset.folder.name, shown, plan, outcome, settings)
+    report["notes"] += retrain_notes(plan.variants)
     page = write_report(store, dataset.folder, shown, plan, outcome, report, settings)
     print(f"  predictions: {outcome.num_kept} kept, {outcome.num_made} made\n")
     print(summary(report))

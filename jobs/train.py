@@ -104,6 +104,10 @@ def _summary(folder: Path, run: dict[str, Any]) -> None:
     )
     if (folder / "merged").exists():
         print(f"merged      {folder / 'merged'}")
+    if run.get("retrain"):
+        print(
+            "note        people it learned from withdrew since, and it cannot unlearn them: train anew, and replace it where it is used"
+        )
     if run["toy"]:
         print("note        the tiny model is a toy: its answers mean nothing in a clinic")
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from codelib.contracts import OK
 from codelib.core.store import Store
+from codelib.data.consent import Consent
 from codelib.data.export import batch_names, list_batch, patient_number
 from codelib.data.ingest import ingest
 from codelib.data.sheets import Mapping
@@ -40,7 +41,7 @@ def clinic(folder: Path, pool: str, visits: int, seed: int) -> tuple[dict[Place,
     store, tables = Store(str(folder)), []
     for name in batch_names(store):
         extra = {"batch": name, "listing": list_batch(store, name).fingerprint()}
-        records = ingest(store, KEYED, Mapping(), frozenset(), extra)
+        records = ingest(store, Mapping(), Consent(frozenset(), KEYED), extra)
         tables.append(records.filter([status == OK for status in records["status"].to_pylist()]))
     return truth, tables
 

@@ -17,9 +17,9 @@ import os
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -198,6 +198,29 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
     return parts
 
 
+def rewrite(store: Store, name: str, keep: Callable[[pa.Table], pa.Table], invalid: Iterable[str] = ()) -> None:
+    """Leave of a finished stage's partitions what ``keep`` leaves of their rows, and let the manifest name that. For a stage whose table is
+    read by its next run; of another it is enough to delete partitions. A changed partition gets a key that no work has, so that it is never
+    taken for what that work would make. invalid: visit keys that the manifest need not name as dropped any more."""
+    folder, gone = f"stages/{name}", frozenset(invalid)
+    manifest = store.read_json(f"{folder}/manifest.json")
+    parts, totals = [], Counter[str]()
+    for part in manifest["parts"]:
+        table = store.read_table(f"{folder}/{part['key']}.parquet")
+        left = keep(table)
+        if left.num_rows < table.num_rows:
+            key = digest([part["key"], "rewritten", left.num_rows])
+            part = part | {"key": key, "rows": left.num_rows, "counts": count(left)}
+            meta = {_META: json.dumps({"rows": part["rows"], "counts": part["counts"]}).encode()}
+            store.commit_table(f"{folder}/{key}.parquet", left.replace_schema_metadata(meta))
+        totals.update(part["counts"])
+        parts.append(part | {"drop": [visit for visit in part["drop"] if visit not in gone]})
+    store.commit_json(f"{folder}/manifest.json", manifest | {"counts": dict(sorted(totals.items())), "parts": parts})
+    for stale in store.names(folder):
+        if stale.endswith(".parquet") and os.path.basename(stale).removesuffix(".parquet") not in {p["key"] for p in parts}:
+            store.delete(stale)
+
+
 def _tidy(stage: Stage, store: Store, keys: Sequence[str], keep: bool) -> None:
     """Remove the partitions that the manifest no longer names: a withdrawn patient's rows must not stay on disk."""
     if not keep:
@@ -254,6 +277,21 @@ def _sentence(stage: Stage, result: dict[str, Any], store: Store, private: Store
     )
 
 
+def packed(parts: Sequence[Part]) -> dict[str, Any]:
+    """Where the inputs of a piece of work lie, as JSON. A shard of a million visits is made of some thousand partitions, and there are
+    thousands of shards: stage and root stand once, and the counts, which no worker asks for, stay on the driver."""
+    places = list(dict.fromkeys((part.stage, part.root) for part in parts))
+    number = {place: index for index, place in enumerate(places)}
+    return {"places": places, "parts": [[number[part.stage, part.root], part.key, *part.drop] for part in parts]}
+
+
+def unpacked(value: dict[str, Any]) -> Iterator[Part]:
+    """The parts of ``packed``, without rows and counts."""
+    for place, key, *drop in value["parts"]:
+        stage, root = value["places"][place]
+        yield Part(key, stage, root, 0, {}, tuple(drop))
+
+
 @dataclass(frozen=True)
 class _Job:
     """What travels to a worker."""
@@ -263,7 +301,7 @@ class _Job:
     private: Store | None
 
     def item(self, key: str, work: Work) -> dict[str, Any]:
-        return {"key": key, "inputs": [asdict(part) for part in work.inputs], "extra": work.extra, "ship": work.ship_drop}
+        return {"key": key, "inputs": packed(work.inputs), "extra": work.extra, "ship": work.ship_drop}
 
     def process(self, row: dict[str, Any]) -> dict[str, Any]:
         assert self.stage.fn is not None
@@ -292,8 +330,8 @@ class _Job:
     def _make(self, fn: Callable[..., pa.Table], item: dict[str, Any]) -> dict[str, Any]:
         stage = self.stage
         tables: list[Any] = []
-        for index, values in enumerate(item["inputs"]):
-            part = Part(**{**values, "drop": () if item["ship"] else tuple(values["drop"])})
+        for index, part in enumerate(unpacked(item["inputs"])):
+            part = replace(part, drop=()) if item["ship"] else part
             columns = stage.columns[index] if index < len(stage.columns) else None
             tables.append(part if stage.lazy else read_part(part, columns, stage.ok_only))
         table = fn(*tables, item["extra"]) if item["extra"] is not None else fn(*tables)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ from codelib.data import (
     teeth_review,
 )
 from codelib.data import release as layout
+from codelib.data.consent import buried_ids, id_hash
 from codelib.data.deidentify import RESIDUAL, look_again
 from codelib.data.export import patient_number
 from codelib.data.images import image_key
@@ -55,7 +57,8 @@ def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> Codes:
     triples = [
         (v.visit_key, keyed.text("patient-key", patient_number(v.patient)), v.checkup_time) for v in visits if v.status == OK
     ]
-    codes = assign(triples, known, keyed)
+    buried = buried_ids(workspace.private)
+    codes = assign(triples, known, keyed, lambda released: bool(buried) and id_hash(keyed, released) in buried)
     if len(codes) != len(known):
         write_codes(workspace.private, codes)
     return {code.visit_key: (code, keyed.shift_days(code.patient_key)) for code in codes}
@@ -185,6 +188,7 @@ def release(
     if _is_released(store, private, made_of):
         print("  release        nothing new")
         return
+    keep_edited(store, workspace)
     store.commit(layout.INCOMPLETE, b"This release is being built. Run the same jobs.dataset command again if it stopped.\n")
     pairs = [Work((i, s)) for i, s in zip(images, split, strict=True)]
     sums = layout.run_writing(stages.publish, pairs, "Images", public, store, private)
@@ -195,14 +199,31 @@ def release(
     sums |= write_figures(stages, annotated, split, settings, workspace)
     samples = count_samples(conversations)
     sizes = {path: store.size_bytes(path) for path in shards}
-    sums["README.md"] = store.commit("README.md", card.dataset_card(settings, totals, sizes, samples).encode())
-    for name, text in card_documents.documents(settings, totals, sums, card.translation(settings)).items():
-        sums[name] = store.commit(name, text.encode())
+    texts = card_documents.documents(settings, totals, sums, card.translation(settings))
+    texts["README.md"] = card.dataset_card(settings, totals, sizes, samples)
+    documents = {name: store.commit(name, text.encode()) for name, text in texts.items()}
+    sums |= documents
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
     sums["manifest.json"] = store.commit_json("manifest.json", card.manifest(settings, totals, samples, digest(sums)))
     store.commit("SHA256SUMS", layout.checksums(sums).encode())
-    private.commit_json(_RELEASED, {"made_of": made_of})
+    private.commit_json(_RELEASED, {"made_of": made_of, "documents": documents})
     store.delete(layout.INCOMPLETE)
+
+
+def keep_edited(store: Store, workspace: Workspace) -> None:
+    """Copy to WORKSPACE/edited what somebody wrote into the last release's card or its companions: this build writes them anew."""
+    if store.exists(layout.INCOMPLETE) or not workspace.private.exists(_RELEASED):
+        return  # a build that was killed had kept them before it wrote anything
+    written = workspace.private.read_json(_RELEASED).get("documents", {})
+    texts = {name: store.read(name) for name in written if store.exists(name)}
+    edited = sorted(name for name, text in texts.items() if sha256(text).hexdigest() != written[name])
+    for name in edited:
+        workspace.public.commit(f"edited/{name}", texts[name])
+    if edited:
+        print(
+            f"note: {', '.join(edited)} of the last release were changed by hand; they are written anew, and yours are kept in "
+            f"{workspace.public.root}/edited. What dataset.card in the recipe says stays from build to build"
+        )
 
 
 def write_figures(
@@ -238,6 +259,7 @@ def print_summary(totals: Totals, told: Sequence[str], workspace: Workspace, sto
                 f"Rejected {sum(rejects.values())} {_CALLED[kind]}: "
                 + ", ".join(f"{n} {reason}" for reason, n in rejects.items())
             )
+    print(f"What changed since a copy that you kept: python -m jobs.release --diff COPY {store.root}")
     print(f"Every line of the export and what became of it: {workspace.private.root}/ledger.csv (private)")
     held = totals.counts["visit", RESIDUAL]
     if held:

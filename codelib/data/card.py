@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 from codelib import __version__
 from codelib.contracts import ANNOTATED, CONVERSATIONS, IMAGES, OK, SIX_CLASSES, SPLIT
 from codelib.data.annotate_second import identity
-from codelib.data.card_documents import FORBIDDEN, INTENDED, LICENCE
+from codelib.data.card_documents import FORBIDDEN, INTENDED, distributed
+from codelib.data.card_settings import LICENCE, LICENCES, CardSettings
 from codelib.data.ledger import Totals
 from codelib.data.settings import DatasetSettings
 
@@ -17,7 +20,7 @@ from codelib.data.settings import DatasetSettings
 def release_settings(settings: DatasetSettings) -> dict[str, Any]:
     """The settings that a reader of the release may know."""
     group = settings.fingerprint()
-    known = {name: group[name] for name in ("seed", "images", "split", "sharegpt")}
+    known = {name: group[name] for name in ("seed", "images", "split", "sharegpt", "card")}
     return known | {
         "annotate": identity(settings.annotate),
         "dates": group["deidentify"]["dates"],
@@ -49,10 +52,10 @@ def dataset_card(
         "language:\n- en\n- zh",
         "task_categories:\n- image-text-to-text",
         "tags:\n- medical\n- dental",
-        f"license: other\nlicense_name: {LICENCE}",
+        *_front(settings.card),
         *_configs(list(shards)),
         "---",
-        "# Oro-dental checkups, de-identified and bilingual",
+        f"# {settings.card.title}",
         "",
         f"{totals.of('visit', True)} checkups with {totals.num_images} images (photographs and radiographs, longer side at most "
         f"{settings.images.longest_px} px), each with its clinical record in English and Chinese.",
@@ -77,7 +80,12 @@ def dataset_card(
         "|---|---|---|---|",
         *_sizes(shards, samples),
         "",
-        "Features everywhere: `sample_id`, `checkup_id` (text), `messages` (list of `role`, `content`), `images` (list of pictures).",
+        "| feature | what it is |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in FEATURES.items()),
+        "",
+        "`complete-dataset.csv` has two splits: `split`, of the two benchmarks and of all files here, and `spectrum`, for all conditions at "
+        "once, whose labels are `anomalies_en`. A visit may stand on different sides of the two: who trains on one does not test on the other.",
         "",
         "## How it was made",
         "",
@@ -105,17 +113,52 @@ def dataset_card(
         "",
         f"Forbidden: {FORBIDDEN}",
         "",
-        "## Licence",
-        "",
-        f"The licence is for the data's owner to state. `license_name` above and `license` in croissant.json read `{LICENCE}`: without one "
-        "nobody may use the data. The authors in CITATION.cff are open too, and so are the questions that datasheet.md marks.",
-        "",
+        *_people(settings.card),
         "## Check a copy",
         "",
         "`python -m jobs.release --verify path/to/this/folder` holds every file, table and image against SHA256SUMS and manifest.json.",
         "",
     ]
     return "\n".join(lines)
+
+
+FEATURES = {
+    "sample_id": "the checkup, the task, and the language and copy where they are not the first",
+    "checkup_id": "`<patient>-<checkup>`",
+    "language": "en or zh: of question, fields and answer",
+    "names_label": "the chief complaint already names the class",
+    "spectrum": "the checkup's side in the multi-label split: train, validation, test or excluded",
+    "conditions": "its labels there, a list; never a part of a question",
+    "messages": "list of `role`, `content`",
+    "images": "list of pictures, one for each `<image>`",
+}
+
+
+def _front(card: CardSettings) -> list[str]:
+    """The licence as the Hub reads it; its own list has no place for others but `other` and a name."""
+    lines = [f"pretty_name: {json.dumps(card.title, ensure_ascii=False)}"]
+    if card.spdx:
+        return [*lines, f"license: {LICENCES[card.spdx][0]}"]
+    name = re.sub(r"[^a-z0-9.]+", "-", (card.licence or LICENCE).lower()).strip("-")
+    return [*lines, f"license: other\nlicense_name: {name}", *([f"license_link: {card.licence_url}"] if card.licence_url else [])]
+
+
+def _people(card: CardSettings) -> list[str]:
+    """Whose it is, how to cite it, under which licence; and what is still to be said."""
+    lines = ["## Licence", "", distributed(card), ""]
+    if card.authors:
+        lines += ["## Authors", "", *(f"- {author.full_name}" for author in card.authors), ""]
+    if card.citation or card.doi:
+        lines += ["## Citation", "", *filter(None, (card.citation, card.doi and f"https://doi.org/{card.doi}")), ""]
+    for name, value in (("Contact", card.contact), ("Homepage", card.homepage)):
+        lines += [f"{name}: {value}", ""] if value else []
+    if card.open_points():
+        lines += [
+            f"**Still open, for the owner of the data to state: {', '.join(card.open_points())}.** They are settings of the build "
+            "(`dataset.card` in its recipe).",
+            "",
+        ]
+    return lines
 
 
 _DATES = {

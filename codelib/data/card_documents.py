@@ -11,13 +11,12 @@ import yaml
 
 from codelib import __version__
 from codelib.contracts import OK, SIX_CLASSES
+from codelib.data.card_settings import LICENCE, Author, CardSettings
 from codelib.data.ledger import Totals
 from codelib.data.release import CSV_COLUMNS
 from codelib.data.settings import DatasetSettings
 
-TITLE = "Oro-dental checkups, de-identified and bilingual"
 OWNER = "The owner of the data (to be named)"
-LICENCE = "to-be-stated-by-the-owner"
 INTENDED = "Research on vision-language models for oro-dental photographs, radiographs and records: training, benchmarking, method studies."
 FORBIDDEN = (
     "Diagnosis, triage or treatment of a person; finding out who a patient is, or joining the data with other data to that end; decisions on "
@@ -30,29 +29,63 @@ def documents(settings: DatasetSettings, totals: Totals, sums: Mapping[str, str]
     """Name -> text. sums: path -> sha256 of the tables and shards that were written."""
     return {
         "datasheet.md": _datasheet(settings, totals, translation),
-        "croissant.json": json.dumps(_croissant(sums), ensure_ascii=False, indent=1) + "\n",
-        "CITATION.cff": _citation(),
+        "croissant.json": json.dumps(_croissant(settings.card, sums), ensure_ascii=False, indent=1) + "\n",
+        "CITATION.cff": _citation(settings.card),
     }
 
 
-def _citation() -> str:
-    value = {
+def distributed(card: CardSettings) -> str:
+    """Under which licence, or that nobody has stated one."""
+    if not card.licence:
+        return f"Not stated: the licence is for the data's owner to give, and without one nobody may use the data (`{LICENCE}`)."
+    return f"{card.spdx or card.licence}, {card.licence_text}"
+
+
+def _citation(card: CardSettings) -> str:
+    """Citation File Format 1.2.0. Only a licence that SPDX knows may stand in its `license`."""
+    open_points = "Name this data set by these fields, once its owner has filled in the authors and the licence."
+    value: dict[str, Any] = {
         "cff-version": "1.2.0",
-        "message": "Name this data set by these fields, once its owner has filled in the authors and the licence.",
+        "message": (card.citation and f"Cite as: {card.citation}")
+        or ("Cite this data set by these fields." if card.authors and card.licence else open_points),
         "type": "dataset",
-        "title": TITLE,
-        "authors": [{"name": OWNER}],
+        "title": card.title,
+        "authors": [_cff_author(author) for author in card.authors] or [{"name": OWNER}],
+        "version": card.version if card.authors else None,
+        "doi": card.doi,
+        "license": card.spdx,
+        "license-url": None if card.spdx else card.licence_text,
+        "url": card.homepage,
     }
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=200)
+    if card.contact:
+        value["contact"] = [{"name": "The owner of the data", "email" if "@" in card.contact else "website": card.contact}]
+    given = {key: one for key, one in value.items() if one is not None}
+    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=1_000_000)
+
+
+def _cff_author(author: Author) -> dict[str, str]:
+    value = {
+        "name": author.name,
+        "family-names": author.family_names,
+        "given-names": author.given_names,
+        "orcid": author.orcid and f"https://orcid.org/{author.orcid}",
+        "affiliation": author.affiliation,
+    }
+    return {key: one for key, one in value.items() if one}
 
 
 def _datasheet(settings: DatasetSettings, totals: Totals, translation: str) -> str:
     """The questions are those of Gebru et al., Datasheets for Datasets (CACM 64(12), 2021), by section."""
+    card = settings.card
+    made_by = ", ".join(author.full_name for author in card.authors)
     rejected = sum(n for (kind, reason), n in totals.counts.items() if kind == "visit" and reason != OK)
     answers: dict[str, Sequence[tuple[str, str]]] = {
         "Motivation": [
             ("For what purpose was the dataset created?", INTENDED),
-            ("Who created the dataset, and who funded it?", _OWNER_SAYS),
+            (
+                "Who created the dataset, and who funded it?",
+                f"Created by: {made_by or _OWNER_SAYS} Funded by: {card.funding or _OWNER_SAYS}",
+            ),
         ],
         "Composition": [
             (
@@ -95,7 +128,10 @@ def _datasheet(settings: DatasetSettings, totals: Totals, translation: str) -> s
                 "How was the data acquired?",
                 "In the clinic's routine: photographs, radiographs and records, as its practice system keeps them.",
             ),
-            ("Were the individuals notified, did they consent, and was there an ethical review?", _OWNER_SAYS),
+            (
+                "Were the individuals notified, did they consent, and was there an ethical review?",
+                card.ethics or _OWNER_SAYS,
+            ),
             ("Can consent be withdrawn?", "Yes: the next build removes all of the person, and what follows from it."),
         ],
         "Preprocessing": [
@@ -115,17 +151,18 @@ def _datasheet(settings: DatasetSettings, totals: Totals, translation: str) -> s
             ),
         ],
         "Distribution": [
-            ("How, when and to whom is it distributed, under which licence?", _OWNER_SAYS),
+            ("Under which licence is it distributed?", distributed(card)),
+            ("How, when and to whom is it distributed?", card.homepage or _OWNER_SAYS),
         ],
         "Maintenance": [
-            ("Who maintains it, and how can the owner be contacted?", _OWNER_SAYS),
+            ("Who maintains it, and how can the owner be contacted?", card.contact or _OWNER_SAYS),
             (
                 "Will it be updated?",
                 "A later export gives a new release with the same ids; content in manifest.json tells two apart.",
             ),
         ],
     }
-    lines = [f"# Datasheet: {TITLE}"]
+    lines = [f"# Datasheet: {card.title}"]
     for section, asked in answers.items():
         lines += ["", f"## {section}"]
         for question, answer in asked:
@@ -155,7 +192,15 @@ _CONTEXT = {
 _FORMS = {"csv": "text/csv", "json": "application/json", "parquet": "application/x-parquet"}
 
 
-def _croissant(sums: Mapping[str, str]) -> dict[str, Any]:
+def _creator(author: Author) -> dict[str, str]:
+    if author.name:
+        return {"@type": "Organization", "name": author.name}
+    return {"@type": "Person", "name": author.full_name} | (
+        {"sameAs": f"https://orcid.org/{author.orcid}"} if author.orcid else {}
+    )
+
+
+def _croissant(card: CardSettings, sums: Mapping[str, str]) -> dict[str, Any]:
     """Croissant 1.0 (docs.mlcommons.org/croissant): every table with its sum, and the columns of complete-dataset.csv."""
     table = "complete-dataset.csv"
     files = [p for p in sorted(sums) if p.rpartition(".")[2] in _FORMS and (p.startswith("parquet/") or "/" not in p)]
@@ -164,11 +209,12 @@ def _croissant(sums: Mapping[str, str]) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "oro-dental-checkups",
-        "description": f"{TITLE}. {INTENDED} Not for: {FORBIDDEN}",
-        "license": LICENCE,
-        "url": "https://huggingface.co/datasets",
-        "creator": {"@type": "Organization", "name": OWNER},
-        "version": "1.0.0",
+        "description": f"{card.title}. {INTENDED} Not for: {FORBIDDEN}",
+        "license": card.licence_text or LICENCE,
+        "url": card.homepage or "https://huggingface.co/datasets",
+        "creator": [_creator(author) for author in card.authors] or {"@type": "Organization", "name": OWNER},
+        "version": card.version,
+        **({"citeAs": card.citation} if card.citation else {}),
         "distribution": [
             {
                 "@type": "cr:FileObject",

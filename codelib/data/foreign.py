@@ -3,7 +3,8 @@
     folder ──list──> images checked, rows checked (in parallel) ──duplicates──> shards ──> README.md, manifest.json, SHA256SUMS
                                                                 └──> WORKSPACE/import.csv: every fault, by file, index and reason
 
-Nothing is downloaded, and nothing of the folder is changed. Images keep their bytes. What is wrong is left out and counted; the rest is used.
+Nothing is downloaded, and nothing of the folder is changed. Images keep their bytes, or lose their metadata (foreign_clean). What is wrong is
+left out and counted; the rest is used.
 """
 
 from __future__ import annotations
@@ -28,9 +29,18 @@ from codelib.core.cli import JobFailed
 from codelib.core.stage import Part, Stage, Work, digest, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import release as layout
-from codelib.data.foreign_check import FOREIGN, FOREIGN_IMAGES, check_images, check_samples, duplicates, without_duplicates
+from codelib.data.foreign_check import (
+    FOREIGN,
+    FOREIGN_IMAGES,
+    check_images,
+    check_samples,
+    duplicates,
+    read_clean,
+    without_duplicates,
+)
 from codelib.data.foreign_rows import Listing, NotRows, runs
 from codelib.data.shards import SHARDS, plan, shard, size_table
+from codelib.data.verify_import import IMPORT
 
 REPORT = "import.csv"
 _IMAGES_EACH = 500  # of a worker's partition
@@ -42,7 +52,7 @@ class Import:
 
     usable: int = 0
     rejected: Counter[str] = field(default_factory=Counter)  # samples by reason
-    noted: Counter[str] = field(default_factory=Counter)  # files: unused_image, image_metadata, not_a_list, ...
+    noted: Counter[str] = field(default_factory=Counter)  # files: unused_image, image_stripped, image_rebuilt, not_a_list, ...
     samples: dict[str, dict[str, int]] = field(default_factory=dict)  # config -> split -> samples
 
 
@@ -67,16 +77,16 @@ def import_dataset(listing: Listing, workspace: Workspace) -> Import:
         raise JobFailed(f"no sample of {len(listing.rows)} files can be used; {public.root}/{REPORT} says why")
     writing = Stage(
         "import_shards",
-        1,
+        2,
         SHARDS,
-        partial(shard, release=store, config="config", source=Store(listing.root)),
+        partial(shard, release=store, config="config", read=partial(read_clean, root=listing.root)),
         settings=listing.fingerprint,
         lazy=True,
         unit="shards",
     )
     sums = layout.run_writing(writing, plan(_sizes(samples), samples), "parquet", public, store, private)
     sums["README.md"] = store.commit("README.md", _card(found).encode())
-    about = {"code_version": __version__, "content": digest(sums), "conversations": found.samples}
+    about = {"kind": IMPORT, "code_version": __version__, "content": digest(sums), "conversations": found.samples}
     about |= {"rejected": dict(sorted(found.rejected.items())), "noted": dict(sorted(found.noted.items()))}
     sums["manifest.json"] = store.commit_json("manifest.json", about)
     for stale in set(store.names("")) - {*sums, "SHA256SUMS", layout.INCOMPLETE}:
@@ -166,11 +176,11 @@ def _faults(
     yield from ((file, index, reason, "file") for file, index, reason in broken)
     yield from _table_faults(listing, used)
     for part in images:
-        for row in read_part(part, ["path", "metadata", "status"]).to_pylist():
+        for row in read_part(part, ["path", "cleaned", "status"]).to_pylist():
             if row["status"] != OK and row["path"] not in used:
                 yield row["path"], "", "import:unreadable_image", "file"
-            if row["metadata"]:
-                yield row["path"], "", "import:image_metadata", "file"
+            if row["cleaned"]:
+                yield row["path"], "", f"import:image_{row['cleaned']}", "file"
             if row["path"] not in used:
                 yield row["path"], "", "import:unused_image", "file"
 
@@ -236,7 +246,12 @@ def _card(found: Import) -> str:
         "",
     ]
     lines += [
-        "Made from another release's files, which were checked and not changed: images keep their bytes, their metadata included"
+        "Made from another release's files, which were checked. Images keep their bytes; where they carried metadata it was taken out, "
+        f"without touching a pixel ({found.noted['import:image_stripped']} images), or where the picture would have changed without it "
+        f"(turned, other colours, a format other than JPEG and PNG) it was written anew ({found.noted['import:image_rebuilt']} images). "
+        "Who is in which split is as it was given.",
+        "",
+        "`python -m jobs.release --verify path/to/this/folder` checks a copy.",
+        "",
     ]
-    lines += [f"({found.noted['import:image_metadata']} of them carry some). Who is in which split is as it was given.", ""]
     return "\n".join(lines)

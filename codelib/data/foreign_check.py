@@ -9,6 +9,7 @@ downloaded), outside_folder, missing_image, unreadable_image, duplicate_id.
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import re
@@ -22,8 +23,10 @@ from PIL import Image, UnidentifiedImageError
 
 from codelib.contracts import MESSAGE, OK, Contract, rejected
 from codelib.core.stage import Part, read_part
+from codelib.data.foreign_clean import clean
 from codelib.data.foreign_rows import config_of, is_text, read_run, split_of
 from codelib.data.shards import image_tokens
+from codelib.imaging.picture import ImageRejected
 from codelib.models.conversation import Conversation, RowError, parse
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # no format whose decoder runs another program
@@ -31,14 +34,14 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is
 
 FOREIGN_IMAGES = Contract(
     "foreign_images",
-    1,
+    2,
     ("path",),
     pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),  # relative to the folder
             ("visual_tokens", pa.int64()),
-            ("size_bytes", pa.int64()),
-            ("metadata", pa.bool_()),  # EXIF, XMP or a comment: it travels as it is
+            ("size_bytes", pa.int64()),  # as it will be released
+            ("cleaned", pa.string()),  # "" (its bytes are the given ones), stripped, rebuilt (codelib.data.foreign_clean)
             pa.field("status", pa.string(), nullable=False),
             ("reject_reason", pa.string()),
         ]
@@ -46,7 +49,7 @@ FOREIGN_IMAGES = Contract(
 )
 FOREIGN = Contract(
     "foreign",
-    1,
+    2,
     ("file", "index"),
     pa.schema(
         [
@@ -58,6 +61,8 @@ FOREIGN = Contract(
             ("checkup_id", pa.string()),
             ("language", pa.string()),
             ("names_label", pa.bool_()),
+            ("spectrum", pa.string()),  # null: what shards of a release carry, and nobody else's rows
+            ("conditions", pa.list_(pa.string())),
             ("messages", pa.list_(MESSAGE)),
             ("images", pa.list_(pa.string())),  # relative to the folder
             ("visual_tokens", pa.int64()),
@@ -77,13 +82,15 @@ def check_images(extra: dict[str, Any], root: str) -> pa.Table:
 
 
 def _check_image(root: str, path: str) -> dict[str, Any]:
-    full = os.path.join(root, path)
     try:
-        with Image.open(full, formats=_FORMATS) as image:
-            told = bool(image.getexif()) or any(name in image.info for name in ("comment", "xmp", "photoshop"))
+        content = Path(root, path).read_bytes()
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             image.load()
+        bare, how = clean(content)
+        with Image.open(io.BytesIO(bare)) as image:
             tokens = image_tokens(*image.size)
     except (
+        ImageRejected,
         UnidentifiedImageError,
         Image.DecompressionBombError,
         OSError,
@@ -91,7 +98,12 @@ def _check_image(root: str, path: str) -> dict[str, Any]:
         SyntaxError,
     ):  # Pillow raises all for corrupt data
         return rejected("import:unreadable_image")
-    return {"visual_tokens": tokens, "size_bytes": os.path.getsize(full), "metadata": told, "status": OK}
+    return {"visual_tokens": tokens, "size_bytes": len(bare), "cleaned": how, "status": OK}
+
+
+def read_clean(path: str, root: str) -> bytes:
+    """The image of a sample as its shard holds it."""
+    return clean(Path(root, path).read_bytes())[0]
 
 
 def check_samples(*parts: Any, root: str) -> pa.Table:

@@ -22,6 +22,7 @@ from codelib.contracts import OK, RECORDS, TEXT_FIELDS, rejected
 from codelib.core.cli import InputError
 from codelib.core.stage import digest
 from codelib.core.store import Store
+from codelib.data.consent import Consent
 from codelib.data.export import Batch, File, PatientFolder, VisitFolder, list_batch, patient_number
 from codelib.data.sheets import Mapping, SheetRow, identifier_kind, read_sheet
 from codelib.data.times import parse_time
@@ -31,9 +32,8 @@ MAX_AGE_YEARS = 120
 _STAFF_LIMIT = 500  # distinct staff cells of a batch, each looked for in every visit of it; a column of more holds no names
 
 
-def ingest(export: Store, keyed: Keyed, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
-    """RECORDS of one batch. extra: its name, and the fingerprint of its listing. excluded: patients ("12") and visits
-    ("12 2022-03-05 09:30") that never enter (consent)."""
+def ingest(export: Store, mapping: Mapping, consent: Consent, extra: dict[str, Any]) -> pa.Table:
+    """RECORDS of one batch. extra: its name, and the fingerprint of its listing. consent: who never enters; it holds the workspace's key."""
     batch = list_batch(export, extra["batch"])
     if batch.fingerprint() != extra["listing"]:
         raise InputError(f"--input: batch {batch.name} changed while it was read; run the same command again when it is at rest")
@@ -45,18 +45,9 @@ def ingest(export: Store, keyed: Keyed, mapping: Mapping, excluded: frozenset[st
             for row in found:
                 row.place = f"{os.path.basename(sheet.path)}, {row.place}"
         rows += found
-    records = _Matcher(batch, rows, keyed).records()
-    kept = [r for r in records if not is_excluded(r["patient"] or "", r["checkup_time"] or "", excluded)]
+    records = _Matcher(batch, rows, consent.keyed).records()
+    kept = [r for r in records if not consent.excludes(r["patient"] or "", r["checkup_time"] or "")]
     return pa.Table.from_pylist(kept, schema=RECORDS.schema)
-
-
-def is_excluded(patient: str, time: str, excluded: frozenset[str]) -> bool:
-    """Whether a patient, or this visit of theirs, is on the exclusion list. A date alone stands for every visit of that day, on
-    the list as in the export."""
-    number = patient_number(patient)
-    if not excluded.isdisjoint((number, f"{number} {time}", f"{number} {time[:10]}")):
-        return True
-    return len(time) == 10 and any(line.startswith(f"{number} {time}") for line in excluded)
 
 
 class _Matcher:

@@ -117,9 +117,21 @@ def plan(visits: Sequence[Visit], store: Store, rows: int) -> list[list[Visit]]:
             fresh[visit.batch_index].append(unit)
     for _, units in sorted(fresh.items()):
         partitions += [units[i : i + rows] for i in range(0, len(units), rows)]
+    _write_plan(partitions, store)
+    return [[current.get(unit, _gone(unit)) for unit in units] for units in partitions]
+
+
+def forget(visits: frozenset[str], store: Store) -> None:
+    """Take visits out of the plan: their partitions are cut again without them."""
+    before = _read_plan(store)
+    left = [[unit for unit in units if unit[0] not in visits] for units in before]
+    if left != before:
+        _write_plan([units for units in left if units], store)
+
+
+def _write_plan(partitions: Sequence[Sequence[tuple[str, str]]], store: Store) -> None:
     table = [{"partition": i, "visit_key": k, "fingerprint": f} for i, units in enumerate(partitions) for k, f in units]
     store.commit_table(_PLAN_FILE, pa.Table.from_pylist(table, schema=_PLAN))
-    return [[current.get(unit, _gone(unit)) for unit in units] for units in partitions]
 
 
 def _gone(unit: tuple[str, str]) -> Visit:

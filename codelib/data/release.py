@@ -16,14 +16,14 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from codelib.contracts import TEXT_FIELDS, Contract
 from codelib.core.stage import Part, Stage, Work, read_part, run
-from codelib.core.store import Store
+from codelib.core.store import Store, Workspace
 
 INCOMPLETE = "INCOMPLETE"
 CHUNK = 1000  # checkups or samples a worker assembles at a time
@@ -35,7 +35,7 @@ CSV_COLUMNS = (
     *("id", "checkup_id", "patient_id", "checkup_time", "age", "gender", "photographs", "radiographs"),
     *TEXT_FIELDS,
     *(f"{name}_cn" for name in TEXT_FIELDS),
-    *("anomalies_en", "anomalies_cn", "split"),
+    *("anomalies_en", "anomalies_cn", "split", "spectrum"),
 )
 _TRAINING = ("train", "validation")
 JSON_FILES: dict[
@@ -48,6 +48,11 @@ JSON_FILES: dict[
     "test-diagnostic.json": (("test",), "generation"),
 }
 _JSON_KEYS = ("messages", "images", "checkup_id", "split", "language", "names_label")  # the published ones first
+
+
+def release_store(workspace: Workspace) -> Store:
+    public = workspace.public
+    return Store(public.path("release") if public.is_local else f"{public.root}/release")
 
 
 def publish(images: pa.Table, split: pa.Table, release: Store) -> pa.Table:
@@ -95,18 +100,24 @@ def assemble(*tables: Any) -> pa.Table:
 
 
 def _csv_line(visit: dict[str, Any], place: dict[str, Any]) -> str:
-    present = [d for d in visit["diseases"] if d["status"] == "present"]
     values = {
         **visit,
         "photographs": ",".join(place["photographs"]),
         "radiographs": ",".join(place["radiographs"]),
-        "anomalies_en": ",".join(dict.fromkeys(title_case(d["en"]) for d in present)),
-        "anomalies_cn": ",".join(dict.fromkeys(d["zh"] for d in present)),
+        "anomalies_en": ",".join(conditions(visit)),
+        "anomalies_cn": ",".join(conditions(visit, "zh")),
         "split": place["split"],
+        "spectrum": place["spectrum"],
     }
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow(["" if values[c] is None else values[c] for c in CSV_COLUMNS[1:]])
     return out.getvalue()
+
+
+def conditions(visit: Mapping[str, Any], language: Literal["en", "zh"] = "en") -> list[str]:
+    """The labels of a row of ANNOTATED in the multi-label split: what is present, each once, as complete-dataset.csv writes it."""
+    names = (d[language] for d in visit["diseases"] if d["status"] == "present")
+    return list(dict.fromkeys(title_case(name) if language == "en" else name for name in names))
 
 
 def title_case(text: str) -> str:

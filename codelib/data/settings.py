@@ -6,6 +6,7 @@ from pydantic import Field
 
 from codelib.core.config import Settings
 from codelib.data.annotate import AnnotateSettings
+from codelib.data.card_settings import CardSettings
 from codelib.data.deidentify import DeidentifySettings
 from codelib.data.figures_charts import FiguresSettings
 from codelib.data.image_settings import ImageSettings
@@ -33,3 +34,4 @@ class DatasetSettings(Settings):
     split: SplitSettings = SplitSettings()
     sharegpt: ShareGptSettings = ShareGptSettings()
     figures: FiguresSettings = FiguresSettings()
+    card: CardSettings = CardSettings()

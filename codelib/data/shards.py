@@ -62,6 +62,8 @@ _FEATURES = {  # so that `datasets` decodes the images without being told
     "checkup_id": _STRING,
     "language": _STRING,
     "names_label": _BOOL,
+    "spectrum": _STRING,
+    "conditions": {"feature": _STRING, "_type": "List"},
     "messages": {"feature": {"role": _STRING, "content": _STRING}, "_type": "List"},
     "images": {"feature": {"_type": "Image"}, "_type": "List"},
 }
@@ -71,12 +73,21 @@ SCHEMA = pa.schema(
         ("checkup_id", pa.string()),
         ("language", pa.string()),
         ("names_label", pa.bool_()),
+        ("spectrum", pa.string()),  # the visit's side in the multi-label split; null in an import
+        ("conditions", pa.list_(pa.string())),  # and its labels there
         ("messages", pa.list_(MESSAGE)),
         ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
     ],
     metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
 )
-_LEAVES = ("sample_id", "checkup_id", "language", "messages.list.element.role", "messages.list.element.content")
+_WORDS = (
+    "checkup_id",
+    "language",
+    "spectrum",
+    "conditions.list.element",
+    "messages.list.element.role",
+    "messages.list.element.content",
+)
 
 
 # plan
@@ -171,13 +182,13 @@ def edges_of(tokens: np.ndarray, num_shards: int) -> list[int]:
 # writing
 
 
-def shard(*parts: Any, release: Store, config: str = "task", source: Store | None = None) -> pa.Table:
+def shard(*parts: Any, release: Store, config: str = "task", read: Callable[[str], bytes] | None = None) -> pa.Table:
     """One shard, streamed into the release row group by row group. Arguments: the partitions that hold its samples (lazily), and its Work's
-    extra. config: the column that names the config; source: where the images lie (default: in the release)."""
+    extra. config: the column that names the config; read: an image's bytes by its path (default: the release's own)."""
     *given, extra = parts
     rows = pa.concat_tables([rows_between(part, config, extra) for part in given]).sort_by("sample_id")
     assert rows.num_rows == extra["samples"], f"{rows.num_rows} samples where {extra['samples']} were planned"
-    return write_shard(rows, (source or release).read, release, extra)
+    return write_shard(rows, read or release.read, release, extra)
 
 
 def write_shard(rows: pa.Table, read: Callable[[str], bytes], release: Store, extra: dict[str, Any]) -> pa.Table:
@@ -197,7 +208,7 @@ def write_shard(rows: pa.Table, read: Callable[[str], bytes], release: Store, ex
 
 def rows_between(part: Part, config: str, extra: dict[str, Any]) -> pa.Table:
     """The samples of a shard that lie in one partition; only the row groups whose ids may be among them are read."""
-    columns = ["sample_id", "checkup_id", "language", "names_label", "messages", "images", config, "split", "status"]
+    columns = [*SCHEMA.names, config, "split", "status"]
     with Store(part.root).open(part.name) as source:
         file = pq.ParquetFile(source)
         where = file.schema_arrow.get_field_index("sample_id")
@@ -250,14 +261,18 @@ class _Pipe(io.RawIOBase):
 
 
 def parquet_stream(rows: pa.Table, read: Callable[[str], bytes]) -> Iterator[bytes]:
-    """The shard's bytes. Rows: sample_id, checkup_id, language, names_label, messages, images (paths). One row group is held at a time."""
+    """The shard's bytes. Rows: SCHEMA's columns, with the images as paths. One row group is held at a time."""
     pipe = _Pipe()
     writer = pq.ParquetWriter(
         pipe,
         SCHEMA,
         # a JPEG does not get smaller, nor does it occur twice: its pages are copied as they are, on writing and on reading
-        compression={**dict.fromkeys(_LEAVES, "zstd"), "names_label": "none", **dict.fromkeys(_IMAGE_LEAVES, "none")},
-        use_dictionary=["checkup_id", "language", "messages.list.element.role", "messages.list.element.content"],
+        compression={
+            **dict.fromkeys(("sample_id", *_WORDS), "zstd"),
+            "names_label": "none",
+            **dict.fromkeys(_IMAGE_LEAVES, "none"),
+        },
+        use_dictionary=list(_WORDS),
         write_statistics=["sample_id", "checkup_id"],
     )
     for group in _row_groups(rows, read):

@@ -26,6 +26,7 @@ from codelib.data import sharegpt_draw as draw
 from codelib.data.annotate import DEFAULT, AnnotateSettings
 from codelib.data.annotate_terms import Dictionary
 from codelib.data.label_names import names_label
+from codelib.data.release import conditions
 from codelib.data.sharegpt_answers import ANSWERS, column, plain
 from codelib.data.sharegpt_words import LANGUAGES, SECTIONS, Language, Modalities, Words, questions, words
 from codelib.models.conversation import IMAGE
@@ -46,7 +47,7 @@ ANNOTATED_COLUMNS = (
     *("checkup_id", "age", "gender", "six_class", "diseases", "teeth", "status"),
     *(name for field in _TEXT for name in (field, f"{field}_cn")),
 )
-SPLIT_COLUMNS = ("checkup_id", "split", "photographs", "radiographs", "status")
+SPLIT_COLUMNS = ("checkup_id", "split", "spectrum", "photographs", "radiographs", "status")
 _ROWS_HELD = 10_000  # as Python objects; copies and languages make many of a visit
 MAX_COPIES = 20  # no task has fewer training templates, so copies differ in their question
 
@@ -133,6 +134,8 @@ def _samples(
                     "language": language,
                     "copy": copy,
                     "split": place["split"],
+                    "spectrum": place["spectrum"],
+                    "conditions": conditions(visit),
                     "messages": [{"role": "user", "content": content}, {"role": "assistant", "content": answer}],
                     "images": images,
                     "names_label": named,

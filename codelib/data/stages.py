@@ -48,6 +48,7 @@ from codelib.data import (
 )
 from codelib.data.annotate_second import Annotator, Questions
 from codelib.data.answer_prune import prune_stage
+from codelib.data.consent import Consent
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
 from codelib.data.figures import make_figure
@@ -56,7 +57,7 @@ from codelib.data.images import make_images
 from codelib.data.ingest import ingest
 from codelib.data.partition import cut
 from codelib.data.privacy_review import Review
-from codelib.data.release import FILES, LINES, assemble, publish
+from codelib.data.release import FILES, LINES, assemble, publish, release_store
 from codelib.data.settings import DatasetSettings
 from codelib.data.shards import SHARDS, shard
 from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
@@ -82,14 +83,15 @@ class Stages:
     """All stages of one run."""
 
     def __init__(self, workspace: Workspace, export: Store, settings: DatasetSettings, excluded: frozenset[str]):
+        # excluded: the keyed hashes of a Consent
         secret = Secret(workspace.private)
-        release = Store(workspace.public.path("release") if workspace.public.is_local else f"{workspace.public.root}/release")
+        release = release_store(workspace)
         answers = AnswerCache(Store(f"{workspace.public.root}/{ANSWERS}"))
         group = settings.fingerprint()
         self.release_store = release
         self.ingest = Stage(
             "ingest",
-            1,
+            2,
             RECORDS,
             partial(_ingest, export, secret, settings.mapping, excluded),
             settings={"mapping": group["mapping"], "excluded": digest(sorted(excluded))},
@@ -135,7 +137,7 @@ class Stages:
             unit="images",
         )
         self.text = Stage(
-            "text", 4, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
+            "text", 5, TEXT, partial(_teeth, settings.teeth), settings=group["teeth"], conserve="visit_key", unit="visits"
         )
         self.lists = settings.deidentify.lists()
         self._secret, self._deidentify_settings = secret, settings.deidentify
@@ -217,7 +219,7 @@ class Stages:
         )
         self.conversations = Stage(
             "conversations",
-            2,
+            3,
             CONVERSATIONS,
             partial(make_conversations, settings=settings.sharegpt, seed=settings.seed, labels=settings.annotate),
             settings={"seed": settings.seed, **group["sharegpt"], "words": sharegpt_words.fingerprint()},
@@ -226,8 +228,8 @@ class Stages:
         )
         self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
-        self.assemble = Stage("lines", 2, LINES, assemble, unit="lines")
-        self.shards = Stage("shards", 2, SHARDS, partial(shard, release=release), lazy=True, unit="shards")
+        self.assemble = Stage("lines", 3, LINES, assemble, unit="lines")
+        self.shards = Stage("shards", 3, SHARDS, partial(shard, release=release), lazy=True, unit="shards")
         self.statistics = Stage(
             "statistics",
             1,
@@ -245,7 +247,7 @@ class Stages:
         lists_key = self.lists.key(self._secret.load()) if known else ""
         return Stage(
             "deidentified",
-            5,
+            6,
             DEIDENTIFIED,
             partial(_deidentify, self._secret, self._deidentify_settings, lists_key),
             settings=self._deidentify_settings.stage_settings(lists_key),
@@ -270,7 +272,7 @@ class Stages:
 
 
 def _ingest(export: Store, secret: Secret, mapping: Mapping, excluded: frozenset[str], extra: dict[str, Any]) -> pa.Table:
-    return ingest(export, secret.load(), mapping, excluded, extra)
+    return ingest(export, mapping, Consent(excluded, secret.load()), extra)
 
 
 def _images(

@@ -16,11 +16,9 @@ from pydantic import ValidationError
 from codelib.core.config import differences
 from codelib.core.stage import Work
 from codelib.core.store import Store, Workspace
-from codelib.data.export import batch_names, list_batch, patient_number
-from codelib.data.ingest import is_excluded
+from codelib.data.consent import Consent, Lines, bury, hashes_of, line_hash, read_tombstones, stone_of
+from codelib.data.export import batch_names, list_batch
 from codelib.data.settings import DatasetSettings
-from codelib.data.sheets import decode_text
-from codelib.data.times import parse_time
 from codelib.data.vault import Secret
 
 _FILE = "workspace.json"
@@ -34,66 +32,53 @@ class ListedBatch:
     fingerprint: str
     num_visits: int
     num_files: int  # image files, those of excluded visits left out
-    patients: frozenset[str]
+    excluded: frozenset[str]  # what of the exclusion list, or which tombstones, kept somebody of it out
 
     @property
     def work(self) -> Work:
         return Work((), {"batch": self.name, "listing": self.fingerprint}, identity=self.fingerprint)
 
 
-def list_batches(export: Store, excluded: frozenset[str]) -> list[ListedBatch]:
+def list_batches(export: Store, consent: Consent) -> list[ListedBatch]:
     """Names, sizes and times of everything in the export; nothing is opened."""
     with ThreadPoolExecutor(_LISTERS) as pool:
-        return list(pool.map(lambda name: _listed(export, name, excluded), batch_names(export)))
+        return list(pool.map(lambda name: _listed(export, name, consent), batch_names(export)))
 
 
-def _listed(export: Store, name: str, excluded: frozenset[str]) -> ListedBatch:
+def _listed(export: Store, name: str, consent: Consent) -> ListedBatch:
     batch = list_batch(export, name)
-    files = len(batch.loose)
+    files, excluded = len(batch.loose), set()
     for patient in batch.patients.values():
-        if not is_excluded(patient.number, "", excluded):
-            files += len(patient.loose)
-            files += sum(len(v.files) for v in patient.visits.values() if not is_excluded(patient.number, v.time or "", excluded))
-    patients = frozenset(p.number for p in batch.patients.values())
-    return ListedBatch(name, batch.fingerprint(), sum(len(p.visits) for p in batch.patients.values()), files, patients)
+        for time, held in (("", patient.loose), *((v.time or "", v.files) for v in patient.visits.values())):
+            match = consent.match(patient.number, time)
+            if match is None:
+                files += len(held)
+            else:
+                excluded.add(match)
+    visits = sum(len(p.visits) for p in batch.patients.values())
+    return ListedBatch(name, batch.fingerprint(), visits, files, frozenset(excluded))
 
 
 # consent
 
 
-def excluded(settings: DatasetSettings) -> frozenset[str]:
-    """Patients ("12") and visits ("12 2022-03-05 09:30") without consent: a file with one a line, as the sheet writes them.
-
-    Raises ValueError where the file is not there, or a line could be read in two ways: a misread line would let its patient in.
-    """
-    if settings.exclude is None:
-        return frozenset()
-    store = Store(settings.exclude)
-    fs, path = store._open()
-    if not fs.isfile(path):
-        raise ValueError(f"exclude={settings.exclude}: no such file; it lists source patient ids, one a line")
-    found = set()
-    for number, line in enumerate(decode_text(bytes(fs.cat_file(path)), f"exclude={settings.exclude}").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        patient, _, rest = line.strip().partition(" ")
-        time = parse_time(rest) if rest.strip() else ""
-        if time is None or any(mark in patient for mark in ",，、;；\t"):
-            raise ValueError(
-                f"exclude={settings.exclude}: line {number} is neither a patient id nor an id and a visit's time; write one a line"
-            )
-        found.add(f"{patient_number(patient.removesuffix('号'))} {time}".strip())
-    return frozenset(found)
-
-
-def warn_of_unknown(excluded: frozenset[str], batches: Sequence[ListedBatch]) -> None:
-    """Say how many lines of the exclusion list name nobody here: a misspelt one would let its patient in."""
-    there = {patient for batch in batches for patient in batch.patients}
-    unknown = sum(line.split(" ")[0] not in there for line in excluded)
+def tell_of_unknown(lines: Lines, consent: Consent, batches: Sequence[ListedBatch], private: Store) -> None:
+    """Say how many lines of the exclusion list name nobody: a misspelt one would let its patient in."""
+    known = {one for batch in batches for one in batch.excluded} | set(read_tombstones(private))
+    unknown = sum(hashes_of(consent.keyed, line).isdisjoint(known) for line in lines.out)
     if unknown:
         print(
-            f"note: {unknown} of {len(excluded)} lines of the exclusion list match no patient folder here; check their spelling"
+            f"note: {unknown} of {len(lines.out)} lines of the exclusion list match no patient or visit folder here, and nobody was withdrawn "
+            "for them; check their spelling: whoever was meant is still in"
         )
+
+
+def remember(lines: Lines, consent: Consent, batches: Sequence[ListedBatch], private: Store) -> None:
+    """Make a tombstone of every line that keeps somebody of this export out, so that they stay out where the list is forgotten."""
+    found = {one for batch in batches for one in batch.excluded}
+    keyed = Secret(private).load()  # the listing of a new workspace was made before its key
+    named = [line for line in lines.out if not hashes_of(consent.keyed, line).isdisjoint(found)]
+    bury(private, {line_hash(keyed, line): stone_of(keyed, line) for line in named}, lines)
 
 
 # ownership

@@ -56,6 +56,8 @@ _MEASURED_LATIN = _words(
 )
 _TAPER_OR_TYPE = re.compile(r"/\.?0[2-8](?!\d)|[KH](?![A-Za-z])")  # 25#/04, 15K
 _TOOTH_NUMBERS = ("牙号", "齿号", "牙位号", "象限号")
+_PULP_TEST = re.compile(r"电活力|牙髓活力|电测|EPT", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"[。；;\n]")
 _CURETTE_BEFORE = re.compile(
     r"(?:(?P<make>Gracey|McCall|Columbia|Younger|Langer|格雷西)(?:刮治器|curettes?)?|刮治器|curettes?)[ :#号(]{0,3}"
     r"(?P<list>(?:#?\d{1,2}/#?\d{1,2}#?[ 、,和]{1,2}){0,4})$",
@@ -154,6 +156,11 @@ def measured_before(folded: str, at: int) -> bool:
         return True
     numbered = before.endswith("号") and not before.endswith(_TOOTH_NUMBERS)  # 病案号36, but 牙号36
     return numbered or before.endswith(_MEASURED)
+
+
+def tested(folded: str, at: int) -> bool:
+    """Whether the sentence that leads to ``at`` reports what a pulp tester read: 电活力值：36牙38，37牙42."""
+    return _PULP_TEST.search(_SENTENCE_END.split(folded[max(0, at - 60) : at])[-1]) is not None
 
 
 def curette_before(folded: str, at: int) -> bool:

@@ -20,6 +20,7 @@ from codelib.data.teeth_guards import (
     finding_at,
     instrument_context,
     measured_before,
+    tested,
     tool_context,
     unit_follows,
 )
@@ -40,8 +41,9 @@ def plain(src: Source, i: int) -> Item | None:
     token = src.tokens[i]
     if src.glued(i) and src.tokens[i - 1].text.upper() != "FDI":
         return Item(_range_stop(src, i)[0], [], None)  # F8-12
-    if src.kind(i - 1) == "NAME" and src.tokens[i - 1].text == "牙" and src.kind(i - 2) == "NUMBER" and src.kind(i + 1) != "NAME":
-        return Item(i + 1, [], None)  # 电活力值：36牙38: what was measured at the tooth
+    behind_tooth = src.kind(i - 1) == "NAME" and src.tokens[i - 1].text == "牙" and src.kind(i + 1) != "NAME"
+    if behind_tooth and tested(src.folded, token.start):
+        return Item(_range_stop(src, i)[0], [], None)  # 电活力值：36牙38: what was measured at the tooth
     number_of_tooth = src.kind(i + 1) == "TOOTH_NO" and src.kind(i + 2) == "NAME"
     tooth_follows = src.kind(i + 1) == "NAME" or number_of_tooth
     if src.quantities[i] and src.kind(i + 1) != "TOOTH_NO":

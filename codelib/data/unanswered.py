@@ -81,6 +81,11 @@ def write(known: Known, private: Store, stage: str) -> None:
         private.commit_json(_file(stage), value)
 
 
+def without(known: Known, visits: frozenset[str]) -> dict[str, Partition]:
+    """What is known, without the texts of some visits."""
+    return {key: replace(p, texts=tuple(text for text in p.texts if text[0] not in visits)) for key, p in known.items()}
+
+
 def _file(stage: str) -> str:
     return f"unanswered/{stage}.json"
 

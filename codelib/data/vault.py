@@ -1,7 +1,8 @@
 """The vault: the one secret of a workspace, and the codes that stand for patients and visits.
 
     private/key            32 random bytes, made once; every key, code and date offset is an HMAC under it
-    private/vault/codes.parquet   visit_key -> patient key, patient code, checkup number; only ever grows
+    private/vault/codes.parquet   visit_key -> patient key, patient code, checkup number; grows, and shrinks where
+                                  somebody withdraws
 
 Randomness from a public seed could be replayed by anyone who has the seed, so codes do not come from the seed (design, rule 7).
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -76,8 +77,14 @@ class Code:
         return f"{self.patient_id}-{self.number:03d}"
 
 
-def assign(visits: Iterable[tuple[str, str, str]], known: Sequence[Code], keyed: Keyed) -> list[Code]:
-    """Codes for visits (visit_key, patient_key, checkup_time): those known stay as they are, new ones are added.
+def assign(
+    visits: Iterable[tuple[str, str, str]],
+    known: Sequence[Code],
+    keyed: Keyed,
+    is_buried: Callable[[str], bool] = lambda released: False,
+) -> list[Code]:
+    """Codes for visits (visit_key, patient_key, checkup_time): those known stay as they are, new ones are added. is_buried: whether a patient's
+    code or a checkup id was somebody's who withdrew; copies of old releases may still hold it, so nobody else gets it.
 
     A patient's code is a keyed hash cut to as many digits as leave the space a quarter full (at least four); a taken code is drawn again.
     Visits of a patient are numbered in the order of time; one that arrives later goes on counting.
@@ -93,14 +100,17 @@ def assign(visits: Iterable[tuple[str, str, str]], known: Sequence[Code], keyed:
     width = max(4, len(str(4 * (len(patients) + len(unseen)) - 1)) if patients or unseen else 4)
     for patient in unseen:
         attempt = 0
-        while (drawn := f"{keyed.integer('patient', f'{attempt}/{patient}') % 10**width:0{width}d}") in taken:
+        while (drawn := f"{keyed.integer('patient', f'{attempt}/{patient}') % 10**width:0{width}d}") in taken or is_buried(drawn):
             attempt += 1
         patients[patient] = drawn
         taken.add(drawn)
     added = []
     for visit_key, patient, _ in new:
-        last[patient] = last.get(patient, 0) + 1
-        added.append(Code(visit_key, patient, patients[patient], last[patient]))
+        code = Code(visit_key, patient, patients[patient], last.get(patient, 0) + 1)
+        while is_buried(code.checkup_id):
+            code = replace(code, number=code.number + 1)
+        last[patient] = code.number
+        added.append(code)
     return [*known, *added]
 
 

@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,21 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from codelib.core.cli import JobFailed
 from codelib.core.progress import Progress
-from codelib.data import verify_describe
-from codelib.data.release import CSV_COLUMNS, INCOMPLETE, JSON_FILES
-from codelib.data.verify_files import SUMS, check_files, is_of_layout, list_files, read_sums, shown
+from codelib.data import verify_describe, verify_import
+from codelib.data.release import CSV_COLUMNS, JSON_FILES
+from codelib.data.verify_files import SUMS, check_files, check_listing, is_of_layout, list_files, read_sums, shown
 from codelib.data.verify_report import Report
+from codelib.data.verify_run import Task, run_tasks
 from codelib.data.verify_tables import Facts, check_csv, check_json, check_shard, check_text, has_json, shard_of
 
-_AHEAD = 3  # chunks for each worker that wait or are done and not yet taken: what bounds the memory
 _ROWS, _FILES = 200, 100  # a second of work, more or less
 _TABLE = "complete-dataset.csv"
 _TEXTS = (".md", ".csv", ".json", ".cff", ".svg", ".txt", ".yaml", ".yml", ".html")
-
-Task = tuple[str, Callable[..., Any], tuple[Any, ...]]
-"""What the result belongs to, a function of a worker, its arguments."""
 
 
 @dataclass
@@ -50,6 +43,7 @@ class _Whole:
     digests: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))  # file or shard -> of its samples
     images: set[str] = field(default_factory=set)
     splits: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, tuple[str, int]] = field(default_factory=dict)  # as in Facts, of the CSV
     of_tables: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -61,6 +55,7 @@ class _Whole:
         self.counts += facts.counts
         self.rows[key] += len(facts.digests) or len(facts.splits)
         if key == _TABLE:
+            self.labels |= facts.labels
             for checkup, split in facts.splits.items():
                 if self.splits.setdefault(checkup, split) != split:
                     self.report.fail("split", f"{_TABLE}: one checkup_id stands in two rows; build the release again")
@@ -72,6 +67,10 @@ class _Whole:
                         "split",
                         f"{key}: a visit is {split} here and not in {_TABLE}; fetch both again, or build the release again",
                     )
+            for checkup, told in facts.labels.items():
+                if self.labels.get(checkup, told) != told:  # a visit that is not there was told above
+                    sentence = f"{key}: spectrum or conditions of a visit are others in {_TABLE}; fetch both again, or build the release again"
+                    self.report.fail("split", sentence)
 
 
 def verify(folder: Path, workers: int) -> Report:
@@ -81,15 +80,17 @@ def verify(folder: Path, workers: int) -> Report:
             f"--verify {folder}: no such folder; give a release, or a downloaded copy of one on this machine's disks"
         )
     sums, there = read_sums(folder), set(list_files(folder))
+    if verify_import.is_import(folder):
+        return verify_import.verify(folder, sums, there, workers)
     whole = _Whole()
-    _listing(sums, there, whole.report)
+    check_listing(sums, there, whole.report)
     manifest = _read_manifest(folder, whole.report)
-    stated = verify_describe.check(folder, there, whole.report)
+    stated = [*verify_describe.check(folder, there, whole.report), *verify_describe.stated(manifest)]
     tasks = _tasks(folder, sums, there, manifest, stated, whole.report)
     shards = [path for path in sorted(sums.keys() & there) if path.startswith("parquet/") and is_of_layout(path)]
     total = -(-len(sums) // _FILES) + len(shards)  # the tables' chunks are found on the way
     with Progress("verify", total, "files") as progress:
-        for key, found in _run(tasks, workers):
+        for key, found in run_tasks(tasks, workers):
             whole.take(key, found)
             if not key or key.startswith("parquet/"):
                 progress.step(1, found.looked["files"] if isinstance(found, Report) else 1)
@@ -98,30 +99,6 @@ def verify(folder: Path, workers: int) -> Report:
     _samples(whole, shards)
     verify_describe.check_counts(folder, manifest, whole.rows, whole.counts, len(whole.images), whole.report)
     return whole.report
-
-
-def _run(tasks: Iterable[Task], workers: int) -> Iterator[tuple[str, Any]]:
-    """Results in the order of the tasks; never more than a few ahead. spawn: this process has threads (pyarrow)."""
-    if workers == 1:  # in this process: the least memory
-        yield from ((key, work(*args)) for key, work, args in tasks)
-        return
-    waiting: deque[tuple[str, Future[Any]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for key, work, args in tasks:
-                waiting.append((key, pool.submit(work, *args)))
-                if len(waiting) >= workers * _AHEAD:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        except BrokenProcessPool:
-            raise JobFailed("a worker was ended from outside, often for want of memory; run again with --num-cpus 1") from None
-        finally:
-            pool.shutdown(
-                wait=True, cancel_futures=True
-            )  # joined here: a process that ends by `leave` would wait for it for ever
 
 
 def _tasks(
@@ -190,20 +167,6 @@ def _json_lines(folder: Path, name: str, report: Report) -> Iterator[tuple[int, 
 # what only the whole can tell
 
 
-def _listing(sums: dict[str, str], there: set[str], report: Report) -> None:
-    report.looked_at("finished")
-    if INCOMPLETE in there:
-        report.fail("finished", f"{INCOMPLETE} stands in it: the build did not end; run the same jobs.dataset command again")
-    for path in sorted(sums.keys() - there):
-        report.fail("files", f"{shown(path)}: is missing; fetch it again")
-    for path in sorted(there - sums.keys() - {SUMS, INCOMPLETE}):
-        report.fail("files", f"{shown(path)}: is not in {SUMS}; remove it from this copy")
-    for path in sorted(there | sums.keys()):
-        report.looked_at("names")
-        if path != INCOMPLETE and not is_of_layout(path) and shown(path) != path:
-            report.fail("names", f"{shown(path)}: remove the file, and do not share this copy before somebody has looked at it")
-
-
 def _read_manifest(folder: Path, report: Report) -> dict[str, Any]:
     try:
         value = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -224,13 +187,18 @@ def _references(whole: _Whole, files: set[str]) -> None:
 
 def _one_side(whole: _Whole, manifest: dict[str, Any]) -> None:
     by_patient = manifest.get("settings", {}).get("split", {}).get("unit") != "checkup"
-    sides: dict[str, str] = {}
-    for checkup, split in whole.splits.items():
-        patient = checkup.rsplit("-", 1)[0]
-        whole.report.looked_at("split")
-        if split != "excluded" and by_patient and sides.setdefault(patient, split) != split:
-            sentence = f"patient {patient}: stands in {sides[patient]} and in {split}; do not train on this copy, build the release again"
-            whole.report.fail("split", sentence)
+    spectrum = {checkup: side for checkup, (side, _) in whole.labels.items()}
+    for column, placed in (("split", whole.splits), ("spectrum", spectrum)):
+        sides: dict[str, str] = {}
+        for checkup, side in placed.items():
+            patient = checkup.rsplit("-", 1)[0]
+            whole.report.looked_at("split")
+            if side != "excluded" and by_patient and sides.setdefault(patient, side) != side:
+                whole.report.fail(
+                    "split",
+                    f"patient {patient}: stands in {sides[patient]} and in {side} by {column}; do not train on this copy, build the "
+                    "release again",
+                )
 
 
 def _samples(whole: _Whole, shards: list[str]) -> None:

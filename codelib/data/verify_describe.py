@@ -22,16 +22,20 @@ _STATED = ("authors", "contact", "license", "license-url", "url", "title", "vers
 def check(folder: Path, there: set[str], report: Report) -> list[str]:
     """Whether each document can be read, and the card's configurations have files. Returns the words of CITATION.cff that a person gave: they
     stand in the open on purpose."""
+    check_card(folder, there, report)
+    _read(folder, CROISSANT, report, _croissant)
+    _read(folder, DATASHEET, report, lambda text: {"questions": text.count("\n### ")} if "\n### " in text else None)
+    citation = _read(folder, CITATION, report, yaml.safe_load)
+    return sorted({w for key in _STATED for w in _words((citation or {}).get(key)) if len(w) > 1})
+
+
+def check_card(folder: Path, there: set[str], report: Report) -> None:
     front = _read(folder, CARD, report, front_matter)
     for config in front.get("configs", []) if front else []:
         for data in config["data_files"]:
             pattern = data["path"]
             if not any(Path(path).match(pattern) for path in there):
                 report.fail("description", f"{CARD}: a configuration names shards that are not there; {_AGAIN}")
-    _read(folder, CROISSANT, report, _croissant)
-    _read(folder, DATASHEET, report, lambda text: {"questions": text.count("\n### ")} if "\n### " in text else None)
-    citation = _read(folder, CITATION, report, yaml.safe_load)
-    return sorted({w for key in _STATED for w in _words((citation or {}).get(key)) if len(w) > 1})
 
 
 def _read(folder: Path, name: str, report: Report, parse: Any) -> dict[str, Any] | None:
@@ -58,6 +62,11 @@ def front_matter(text: str) -> dict[str, Any]:
 def _croissant(text: str) -> dict[str, Any]:
     value = json.loads(text)
     return {"files": len(value["distribution"]), "sets": len(value["recordSet"])}
+
+
+def stated(manifest: Mapping[str, Any]) -> list[str]:
+    """What a person gave for the card, as the manifest's settings have it."""
+    return [word for word in _words(manifest.get("settings", {}).get("card")) if len(word) > 1]
 
 
 def _words(value: Any) -> Iterator[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
 
 from codelib.data.identifiers import contains_identifier
+from codelib.data.release import INCOMPLETE
 from codelib.data.verify_report import Report
 
 SUMS = "SHA256SUMS"
@@ -68,6 +69,22 @@ def list_files(folder: Path) -> Iterator[str]:
             yield relative.as_posix()
 
 
+def check_listing(sums: dict[str, str], there: set[str], report: Report, is_known: Callable[[str], bool] | None = None) -> None:
+    """Every file is there and none besides, and no name could be somebody's. is_known: a name that this program gives (default: a release's)."""
+    is_known = is_known or is_of_layout
+    report.looked_at("finished")
+    if INCOMPLETE in there:
+        report.fail("finished", f"{INCOMPLETE} stands in it: the build did not end; run the same jobs.dataset command again")
+    for path in sorted(sums.keys() - there):
+        report.fail("files", f"{shown(path)}: is missing; fetch it again")
+    for path in sorted(there - sums.keys() - {SUMS, INCOMPLETE}):
+        report.fail("files", f"{shown(path)}: is not in {SUMS}; remove it from this copy")
+    for path in sorted(there | sums.keys()):
+        report.looked_at("names")
+        if path != INCOMPLETE and not is_known(path) and shown(path) != path:
+            report.fail("names", f"{shown(path)}: remove the file, and do not share this copy before somebody has looked at it")
+
+
 def check_files(folder: Path, sums: dict[str, str], longest_px: int) -> Report:
     """Sum of each file; of images also what is in them. ``sums``: the part of SHA256SUMS that is looked at."""
     report = Report()
@@ -111,7 +128,7 @@ def _wrong_with(content: bytes, longest_px: int) -> str | None:
     return f"{size[0]} x {size[1]} px, more than the declared {longest_px} px" if max(size) > longest_px else None
 
 
-_STANDALONE = {0x01, *range(0xD0, 0xD8)}
+STANDALONE = {0x01, *range(0xD0, 0xD8)}
 _PIXELS = {
     0xDB,
     0xC4,
@@ -132,7 +149,7 @@ def metadata_of(content: bytes) -> str | None:
         if marker == 0xFF:  # fill byte
             place += 1
             continue
-        if marker in _STANDALONE:
+        if marker in STANDALONE:
             place += 2
             continue
         if marker == 0xD9:
@@ -144,7 +161,7 @@ def metadata_of(content: bytes) -> str | None:
         elif 0xE1 <= marker <= 0xEF or marker == 0xFE:
             return f"holds metadata ({'a comment' if marker == 0xFE else f'segment APP{marker - 0xE0}'})"
         elif marker == 0xDA:
-            end = _scan_end(content, end)
+            end = scan_end(content, end)
         elif marker not in _PIXELS:
             return "holds a segment that is neither table nor pixels"
         place = end
@@ -156,6 +173,7 @@ def metadata_of(content: bytes) -> str | None:
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
 
-def _scan_end(content: bytes, start: int) -> int:
+def scan_end(content: bytes, start: int) -> int:
+    """Where the entropy-coded bytes of a scan end: at the next marker that is neither a stuffed zero nor a restart."""
     found = _AFTER_SCAN.search(content, start)
     return found.start() if found else len(content)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ class Facts:
     digests: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
     images: set[str] = field(default_factory=set)
     splits: dict[str, str] = field(default_factory=dict)  # checkup_id -> split
+    labels: dict[str, tuple[str, int]] = field(
+        default_factory=dict
+    )  # checkup_id -> side of the multi-label split, hash of its labels
     counts: Counter[str] = field(default_factory=Counter)  # split/task/language -> samples
 
 
@@ -59,7 +63,7 @@ def _found_in_document(text: str) -> str | None:
     return min(found).cls if found else None
 
 
-def _scan(text: str, place: str, report: Report, document: bool = False) -> None:
+def scan_text(text: str, place: str, report: Report, document: bool = False) -> None:
     report.looked_at("identifiers")
     if cls := (_found_in_document if document else _found)(text):
         report.fail("identifiers", f"{place}: has the form of an identifier ({cls}); do not share this copy, tell who made it")
@@ -75,17 +79,25 @@ def check_csv(rows: Sequence[tuple[int, Mapping[str, str]]]) -> Facts:
             continue
         for name in _SCANNED:
             if row.get(name):
-                _scan(row[name], f"{place}, column {name}", facts.report)
+                scan_text(row[name], f"{place}, column {name}", facts.report)
         checkup = row["checkup_id"]
         if not _CHECKUP.fullmatch(checkup) or checkup.rsplit("-", 1)[0] != row["patient_id"] or row["split"] not in SPLITS:
             facts.report.fail("split", f"{place}: its checkup_id, patient_id or split is none; {_REBUILD}")
             continue
+        if row["spectrum"] not in SPLITS:
+            facts.report.fail("split", f"{place}: its spectrum is none; {_REBUILD}")
         facts.splits[checkup] = row["split"]
+        facts.labels[checkup] = label(row["spectrum"], row["anomalies_en"])
         for kind in ("photographs", "radiographs"):
             names = [name for name in row[kind].split(",") if name]
             _own(names, checkup, place, facts.report)
             facts.images |= {f"Images/{kind.capitalize()}/{name}" for name in names}
     return facts
+
+
+def label(spectrum: str, anomalies: str) -> tuple[str, int]:
+    """What tables must have alike of a visit in the multi-label split; sixteen bytes and not the words."""
+    return sys.intern(spectrum), int.from_bytes(hashlib.sha256(anomalies.encode()).digest()[:7], "big")
 
 
 def _own(names: Iterable[str], checkup: str, place: str, report: Report) -> None:
@@ -142,7 +154,7 @@ def _look(row: Mapping[str, Any], place: str, facts: Facts, scan: bool) -> None:
         for role, content in row["messages"]:
             for line in content.replace(IMAGE, "").split("\n"):
                 if line:
-                    _scan(line, f"{place}, {role if role in ('user', 'assistant', 'system') else 'a message'}", facts.report)
+                    scan_text(line, f"{place}, {role if role in ('user', 'assistant', 'system') else 'a message'}", facts.report)
 
 
 def has_json(path: str) -> bool:
@@ -170,9 +182,14 @@ def check_shard(folder: Path, path: str) -> Facts:
                     row = _sample(sample, sample["checkup_id"], split, language_of(sample))
                     facts.counts[f"{split}/{task}/{row['language']}"] += 1
                     digests.append(_digest(row))
+                    told = label(sample["spectrum"], ",".join(sample["conditions"]))
+                    if facts.labels.setdefault(row["checkup_id"], told) != told:
+                        facts.report.fail(
+                            "split", f"{place}: spectrum or conditions differ from another row of its visit; {_REBUILD}"
+                        )
                     _look(row, place, facts, scan=not has_json(path))
                     _same_bytes(folder, sample["images"] or (), place, facts.report)
-    except (OSError, ValueError, KeyError, TypeError):  # what pyarrow raises is an OSError or a ValueError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # what pyarrow raises is an OSError or a ValueError
         facts.report.fail("samples", f"{path}: cannot be read behind row {number}; fetch it again")
     facts.digests = np.array(digests, np.uint64)
     return facts
@@ -226,9 +243,14 @@ def check_text(folder: Path, path: str, stated: Sequence[str] = ()) -> Facts:
     if path.endswith(".json"):
         text = _unescaped(text)
     for words in sorted(stated, key=len, reverse=True):
-        text = text.replace(words, " ")
+        for written in {
+            words,
+            words.replace("'", "''"),
+            json.dumps(words, ensure_ascii=False)[1:-1],
+        }:  # as it is, in YAML, in JSON
+            text = text.replace(written, " ")
     for number, line in enumerate(text.split("\n"), 1):
         plain = _LINK.sub(" ", _HASH.sub(" ", line)).strip()
         if plain:
-            _scan(plain, f"{shown(path)} line {number}", facts.report, document=True)
+            scan_text(plain, f"{shown(path)} line {number}", facts.report, document=True)
     return facts

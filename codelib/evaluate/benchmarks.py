@@ -35,6 +35,12 @@ class Sample:
     split: str = ""
     language: str = ""
     names_label: bool | None = None  # the complaint already names the class
+    others: tuple[str, ...] = ()  # checkups of worked examples, and of whoever lent the images
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """The checkups that the question shows something of, each once, sorted: what is to go where one of them is withdrawn."""
+        return tuple(sorted({self.checkup_id, *self.others} - {""}))
 
 
 def _order(seed: int, key: str) -> str:
@@ -120,7 +126,8 @@ def few_shot(sample: Sample, examples: Sequence[Sample]) -> Sample:
         shown += [message for message in example.messages if message.role != "system"]
         shown.append(Message("assistant", example.reference))
     images = tuple(image for example in examples for image in example.images)
-    return replace(sample, messages=(*system, *shown, *question), images=images + sample.images)
+    others = (*sample.others, *(example.checkup_id for example in examples))
+    return replace(sample, messages=(*system, *shown, *question), images=images + sample.images, others=others)
 
 
 # images shuffled
@@ -165,7 +172,7 @@ def shuffled(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
             donors[sample.sample_id] = min(close, key=lambda s: _order(seed, f"{sample.sample_id}/{s.sample_id}"))
     result = []
     for sample in samples:
-        images = donors[sample.sample_id].images
-        fitted = tuple(images[i % len(images)] for i in range(len(sample.images)))
-        result.append(replace(sample, images=fitted))
+        donor = donors[sample.sample_id]
+        fitted = tuple(donor.images[i % len(donor.images)] for i in range(len(sample.images)))
+        result.append(replace(sample, images=fitted, others=(*sample.others, donor.checkup_id)))
     return tuple(result)

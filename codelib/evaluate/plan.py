@@ -132,4 +132,5 @@ def _item(variant: Variant, prints: dict[str, str], sample: Sample, images: _Pri
         "messages": messages,
         "images": list(sample.images),
         "reference": sample.reference,
+        "checkups": list(sample.shows),
     }

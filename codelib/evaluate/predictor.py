@@ -23,6 +23,7 @@ from codelib.models.conversation import Conversation, Message
 from codelib.models.engine import Answer, Engine
 
 BAD_REFERENCE = "evaluate:reference"  # the dataset's own answer names no class: no model can help, it is not asked again
+CHECKUPS = "checkups"  # in an answer's file: the visits that its question shows something of
 # errors that the next request will meet as well: the rest of the partition is not tried
 _HOPELESS = frozenset({"APIConnectionError", "AuthenticationError", "NotFoundError", "PermissionDeniedError"})
 
@@ -82,7 +83,8 @@ class Predictor:
     def _known(self, key: str) -> Answer | None:
         if not self.store.exists(answer_name(key)):
             return None
-        return Answer(**self.store.read_json(answer_name(key)))
+        held = self.store.read_json(answer_name(key))
+        return Answer(**{name: value for name, value in held.items() if name != CHECKUPS})
 
     def _ask(self, variant: Variant, benchmark: str, todo: list[dict[str, Any]]) -> dict[str, Answer]:
         """Batch by batch, each received answer kept at once."""
@@ -94,7 +96,8 @@ class Predictor:
             for sample, answer in zip(batch, answers, strict=True):
                 got[sample["sample_id"]] = answer
                 if answer.error is None:
-                    self.store.commit(answer_name(sample["key"]), json.dumps(vars(answer), ensure_ascii=False).encode())
+                    held = {**vars(answer), CHECKUPS: sample["checkups"]}
+                    self.store.commit(answer_name(sample["key"]), json.dumps(held, ensure_ascii=False).encode())
             errors = {answer.error for answer in answers}
             if len(errors) == 1 and errors <= _HOPELESS:
                 hopeless = answers[0].error

@@ -27,6 +27,7 @@ from codelib.evaluate.run import Outcome
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION, Variant
 
 FOLDER = "report"
+WITHDRAWN = "WITHDRAWN.txt"  # stands there while a report was taken away and is not made anew
 _THUMBNAIL_PX = 160
 _THUMBNAILS = 4  # of a visit's images; the page says how many more there are
 _LONGEST_TEXT = 1500  # characters of an answer shown on the page; predictions.csv has all of it
@@ -173,6 +174,7 @@ def write_report(
     settings: EvaluateSettings,
 ) -> str:
     """Commit the four files; returns where the page lies."""
+    store.delete(f"{FOLDER}/{WITHDRAWN}")
     examples = make_examples(dataset_folder, shown, plan, outcome, settings)
     store.commit(f"{FOLDER}/report.html", render(report, examples).encode())
     store.commit(f"{FOLDER}/table.csv", table_csv(report))

@@ -80,6 +80,15 @@ def _srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
+def means_srgb(icc: bytes) -> bool:
+    """Whether pixels under this profile are taken for sRGB: by its name, or because it is broken and passed over."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        return (profile.profile.profile_description or "").startswith("sRGB")
+    except (ImageCms.PyCMSError, *DECODER_ERRORS):
+        return True
+
+
 @functools.lru_cache(maxsize=16)
 def _to_srgb(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """None where the profile is sRGB itself. A clinic has a few cameras, each with one profile."""

@@ -242,6 +242,7 @@ def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any
     gpu = uses_gpu(settings)
     check_samples(order, plan)
     folder.claim(order.identity() | samples_identity(plan))
+    folder.write_samples({"training": plan.training, "validation": plan.validation, "rejected": plan.rejected})
     folder.write_rejected(plan.rejected)
     if settings.model == TINY:
         if not order.tiny.exists():

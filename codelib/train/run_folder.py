@@ -1,6 +1,7 @@
 """The folder of one training run, ``WORKSPACE/train/<name>``: whose run it is, whether it is finished, and its results.
 
 settings.json   written first: settings and data of the run that the folder belongs to
+samples.csv     the samples that it learns from or leaves out, each with its checkup: whom a withdrawal concerns
 examples/       token-ready shards: every sample's ids, by reference to the images of the release
 preflight.csv   every sample with its side, tokens, dropped images, and reason where it is left out; preflight.json: their sums
 rejected.csv    sample ids left out, with the reason
@@ -23,16 +24,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codelib.core.config import differences
 from codelib.core.store import Store, exclusive
-from codelib.train.card import model_card
-from codelib.train.checkpoints import Checkpoints, TrainProgress
-from codelib.train.curves import as_csv, as_png
-from codelib.train.parity import Parity
-from codelib.train.probe import FILE as PROBE
-from codelib.train.samples import Measured
+
+if TYPE_CHECKING:  # torch takes a second, and nobody needs it who only asks what a run has seen
+    from codelib.train.checkpoints import TrainProgress
+    from codelib.train.parity import Parity
+    from codelib.train.samples import Measured
+
+SAMPLES = "samples.csv"
+WITHDRAWN = "withdrawn"  # in place of the sample's id, where consent was withdrawn since
+EXAMPLES = "examples"
+
+_SAMPLES_HEADER = ["sample_id", "checkup_id", "side"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class RunFolder:
 
     @property
     def examples(self) -> Store:
-        return Store(str(self.path.resolve() / "examples"))
+        return Store(str(self.path.resolve() / EXAMPLES))
 
     def finished(self) -> dict[str, Any] | None:
         """run.json, where the run is finished."""
@@ -76,12 +82,28 @@ class RunFolder:
         with exclusive(self.path / "lock", busy):
             yield
 
+    def write_samples(self, sides: dict[str, Sequence[Measured]]) -> None:
+        """Before the first step: a run that is killed has learned from them too."""
+        lines = [[m.conversation.sample_id, m.conversation.checkup or "", side] for side, found in sides.items() for m in found]
+        self.store.commit(SAMPLES, _csv(_SAMPLES_HEADER, lines))
+
+    def blank_samples(self, checkups: frozenset[str]) -> None:
+        """Leave of these visits that there was a sample, and on which side."""
+        rows = csv.DictReader(io.StringIO(self.store.read(SAMPLES).decode(), newline=""))
+        lines = [[WITHDRAWN, "", row["side"]] if row["checkup_id"] in checkups else [*row.values()] for row in rows]
+        self.store.commit(SAMPLES, _csv(_SAMPLES_HEADER, lines))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def write_rejected(self, rejected: Sequence[Measured]) -> None:
         lines = [[one.conversation.sample_id, one.reason or "", one.detail] for one in rejected]
         self.store.commit("rejected.csv", _csv(["sample_id", "reason", "detail"], lines))
 
     def stage_adapter(self, checkpoint: str) -> Path:
         """The best adapter of a checkpoint, in a folder that nobody takes for finished."""
+        from codelib.train.checkpoints import Checkpoints
+
         staged = self.path / ".tmp-adapter"
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
@@ -93,6 +115,10 @@ class RunFolder:
         self, staged: Path, progress: TrainProgress, summary: dict[str, Any], parity: Parity, canary: Sequence[str]
     ) -> None:
         """Adapter with card, curves and canary, in its place; run.json comes last."""
+        from codelib.train.card import model_card
+        from codelib.train.curves import as_csv, as_png
+        from codelib.train.probe import FILE as PROBE
+
         picture = as_png(progress.curve, progress.best_step)
         (staged / "curves.png").write_bytes(picture)
         (staged / "README.md").write_text(model_card(summary, parity), encoding="utf-8")

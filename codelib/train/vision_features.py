@@ -4,18 +4,13 @@
                                                                     └─ no: stage vision_features (an actor holds the tower) ──> shards
     a worker's sample (feed.py) ── FeatureReader ──> image_features in place of pixels ── with_features ──> the model's forward
 
-    WORKSPACE/features/<model, pixel policy, precision, dataset>/
-        about.json                          what the folder's name stands for
-        shards/<key>.safetensors            features of up to 64 images, one under the other: (visual tokens, hidden)
-        stages/vision_features/*.parquet    which image lies where: the stage's partitions, each committed after its shard
-
 Before training and not by the training workers on first use: an image stands in several conversations of a release and in every epoch, so
 that workers would fill the store while they train at the slow pace, each rank for its own share, and write at the same time; an actor
 takes many images at once without padding, a kill costs the partitions in flight, and training starts at its full pace.
 
 Features are found by the image's content, so that other recipes, tasks and epochs of the same data and base use the same ones, and a grown
 release costs its new images alone. What a release no longer names is removed before anything is computed: a withdrawn patient's pictures
-must not live on as features.
+must not live on as features (a withdrawal removes them too, at once: `codelib.train.feature_store`, where the files are told).
 """
 
 from __future__ import annotations
@@ -32,32 +27,16 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from codelib.contracts import Contract
 from codelib.core.stage import Stage, Work, digest, run
-from codelib.core.store import Store, exclusive
+from codelib.core.store import Store
 from codelib.models.conversation import Dataset
 from codelib.models.prompt import MERGE, ImageError, PixelPolicy, open_pixels
 from codelib.models.vision_tower import fingerprint, load_tower
+from codelib.train.feature_store import FEATURES, ROOM, STAGE, at_work, index, remove
 
-STAGE = "vision_features"
 _IMAGES_PER_SHARD = 64  # 448 x 336 px for the 7B: 88 MB
 _PATCHES_PER_FORWARD = 16_384  # 16 images of 448 px; about 1 GB in the tower's forward pass
 _THREADS = 8
-FEATURES = Contract(
-    STAGE,
-    1,
-    ("image_sha256",),
-    pa.schema(
-        [
-            pa.field("image_sha256", pa.string(), nullable=False),  # of the file's bytes
-            pa.field("shard", pa.string(), nullable=False),
-            pa.field("first_row", pa.int64(), nullable=False),
-            pa.field("tokens", pa.int32(), nullable=False),  # visual tokens: rows in the shard
-            pa.field("grid_rows", pa.int32(), nullable=False),  # of patches
-            pa.field("grid_columns", pa.int32(), nullable=False),
-        ]
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -79,7 +58,7 @@ class Recipe:
 
     def folder(self, workspace: Path) -> Path:
         without_name = {name: value for name, value in self.about().items() if name != "model"}
-        return workspace / "features" / digest(without_name)[:16]
+        return workspace / ROOM / digest(without_name)[:16]
 
 
 def sha256_of(path: str | Path) -> str:
@@ -139,7 +118,7 @@ def _compute(store: Store, tower: Any, image_processor: Any, policy: PixelPolicy
         patches += grid_rows * grid_columns
         tokens = grid_rows * grid_columns // MERGE**2
         where = {"shard": shard, "first_row": first_row, "tokens": tokens, "grid_rows": grid_rows, "grid_columns": grid_columns}
-        rows.append({"image_sha256": sha256, **where})
+        rows.append({"image_sha256": sha256, "name": Path(path).name, **where})
         first_row += tokens
     flush()
     store.commit(shard, save({"features": torch.cat(made).contiguous()}))
@@ -147,25 +126,6 @@ def _compute(store: Store, tower: Any, image_processor: Any, policy: PixelPolicy
 
 
 # the driver
-
-
-def _index(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Committed partitions, with the rows of each."""
-    names = [name for name in store.names(f"stages/{STAGE}") if name.endswith(".parquet")]
-    return {name: store.read_table(name).to_pylist() for name in names}
-
-
-def _remove(store: Store, named: set[str]) -> int:
-    """Drop every partition with an image that no training file names, and shards that no partition names. Returns the partitions' number."""
-    index = _index(store)
-    stale = [name for name, rows in index.items() if not all(row["image_sha256"] in named for row in rows)]
-    for name in stale:
-        store.delete(name)
-    kept = {row["shard"] for name, rows in index.items() if name not in stale for row in rows}
-    for shard in store.names("shards"):
-        if shard not in kept:
-            store.delete(shard)
-    return len(stale)
 
 
 def prepare(
@@ -185,14 +145,14 @@ def prepare(
     folder = recipe.folder(workspace)
     folder.mkdir(parents=True, exist_ok=True)
     store = Store(str(folder))
-    with exclusive(folder / "lock", f"{folder}: another job computes the same features; wait for it"):
+    with at_work(folder):
         store.commit_json("about.json", recipe.about())
-        store.sweep()
         wanted_hashes = _hashes(wanted)
         files = [task for task in dataset.files if task.startswith("train")]
         named = _hashes(path for task in files for one in dataset.read(task) for path in one.images)
-        _remove(store, {*named.values(), *wanted_hashes.values()})
-        have = {row["image_sha256"] for rows in _index(store).values() for row in rows}
+        wanted_or_named = {*named.values(), *wanted_hashes.values()}
+        remove(store, lambda row: row["image_sha256"] not in wanted_or_named)
+        have = {row["image_sha256"] for rows in index(store).values() for row in rows}
         paths = {sha256: path for path, sha256 in wanted_hashes.items()}  # one image under two names is one
         missing = [[sha256, path] for sha256, path in paths.items() if sha256 not in have]
         if not missing:
@@ -228,7 +188,7 @@ class FeatureReader:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.places = {row["image_sha256"]: row for rows in _index(Store(str(folder))).values() for row in rows}
+        self.places = {row["image_sha256"]: row for rows in index(Store(str(folder))).values() for row in rows}
 
     def read(self, images: Sequence[str], names: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (visual tokens, hidden) of these images by their files' SHA-256, in this order, and their grids (images, 3).

@@ -207,7 +207,7 @@ def main() -> int:
     parser.add_argument("--photographs", type=int, default=4, metavar="N", help="scenes, each at both qualities (default 4)")
     parser.add_argument("--repetitions", type=int, default=7, metavar="N", help="rounds over all files and ways (default 7)")
     parser.add_argument(
-        "--rounds", type=int, default=3, metavar="N", help="rounds of the stage through Ray (default 3; 0: leave it out)"
+        "--rounds", type=int, default=5, metavar="N", help="rounds of the stage through Ray (default 5; 0: leave it out)"
     )
     args = parser.parse_args()
     export = REAL_DATA / "clinic-export"

@@ -41,7 +41,10 @@ from codelib.data.vault import Keyed, Secret
 from tests.benchmarks.dslr import photographs
 from tests.conftest import REAL_DATA
 
-VISIT_IMAGES, PARTITION_VISITS = 5, 5  # 25 images a partition: sixteen partitions of 400
+VISIT_IMAGES, PARTITION_VISITS = (
+    5,
+    10,
+)  # 50 images a partition: eight of 400; the product makes partitions of 32 visits, about 180 images
 OFF = {"text": "off", "faces": "off", "documents": "off"}
 
 
@@ -219,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--memory-images", type=int, nargs="+", default=[400, 4000])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     args: Any = parser.parse_args()
     sys.exit(not report(*camera_files(), args.images, args.memory_images, args.rounds))
 

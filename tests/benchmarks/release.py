@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import release_split
+from tests.benchmarks import release_conversations, release_split
 
 SECTIONS: dict[str, Callable[[], bool]] = {
     "split": release_split.section,
+    "conversations": lambda: release_conversations.conversations(1_000_000),
+    "shards": lambda: release_conversations.shards(1_000_000),
 }
 
 

@@ -10,6 +10,7 @@ resident size of the driver and of both workers together. Beside the size asked 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import resource
 import shutil
@@ -21,12 +22,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from codelib.contracts import ANNOTATED, CONVERSATIONS, SPLIT
-from codelib.core.stage import Part, Stage, check, read_part
+from codelib.core.stage import Part, Stage, check, packed, read_part
 from codelib.core.store import Store
 from codelib.data.annotate import annotate
+from codelib.data.shards import SIZES, plan
 from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, ShareGptSettings, count_samples, make_conversations
 from codelib.data.teeth import normalise_teeth
 from tests.benchmarks.synthetic_text import clinic, records_table
@@ -118,6 +122,40 @@ def measure(visits: int) -> Measured:
     return Measured(visits, samples, sum(seconds for _, seconds in results) / WORKERS + counting, peak)
 
 
+PLANNED_PARTITION = 32  # visits, as the setting partition_visits has it
+
+
+def _planned(visits: int) -> tuple[int, int, int, float]:
+    """Shards, megabytes of their work as JSON, peak bytes and CPU seconds of the driver that plans them: four samples a visit of six images."""
+    start = time.process_time()
+    count, rng = 4 * visits, np.random.default_rng(0)
+    codes = rng.permutation(visits).astype(np.int64)  # a patient's code says nothing of the partition: each shard meets thousands
+    text = pc.utf8_lpad(pa.array(np.repeat(codes, 4)).cast(pa.string()), 7, "0")
+    part = pa.array((np.arange(count) // (4 * PLANNED_PARTITION)).astype(np.int32))
+    config = pa.array(["classification", "generation", "quadrant", "teeth"]).take(pa.array(np.tile(np.arange(4), visits)))
+    side = pa.array(["train", "test"]).take(pa.array((np.repeat(codes, 4) % 14 == 0).astype(np.int8)))
+    tokens = pa.array(np.full(count, 6 * 192, np.int64))
+    table = pa.table([config, side, text, tokens, pa.array(np.zeros(count, np.int64)), part], schema=SIZES)
+    parts = [
+        Part(f"{n:032x}", "conversations", "/work/of/a/clinic", 128, {"ok": 128}) for n in range(-(-visits // PLANNED_PARTITION))
+    ]
+    work = plan(table, parts)
+    size = sum(len(json.dumps(packed(one.inputs))) for one in work)
+    return len(work), size >> 20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.process_time() - start
+
+
+def shards(visits: int) -> bool:
+    """Print what the plan of the shards holds on the driver; whether that fits."""
+    print(f"shards planned (partitions of {PLANNED_PARTITION} visits, one process)")
+    for size in (visits // 10, visits):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            count, megabytes, peak, seconds = pool.submit(_planned, size).result()
+        print(
+            f"  {size:>9,} visits  {count:>6,} shards  {seconds:>6.1f} s  work as JSON {megabytes:,} MiB  peak {peak / 2**20:,.0f} MiB"
+        )
+    return peak <= MOST_BYTES
+
+
 def conversations(visits: int) -> bool:
     """Print the section; whether its targets are met."""
     small, large = measure(visits // 10), measure(visits)
@@ -138,7 +176,8 @@ def conversations(visits: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--visits", type=int, default=1_000_000, help=f"a multiple of {10 * PARTITION}")
-    return 0 if conversations(parser.parse_args().visits) else 1
+    visits = parser.parse_args().visits
+    return 0 if all([conversations(visits), shards(visits)]) else 1
 
 
 if __name__ == "__main__":

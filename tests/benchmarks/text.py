@@ -15,12 +15,13 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import text_diagnoses, text_privacy, text_probe, text_teeth
+from tests.benchmarks import text_diagnoses, text_privacy, text_probe, text_speed, text_teeth
 
 SECTIONS: dict[str, Callable[[], None]] = {
     "teeth": text_teeth.section,
     "privacy": text_privacy.main,
     "diagnoses": text_diagnoses.section,
+    "speed": text_speed.section,
 }
 
 

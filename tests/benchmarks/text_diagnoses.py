@@ -28,7 +28,11 @@ def bilingual(text: pa.Table) -> pa.Table:
     rows = []
     for row in text.to_pylist():
         fields = {f"{field}_cn": row[field] for field in TEXT_FIELDS}
-        keys = {"checkup_id": row["visit_key"], "patient_id": row["patient"], "visit_key": row["visit_key"]}
+        keys = {
+            "checkup_id": row["visit_key"],
+            "patient_id": row.get("patient_id") or row["patient"],
+            "visit_key": row["visit_key"],
+        }
         rows.append(keys | fields | {"teeth": row["teeth"], "status": row["status"]})
     return pa.Table.from_pylist(rows, schema=BILINGUAL.schema)
 

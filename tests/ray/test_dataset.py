@@ -341,32 +341,6 @@ def _changed(lines: list[str], index: int) -> list[str]:
     return [*lines[:index], json.dumps(record, ensure_ascii=False) + "\n", *lines[index + 1 :]]
 
 
-def test_withdrawn_consent_leaves_everything(tmp_path):
-    export, workspace = tmp_path / "clinic", tmp_path / "work"
-    generate(export, visits=40, seed=2)
-    run("dataset", "--input", export, "--workspace", workspace, *SMALL)
-    records = [r for r in rows_of(workspace, "records", private=True) if r["status"] == "ok"]
-    gone = records[0]["patient"]
-    keys = {r["visit_key"] for r in records if r["patient"] == gone}
-    codes = {r["checkup_id"] for r in rows_of(workspace, "split") if r["visit_key"] in keys}
-    (tmp_path / "withdrawn.txt").write_text(f"{gone}\n", encoding="utf-8")
-    run(
-        "dataset",
-        "--input",
-        export,
-        "--workspace",
-        workspace,
-        *SMALL,
-        "--set",
-        f"exclude={tmp_path / 'withdrawn.txt'}",
-    )
-    assert codes
-    found = {place for place, text in public_text(workspace) for code in codes | keys if code in text}
-    assert found == set()
-    assert gone not in (workspace / "private" / "ledger.csv").read_text(encoding="utf-8")
-    assert not [r for r in rows_of(workspace, "records", private=True) if r["patient"] == gone]
-
-
 def test_a_withdrawn_clinic_leaves_nothing(tmp_path):
     export, workspace = tmp_path / "clinic", tmp_path / "work"
     generate(export, visits=4, seed=2)

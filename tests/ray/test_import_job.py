@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image, PngImagePlugin
 
-from tests.fixtures import make_release
+from codelib.core.reading import read_shards
+from codelib.data.verify import verify
+from tests.fixtures import draw_disc, make_release, sample
 from tests.jobs import run, tree
+
+SECRET = "Ada Beispiel 13812345678"
+
+
+def hostile(folder: Path) -> None:
+    """Three samples more, whose pictures tell of a person: in EXIF and behind the end; turned by EXIF; in a chunk of a PNG."""
+    tags = Image.Exif()
+    tags[0x013B] = SECRET
+    draw_disc("Red", np.random.default_rng(1)).save(folder / "Images/told.jpg", exif=tags, comment=SECRET)
+    (folder / "Images/told.jpg").write_bytes((folder / "Images/told.jpg").read_bytes() + SECRET.encode())
+    tags[0x0112] = 6
+    draw_disc("Red", np.random.default_rng(2)).save(folder / "Images/turned.jpg", exif=tags)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Author", SECRET)
+    draw_disc("Red", np.random.default_rng(3)).save(folder / "Images/told.png", pnginfo=info)
+    rows = [sample(n, [f"Images/{name}"], "Red") for n, name in enumerate(("told.jpg", "turned.jpg", "told.png"))]
+    (folder / "hostile.json").write_text(json.dumps(rows))
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +51,7 @@ def folder(tmp_path_factory) -> Path:
     for name in ("train.json", "train-diagnostic.json"):
         (folder / name).unlink()
     (folder / "test-cls.json").rename(folder / "test_cls.json")
+    hostile(folder)
     (folder / "Images" / "spare.png").write_bytes((folder / rows[1]["images"][0]).read_bytes())
     names = ["1000-001-01.jpg", "lost.jpg"]
     (folder / "complete_dataset.csv").write_text(f'id,photographs,radiographs\n0,"{",".join(names)}",\n', encoding="utf-8")
@@ -52,8 +78,67 @@ def test_every_fault_is_listed_and_the_run_ends_well(imported) -> None:
         ("complete_dataset.csv", "0", "missing_image", "photographs 2"),
         ("Images/Photographs/1001-001-01.jpg", "", "unused_image", "file"),
         ("Images/spare.png", "", "unused_image", "file"),
+        ("Images/told.jpg", "", "image_stripped", "file"),
+        ("Images/told.png", "", "image_stripped", "file"),
+        ("Images/turned.jpg", "", "image_rebuilt", "file"),
     }
-    assert "8 samples in" in said and "4 left out" in said
+    assert "2  import:image_stripped" in said and "1  import:image_rebuilt" in said
+    assert "11 samples in" in said and "4 left out" in said
+
+
+def test_what_the_pictures_told_of_a_person_is_nowhere_and_verify_passes(imported, folder: Path) -> None:
+    release = imported[0] / "release"
+    for path in (p for p in imported[0].rglob("*") if p.is_file()):
+        assert SECRET[:8].encode() not in path.read_bytes(), path
+    (table,) = (pq.read_table(path) for path in release.glob("parquet/hostile/*.parquet"))
+    pictures = [Image.open(io.BytesIO(row[0]["bytes"])) for row in table["images"].to_pylist()]
+    assert [picture.size for picture in pictures] == [(112, 84), (84, 112), (112, 84)]
+    assert pictures[0].tobytes() == Image.open(folder / "Images/told.jpg").tobytes()
+    assert verify(release, 2).passed, verify(release, 1).table()
+
+
+def stamp(table: pa.Table) -> pa.Table:
+    """Metadata put back into every picture."""
+    rows = table.to_pylist()
+    for image in (image for row in rows for image in row["images"]):
+        image["bytes"] = image["bytes"][:20] + b"\xff\xfe\0\6name" + image["bytes"][20:]
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def speak(table: pa.Table) -> pa.Table:
+    rows = table.to_pylist()
+    rows[0]["messages"][1]["content"] = f"Call {SECRET}"
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "words"),
+    [
+        (stamp, "images", "holds metadata"),
+        (speak, "identifiers", "has the form of an identifier"),
+        (lambda table: table.slice(1), "counts", "manifest.json says"),
+    ],
+)
+def test_verify_finds_what_is_wrong_with_an_import(imported, tmp_path: Path, change, check: str, words: str) -> None:
+    copy = Path(shutil.copytree(imported[0] / "release", tmp_path / "copy"))
+    path = min(copy.glob("parquet/classification/train-*.parquet"))
+    pq.write_table(change(pq.read_table(path)), path)
+    lines = (copy / "SHA256SUMS").read_text().splitlines()
+    sums = {line[66:]: hashlib.sha256((copy / line[66:]).read_bytes()).hexdigest() for line in lines}
+    (copy / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    report = verify(copy, 1)
+    assert set(report.failed) == {check}, report.table()
+    assert any(words in sentence for sentence in report.told[check])
+    assert SECRET[-11:] not in report.table()
+
+
+def test_a_file_that_no_import_has_is_not_passed_over(imported, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(imported[0] / "release", tmp_path / "copy"))
+    (copy / "Images/Photographs").mkdir(parents=True)
+    (copy / "Images/Photographs/0001-001-01.jpg").write_bytes(b"x")
+    with (copy / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{hashlib.sha256(b'x').hexdigest()}  Images/Photographs/0001-001-01.jpg\n")
+    assert "an import has no such file" in verify(copy, 1).told["files"][0]
 
 
 def test_one_line_of_datasets_reads_it(imported, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +155,9 @@ def test_ray_data_and_pyarrow_read_the_same(imported, cluster) -> None:
 
     files = sorted(str(path) for path in (imported[0] / "release/parquet").rglob("*.parquet"))
     plain = arrow.dataset(files).to_table().sort_by("sample_id").to_pylist()
-    assert sorted(cluster.data.read_parquet(files).take_all(), key=lambda row: row["sample_id"]) == plain
+    for stream in (cluster.data.read_parquet(files), read_shards(f"{imported[0]}/release/parquet/*/*.parquet")):
+        assert sorted(stream.take_all(), key=lambda row: row["sample_id"]) == plain
+    assert read_shards(files, ["checkup_id"]).schema().names == ["checkup_id"]
 
 
 def test_the_sums_are_those_of_the_files(imported) -> None:

@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCardData
@@ -20,13 +21,24 @@ from codelib.synthetic.export import generate
 from tests.jobs import run
 
 PHONE = "电话13812345678"
+CARD = """
+dataset:
+  card:
+    authors: [{given_names: Ada, family_names: O'Beispiel}]
+    contact: ada.obeispiel@example.org
+    ethics: Board of a hospital, approval 110105199003078811
+"""
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("release")
     generate(folder / "clinic", visits=40, seed=3)
-    run("dataset", "--input", folder / "clinic", "--workspace", folder / "work", "--num-cpus", "2")
+    (folder / "r.yaml").write_text(CARD, encoding="utf-8")
+    given = ("--input", folder / "clinic", "--workspace", folder / "work", "--num-cpus", "2")
+    run("dataset", *given, "--recipe", folder / "r.yaml")
+    said = run("dataset", *given, code=2)  # the next build does not take back what a person stated
+    assert 'card.contact: "ada.obeispiel@example.org" -> null' in said
     return folder / "work" / "release"
 
 
@@ -71,6 +83,7 @@ def test_the_card_is_one_that_the_hub_reads(release):
     data = DatasetCardData(**front)
     assert data.license == "other"
     assert front["license_name"]
+    assert "- Ada O'Beispiel" in (release / "README.md").read_text(encoding="utf-8")
     assert "Forbidden" in (release / "README.md").read_text(encoding="utf-8")
 
 
@@ -150,6 +163,26 @@ def two_sides(folder):
     resum(folder)
 
 
+def spectrum_of_a_patient(folder):
+    def move(header, rows):
+        side, patient = header.index("spectrum"), header.index("patient_id")
+        visits = [row for row in rows if row[side] in ("train", "test")]
+        twice = next(a for a in visits if any(b is not a and b[patient] == a[patient] for b in visits))
+        twice[side] = "train" if twice[side] == "test" else "test"
+
+    edit_csv(folder, move)
+    resum(folder)
+
+
+def conditions_of_a_shard(folder):
+    path = min(folder.glob("parquet/generation/train-*.parquet"))
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("conditions")
+    others = pa.array([["Sound"]] * table.num_rows, table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), others), path)
+    resum(folder)
+
+
 def citation(folder):
     (folder / "CITATION.cff").write_text("[")
     resum(folder)
@@ -172,6 +205,8 @@ def citation(folder):
         (ledger, "counts", "ledger.csv: does not count"),
         (shard_row, "samples", "rows in its shards"),
         (two_sides, "split", "stands in"),
+        (spectrum_of_a_patient, "split", "by spectrum"),
+        (conditions_of_a_shard, "split", "spectrum or conditions of a visit are others in complete-dataset.csv"),
         (citation, "description", "CITATION.cff: is missing or cannot be read"),
     ],
 )

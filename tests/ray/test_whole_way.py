@@ -88,6 +88,7 @@ def test_a_second_demo_skips_what_is_done_and_says_so(demo):
 def test_the_real_export_goes_all_the_way_to_a_report(demo, real_data, tmp_path):
     workspace = tmp_path / "work"
     run("dataset", "--input", real_data / "clinic-export", "--workspace", workspace)
+    assert "all checks passed" in run("release", "--verify", workspace / "release")
     shutil.copytree(demo[0] / "work" / "models", workspace / "models")  # the toy is built once
     run("train", "--dataset", workspace / "release", "--workspace", workspace, *TRAINED)
     given = ("--dataset", workspace / "release", "--workspace", workspace, "--variants", VARIANTS, *TRAINED)

@@ -3,6 +3,7 @@ import pytest
 from codelib.contracts import OK
 from codelib.core.cli import InputError
 from codelib.core.store import Store
+from codelib.data.consent import Consent, hashes_of
 from codelib.data.export import batch_names, list_batch, patient_number
 from codelib.data.ingest import ingest
 from codelib.data.sheets import Mapping
@@ -26,7 +27,8 @@ def make(root, rows, folders, batch="第一批"):
 
 def run(store, excluded=frozenset(), batch="第一批"):
     extra = {"batch": batch, "listing": list_batch(store, batch).fingerprint()}
-    return ingest(store, KEYED, Mapping(), excluded, extra).to_pylist()
+    hashes = frozenset(one for line in excluded for one in hashes_of(KEYED, line))
+    return ingest(store, Mapping(), Consent(hashes, KEYED), extra).to_pylist()
 
 
 def reasons(rows):
@@ -181,7 +183,7 @@ def test_two_sheets_with_the_same_row_do_not_clash(tmp_path):
 def test_an_export_that_changes_while_it_is_read_is_refused(tmp_path):
     store = make(tmp_path, ["患者0001,2022-03-05 09:30,,,痛,x,深龋\n"], ["患者0001-35-男/2022-03-05 09.30/照片"])
     with pytest.raises(InputError, match="changed while it was read"):
-        ingest(store, KEYED, Mapping(), frozenset(), {"batch": "第一批", "listing": "of another moment"})
+        ingest(store, Mapping(), Consent(frozenset(), KEYED), {"batch": "第一批", "listing": "of another moment"})
 
 
 def test_two_rows_and_one_folder_of_a_day_alone_are_not_guessed(tmp_path):

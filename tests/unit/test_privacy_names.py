@@ -95,7 +95,7 @@ def test_the_probe_of_another_hand_is_caught_and_its_clean_texts_pass():
     assert sum(one.held for one in clean) <= 0.03 * len(clean)
 
 
-@pytest.mark.parametrize(("name", "least"), [("other_hand_2", 0.98), ("other_hand_3", 0.96)])
+@pytest.mark.parametrize(("name", "least"), [("other_hand_2", 0.98), ("other_hand_3", 0.96), ("other_hand_4", 0.99)])
 def test_what_was_judged_at_first_sight_stays_caught(name, least):
     """Written by another hand and run once before a word was listed: 0.988 and 0.971 with the tagger, 0.956 and 0.930 without."""
     assert recall([one for one in outcomes(read(DATA / f"{name}.json")) if one.line.values]) >= least

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from codelib.contracts import CONVERSATIONS, IMAGES, SPLIT
 from codelib.core.stage import Part
 from codelib.core.store import Store
 from codelib.data import shards
+from codelib.data.card import FEATURES as CARD_FEATURES
 from codelib.data.shards import SCHEMA, edges_of, parquet_stream, plan, shard, shard_work, size_table
 from codelib.models.prompt import PixelPolicy, visual_tokens
 
@@ -174,12 +176,18 @@ def test_samples_without_images_are_cut_too(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_sample_without_images_is_written() -> None:
-    row = {"sample_id": "a", "checkup_id": None, "language": None, "names_label": None, "images": []}
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-    schema = pa.schema([*(SCHEMA.field(i) for i in range(5)), ("images", pa.list_(pa.string()))])
-    table = pa.Table.from_pylist([row | {"messages": turns}], schema=schema)
+    row = dict.fromkeys(SCHEMA.names) | {"sample_id": "a", "images": [], "messages": turns}
+    schema = SCHEMA.set(SCHEMA.get_field_index("images"), pa.field("images", pa.list_(pa.string())))
+    table = pa.Table.from_pylist([row], schema=schema)
     content = b"".join(parquet_stream(table, lambda path: b""))
-    assert pq.read_table(io.BytesIO(content)).to_pylist() == [row | {"messages": turns}]
+    assert pq.read_table(io.BytesIO(content)).to_pylist() == [row]
+
+
+def test_the_features_that_datasets_is_told_are_the_columns() -> None:
+    told = json.loads(SCHEMA.metadata[b"huggingface"])["info"]["features"]
+    assert list(told) == SCHEMA.names
+    assert list(CARD_FEATURES) == SCHEMA.names
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=200), st.integers(1, 20))

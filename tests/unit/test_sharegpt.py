@@ -226,6 +226,13 @@ def test_the_parser_of_evaluation_reads_every_class_name(language: str) -> None:
 # ── sides
 
 
+def test_a_sample_carries_the_visits_labels_of_the_multi_label_split_and_never_asks_with_them() -> None:
+    found = [disease(), disease(), disease(en="Tooth loss, partial"), disease(en="Abrasion", status="past")]
+    for row in converse([make_visit(diseases=found)], [make_place() | {"spectrum": "test"}], tasks=("generation",)):
+        assert (row["spectrum"], row["conditions"]) == ("test", ["Deep Caries", "Tooth Loss; Partial"])
+        assert "Tooth Loss" not in asked(row)
+
+
 def test_excluded_visits_have_no_conversation() -> None:
     assert conversations(side="excluded") == {}
 

@@ -3,14 +3,14 @@
 import pytest
 
 from codelib.core.store import Store, Workspace
-from codelib.data import start
+from codelib.data import consent, start
 from codelib.data.settings import DatasetSettings
 
 
 def excluded(tmp_path, text, encoding="utf-8"):
     path = tmp_path / "withdrawn.txt"
     path.write_bytes(text.encode(encoding))
-    return start.excluded(DatasetSettings(exclude=str(path)))
+    return consent.read_list(DatasetSettings(exclude=str(path))).out
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
