@@ -59,9 +59,16 @@ def _terminate(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _preempted(signum: int, frame: object) -> None:
+    raise Paused("pre-empted (SIGUSR1)")
+
+
 def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
-    """Run ``main(argv)``; turn what a user did, a full disk, Ctrl-C and SIGTERM into one sentence on stderr and an exit code."""
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    """Run ``main(argv)``; turn what a user did, a full disk, Ctrl-C, SIGTERM and SIGUSR1 into one sentence on stderr and an exit code."""
+    previous = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate),
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, _preempted),
+    }
     try:
         return main(argv) or 0
     except ValueError as error:
@@ -85,7 +92,8 @@ def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
     except KeyboardInterrupt:
         return _say("interrupted: what is finished is kept; run the same command again to continue", 130)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def leave(code: int) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from codelib.core.cli import JobFailed
 from codelib.train.settings import TrainSettings
 
 Made = TypeVar("Made")
@@ -23,6 +24,11 @@ def apart(work: Callable[..., Made], *args: Any, settings: TrainSettings, gpu: b
         return ray.get(task.remote(work, args, settings.cpus_per_worker, gpu))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # as it was raised there
+    except ray.exceptions.RayError as error:
+        raise JobFailed(
+            f"the process that worked on the finished adapter was lost ({type(error).__name__}); run the same command again, nothing is "
+            "trained anew"
+        ) from None
 
 
 def _call(work: Callable[..., Made], args: tuple[Any, ...], threads: int, gpu: bool) -> Made:

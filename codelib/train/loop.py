@@ -145,7 +145,7 @@ class _Run:
             answers, tokens, stop, failed = self._together(micros)
             if failed or stop:
                 steps.close()
-                return self._leave()
+                return self._leave(write=not failed)
             if trace is not None:
                 trace.before_step()
             loss, norm = self._step(step, answers, micros)
@@ -159,6 +159,8 @@ class _Run:
             if (step + 1) % settings.checkpoint_every == 0 or step + 1 == total:
                 self._judge()
                 self._checkpoint()
+        if trace is not None and not trace.written:
+            self.say("  no trace was written: too few steps were left")
         return self._finish()
 
     def _together(self, micros: list[list[Encoded]]) -> list[float]:
@@ -300,11 +302,13 @@ class _Run:
         if failed:
             raise checkpoint_failed(OSError("another worker could not write its part"), self.sealed)
 
-    def _leave(self) -> bool:
-        if self.writer.failure() is None and self.progress.step > self.written:
+    def _leave(self, write: bool) -> bool:
+        """``write`` is what all ranks agreed on: under ZeRO a checkpoint takes every one of them."""
+        step = self.progress.step
+        if write and step > self.written:
             self._checkpoint()
         self._flush()
-        self.say(f"  stopped after step {self.progress.step} of {self.job.total_steps}; its checkpoint is written")
+        self.say(f"  stopped after step {step} of {self.job.total_steps}{'; its checkpoint is written' if step else ''}")
         return False
 
     def _finish(self) -> bool:

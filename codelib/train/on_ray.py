@@ -169,12 +169,15 @@ def fit(job: Job, folder: Path, stopping: Stopping, measured: Callable[[int, dic
     import ray
     from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchTrainer
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     settings = job.settings
     check_cpus(settings)
     use_gpu = uses_gpu(settings)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    # beside the driver: a host that is lost must not take the board with it
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job, "board": board, "use_gpu": use_gpu, "folder": str(folder.resolve())},

@@ -27,7 +27,13 @@ def _yes_no(value: Any) -> Any:
     return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
 
 
-Count = Annotated[int, Field(ge=1)]
+def _workers(value: Any) -> Any:
+    """2 as it is, [2, 4] as a pair."""
+    counts = list(value) if isinstance(value, list | tuple) else [value]
+    range_or_number = len(counts) == 2 or counts == [value]
+    if not range_or_number or not all(isinstance(count, int) and not isinstance(count, bool) and count >= 1 for count in counts):
+        raise ValueError("give a number of at least 1, or the fewest and the most, for example [2, 4]")
+    return value if counts == [value] else tuple(counts)
 
 
 class TrainSettings(Settings):
@@ -37,23 +43,19 @@ class TrainSettings(Settings):
     epochs: int = Field(3, ge=1)
     max_steps: int | None = Field(None, ge=1)  # stops earlier than the epochs would
     batch_size: int = Field(2, ge=1)  # samples of one worker in one forward
-    global_batch: int = Field(
-        0, ge=0
-    )  # samples of one optimiser step over all workers; 0: batch_size for each of the most workers
-    workers: Count | tuple[Count, Count] = (
-        1  # [2, 4]: as many as there is room for, at least 2; more or fewer take the same steps
-    )
+    # samples of one optimiser step over all workers; 0: batch_size for each of the most workers
+    global_batch: int = Field(0, ge=0)
+    # [2, 4]: as many as there is room for, at least 2; more or fewer take the same steps
+    workers: Annotated[int | tuple[int, int], BeforeValidator(_workers)] = 1
     cpus_per_worker: int = Field(1, ge=1)
     use_gpu: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_no)] = "auto"
     precision: Literal["bf16", "fp32"] = "fp32"
     strategy: Literal["ddp", "zero2", "zero3"] = "ddp"
-    offload: Literal["none", "optimizer", "parameters"] = (
-        "none"  # ZeRO: to the host's memory; parameters (with the optimizer): ZeRO-3
-    )
+    # of ZeRO, to the host's memory; parameters (and the optimizer with them): ZeRO-3
+    offload: Literal["none", "optimizer", "parameters"] = "none"
     activation_checkpointing: bool = False
-    attention: Literal["auto", "sdpa", "flash", "eager"] = (
-        "auto"  # auto: flash-attention where it is installed and runs, else SDPA
-    )
+    # auto: flash-attention where it is installed and runs, else SDPA
+    attention: Literal["auto", "sdpa", "flash", "eager"] = "auto"
     learning_rate: float = Field(2e-4, gt=0)  # the peak, at the end of the warm-up
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)

@@ -10,17 +10,22 @@ from typing import Any
 from codelib.train.installed import installed
 from codelib.train.settings import TrainSettings
 
-NO_TENSORBOARD = "note        no TensorBoard files: tensorboardX is not installed here (pip install tensorboardX); curves.csv is written all the same"
+NO_TENSORBOARD = (
+    "note        no TensorBoard files: tensorboardX is not installed here (pip install tensorboardX); "
+    "curves.csv is written all the same"
+)
 
 
 class Tracker:
     """``with Tracker(folder, name, settings) as tracker: tracker.measured(3, {"loss": 1.2})``, on the driver."""
 
     def __init__(self, folder: str, name: str, settings: TrainSettings, say: Callable[[str], None] = print) -> None:
-        self.folder, self.last, self.writer = folder, 0, None
+        self.say = say
+        self.folder, self.last, self.opened, self.writer = folder, 0, 0, None
         self.tensorboard = installed("tensorboardX")
         if not self.tensorboard:
             say(NO_TENSORBOARD)
+        self.name = settings.tracker
         self.service: Any = None
         if settings.tracker != "none":
             self.service = {"mlflow": _Mlflow, "wandb": _Wandb}[settings.tracker](folder, name, settings)
@@ -31,7 +36,8 @@ class Tracker:
         if self.writer is not None:
             self.writer.close()
         # steps that were taken before a worker was lost are taken again: TensorBoard hides the first time
-        self.writer = SummaryWriter(f"{self.folder}/tensorboard", purge_step=first_step)
+        self.writer = SummaryWriter(f"{self.folder}/tensorboard", purge_step=first_step, filename_suffix=f".{self.opened}")
+        self.opened += 1  # files are named by the second: two of one second must not be one file
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         if self.tensorboard:
@@ -41,7 +47,11 @@ class Tracker:
                 self.writer.add_scalar(name, value, step)  # type: ignore[attr-defined]
         self.last = step
         if self.service is not None:
-            self.service.measured(step, values)
+            try:
+                self.service.measured(step, values)
+            except Exception as error:  # whatever a server or its library comes up with: no run ends for it
+                self.say(f"note        nothing more goes to {self.name}: {type(error).__name__}; training goes on")
+                self.service = None
 
     def __enter__(self) -> Tracker:
         return self

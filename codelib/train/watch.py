@@ -74,6 +74,10 @@ class Trace:
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
         self.profile: Any = profile(activities=activities, record_shapes=True, profile_memory=True)
 
+    @property
+    def written(self) -> bool:
+        return self.done >= _TRACED[1]
+
     def before_step(self) -> None:
         if self.done == _TRACED[0]:
             self.profile.start()

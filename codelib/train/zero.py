@@ -43,6 +43,10 @@ class Zero:
     def __init__(self, model: Any, settings: TrainSettings, rank: int, world: int) -> None:
         import deepspeed
 
+        if not torch.cuda.is_available():
+            # an all-reduce for inference on CPUs that is of no use here: DeepSpeed compiles it at the first run (40 s), and a process that is
+            # killed while it compiles leaves a lock for which every later run waits for ever
+            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.rank, self.world, self.model = rank, world, model
         self.stage = 3 if settings.strategy == "zero3" else 2
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -105,6 +105,13 @@ def test_resuming_equals_never_stopping(place_of_work: Path, tmp_path: Path) -> 
             assert last_adapter(parts, adapter) == last_adapter(tmp_path / "whole", adapter)
 
 
+def test_asked_to_stop_before_the_first_step_it_leaves_with_nothing_written(place_of_work: Path, tmp_path: Path) -> None:
+    channel = Asking(stop_at=0)
+    assert train(make_job(place_of_work), Place(), tmp_path, channel)[1] is False
+    assert channel.lines[-1] == "  stopped after step 0 of 9"
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_it_learns(place_of_work: Path, tmp_path: Path) -> None:
     train(make_job(place_of_work, epochs=8), Place(), tmp_path)
     curve = progress_of(tmp_path).curve

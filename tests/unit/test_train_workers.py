@@ -30,7 +30,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "zero3, 3 samples on 2 workers": {"strategy": "zero3", "global_batch": 3},
     "zero2, offload": {"strategy": "zero2", "offload": "optimizer"},
     "zero3, features kept": {"strategy": "zero3", "vision_features": "reuse"},
+    "zero3, offload": {"strategy": "zero3", "offload": "parameters"},
     "zero3, by answers": {"strategy": "zero3", "best_by": "accuracy"},
+}
+BF16: dict[str, dict[str, Any]] = {
+    "ddp, bf16": {"precision": "bf16"},
+    "zero2, bf16": {"precision": "bf16", "strategy": "zero2"},
+    "zero3, bf16": {"precision": "bf16", "strategy": "zero3"},
 }
 STOPPED = {"ddp": 3, "zero2": 3, "zero3": 3}  # stopped on two workers after so many steps, in the middle of an epoch
 
@@ -57,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_release(folder / "release", visits=8)
     where = {"release": str(folder / "release"), "tiny": str(folder / "tiny")}
     runs: list[dict[str, Any]] = [
-        {**where, "folder": str(folder / name), "settings": settings} for name, settings in RUNS.items()
+        {**where, "folder": str(folder / name), "settings": settings} for name, settings in (RUNS | BF16).items()
     ]
     for run in runs:
         if run["settings"].get("vision_features") == "reuse":
@@ -120,6 +126,15 @@ def test_any_way_takes_the_steps_of_one_worker(place: Path, name: str) -> None:
     assert losses(place / name) == pytest.approx(losses(one), abs=1e-4)
     judged = [[line.validation_loss for line in progress_of(folder).curve[1::2]] for folder in (place / name, one)]
     assert judged[0] == pytest.approx(judged[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", BF16)
+def test_the_same_in_bf16_within_its_8_bits(place: Path, name: str) -> None:
+    """Within 2**-7 of the loss; ZeRO rounds the adapters to bfloat16 too."""
+    one = place / "one in bf16"
+    if not one.exists():
+        alone(place, "one in bf16", {"precision": "bf16"})
+    assert losses(place / name) == pytest.approx(losses(one), rel=2**-7)
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if "3 samples" in name])
