@@ -174,9 +174,11 @@ class _Run:
 
     def probe(self) -> None:
         """Forward and backward of the batches that need the most memory, so that it runs out now or not at all; their gradients are zero."""
+        tried = []
         for batch in self.feed.longest(self.job.total_steps):
             self.backend.accumulate(batch.to(self.place.device), 0.0, last=False)
-            self.say(f"  the longest batch fits: {len(batch.sample_ids)} samples, {batch.num_tokens:,} tokens")
+            tried.append(batch.num_tokens)
+        self.say(f"  the batches that need the most memory fit: up to {max(tried):,} tokens")
 
     def _step(self, step: int, total: int, given: Step) -> float:
         """One optimiser step; returns its loss per answer token over the global batch."""

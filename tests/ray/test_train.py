@@ -122,7 +122,7 @@ def test_run_json_says_what_was_done(release: Path, model: Path, tmp_path: Path)
     photograph = json.loads((release / "train-cls.json").read_text())[0]["images"][0]
     hidden = (release / photograph).rename(release / "hidden")
     try:
-        said = run("train", *command(release, tmp_path, model, "--set", "max_steps=2"))
+        said = run("train", *command(release, tmp_path, model, "--set", "max_steps=2", "--set", "loader_workers=1"))
     finally:
         hidden.rename(release / photograph)
     assert f"1 train:image: train-cls/0 ({Path(photograph).name}: no such image)" in said
@@ -131,3 +131,6 @@ def test_run_json_says_what_was_done(release: Path, model: Path, tmp_path: Path)
     assert done["train_samples"] + done["validation_samples"] == 11
     assert done["settings"]["lora"]["rank"] == 4
     assert len(losses(tmp_path / "train" / "demo")) == 2
+    with (tmp_path / "train" / "demo" / "preflight.csv").open() as lines:
+        sides = {line["sample_id"]: line["side"] for line in csv.DictReader(lines)}
+    assert (len(sides), sides["train-cls/0"]) == (12, "rejected")

@@ -176,7 +176,7 @@ def test_the_batch_that_needs_most_is_tried_first_and_teaches_nothing(
 ) -> None:
     job, said = make_job(place_of_work, max_steps=3), []
     train(job, Place(), Keeper(tmp_path / "tried"), None, said.append)
-    assert "the longest batch fits: 2 samples" in said[0]
+    assert "batches that need the most memory fit" in said[0]
     monkeypatch.setattr(_Run, "probe", lambda run: None)
     train(job, Place(), Keeper(tmp_path / "untried"))
     tried, untried = (TrainProgress.read(tmp_path / name).curve for name in ("tried", "untried"))
