@@ -42,6 +42,14 @@ from codelib.train.settings import TrainSettings
 from codelib.train.vision_features import FeatureReader
 
 _AHEAD = 2  # batches that each loader process holds ready
+# other people's modules alone: the server does not know our sys.path (Python 3.11), and would import an installed codelib for a worker
+# that runs another one, a job's working directory say
+_IMPORTED = [
+    "torch",
+    "pyarrow.parquet",
+    "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
+    "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
+]
 _FEW = 8  # batches for which no process is started
 
 
@@ -261,7 +269,7 @@ class _Made:
     def _processes(self) -> Any:
         # a fork of a process with Ray's, NCCL's and torch's threads may hang; the server forks from a clean one that has imported what it takes
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload(_IMPORTED)
         theirs, ours = context.Pipe(duplex=False)
         loader = torch.utils.data.DataLoader(
             self.feed.batches,

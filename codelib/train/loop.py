@@ -144,13 +144,15 @@ class _Run:
 
     def _rehearse(self) -> None:
         """Forward and backward of the batches that need the most memory, so that it runs out now or not at all; nothing is learned."""
+        most = 0
         for batch in self.feed.longest(self.job.total_steps):
             with memory_for(batch, f"before the first step (worker {self.place.rank})"):
                 self.backend.accumulate(batch.to(self.place.device), 1.0, last=True)
             self.backend.discard()
-            memory = peak_memory_gib(self.place.device)
-            said = f", {memory:.1f} GiB of GPU memory" if memory is not None else ""
-            self.say(f"  the largest batch fits: {len(batch.sample_ids)} samples, {batch.num_tokens:,} tokens{said}")
+            most = max(most, batch.num_tokens)
+        memory = peak_memory_gib(self.place.device)
+        said = f", {memory:.1f} GiB of GPU memory" if memory is not None else ""
+        self.say(f"  the batches that need the most memory fit: up to {most:,} tokens{said}")
 
     def _step(self, step: int, answers: float, given: Step) -> tuple[float, float]:
         """One optimiser step; returns its loss per answer token over the global batch, and the gradients' norm."""

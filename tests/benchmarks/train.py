@@ -1,4 +1,4 @@
-"""Fine-tuning against the common way, side by side in one run: `python -m tests.benchmarks.train [--samples 48] [--rounds 2]`.
+"""Fine-tuning against the common way, side by side in one run: `python -m tests.benchmarks.train [--samples 48] [--steps 3] [--rounds 2]`.
 
 A release of the published dataset's numbers of images (1 to 26 a visit, 5.7 on average, 448 px; codelib.synthetic) and a random Qwen2.5-VL of
 some 10 million parameters, whose language and vision parts have about the share of the 3B's. One thread computes, one process loads, for both.
@@ -281,7 +281,7 @@ def waste_of(job: Job, feed: Feed) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=48)
-    parser.add_argument("--steps", type=int, default=4, help="optimiser steps of a round, the first for warming up")
+    parser.add_argument("--steps", type=int, default=3, help="optimiser steps of a round, the first for warming up")
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(1)

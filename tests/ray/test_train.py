@@ -174,7 +174,8 @@ def test_run_json_says_what_was_done(release: Path, model: Path, tmp_path: Path)
     shown = {name for row in json.loads((release / "train-cls.json").read_text())[1:] for name in row["images"]}
     hidden = (release / photograph).rename(release / "hidden")
     try:
-        said = run("train", *command(release, tmp_path, model, "--set", "max_steps=2", "--set", "vision_features=reuse"))
+        more = ("--set", "max_steps=2", "--set", "vision_features=reuse", "--set", "loader_workers=1")
+        said = run("train", *command(release, tmp_path, model, *more))
     finally:
         hidden.rename(release / photograph)
     # those of the 11 samples that are left, by an actor, before the first step
@@ -185,3 +186,6 @@ def test_run_json_says_what_was_done(release: Path, model: Path, tmp_path: Path)
     assert done["train_samples"] + done["validation_samples"] == 11
     assert done["settings"]["lora"]["rank"] == 4
     assert len(losses(tmp_path / "train" / "demo")) == 2
+    with (tmp_path / "train" / "demo" / "preflight.csv").open() as lines:
+        sides = {line["sample_id"]: line["side"] for line in csv.DictReader(lines)}
+    assert (len(sides), sides["train-cls/0"]) == (12, "rejected")
