@@ -63,7 +63,7 @@ def image_tokens(samples: Iterable[Measured]) -> tuple[int, int]:
     seen: dict[str, float] = {}
     for one in samples:
         for path in one.conversation.images:
-            seen.setdefault(path, one.visual_tokens / len(one.conversation.images))
+            seen.setdefault(path, one.visual_tokens / (len(one.conversation.images) - one.images_dropped))
     return len(seen), round(sum(seen.values()))
 
 

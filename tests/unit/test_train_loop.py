@@ -129,7 +129,8 @@ def test_however_a_step_is_divided_it_is_the_same_step(place_of_work: Path, tmp_
         {"batch_size": 1},
         {"batch_size": 2, "activation_checkpointing": True},
         {"batch_size": 4, "packing": "padded"},
-        {"batch_size": 3, "packing": "padded", "attention": "eager"},
+        {"batch_size": 3, "packing": "padded"},
+        {"batch_size": 3, "attention": "eager"},
         {"tokens_per_batch": 150, "cut_off": 150},
         {"tokens_per_batch": 150, "cut_off": 150, "packing": "padded"},
     ):
