@@ -1,9 +1,10 @@
 """Tune a vision-language model on a released dataset: LoRA, on this machine or on a cluster.
 
-    python -m jobs.train --dataset DATASET --workspace DIR --recipe NAME|FILE [--set k=v ...] [--name RUN] [--dry-run]
+    python -m jobs.train --dataset DATASET --workspace DIR --recipe NAME|FILE [--set k=v ...] [--name RUN] [--dry-run] [--profile] [--merge]
 
 The dataset is a release of jobs.dataset or the published COde folder. The adapter comes to WORKSPACE/train/RUN/adapter. Killed anywhere, the
-same command continues from the last checkpoint; after success it says so and does nothing.
+same command continues from the last checkpoint; after success it says so and does nothing. SIGTERM, SIGUSR1 or Ctrl-C: a checkpoint is
+written at the next step, then it leaves (exit code 75, after Ctrl-C 130).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codelib.core.cli import Parser, leave, run_job
 from codelib.core.cluster import connect
@@ -20,6 +21,9 @@ from codelib.core.config import load
 from codelib.core.store import Workspace
 from codelib.models.conversation import open_dataset
 from codelib.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from codelib.train.run import Order
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -35,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--num-cpus", type=int, help="CPUs of the Ray that is started here (default: all, or as many as the recipe asks for)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and touch nothing; needs neither GPU nor weights")
+    parser.add_argument("--profile", action="store_true", help="write a trace of a few steps below the run's profile/")
+    parser.add_argument("--merge", action="store_true", help="write base and adapter as one model too (also of a finished run)")
     args = parser.parse_args(argv)
 
     settings = load(TrainSettings, "train", args.recipe, args.set)
@@ -45,32 +51,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     # torch and transformers take seconds: a mistake in the command is answered before
     from codelib.train import run
 
-    order = run.Order(settings, open_dataset(args.dataset), Path(args.workspace), name)
+    order = run.Order(settings, open_dataset(args.dataset), Path(args.workspace), name, args.profile)
     finished = run.already_done(order)
-    # a run that left samples out is looked at again: their images may be there now
-    if args.dry_run or finished is None or finished["rejected"]:
-        plan, exact = run.make(order, dry_run=args.dry_run)
-        print("\n".join(run.describe(order, plan, exact)), flush=True)
     if args.dry_run:
+        plan, exact = run.plan_of(order)
+        print("\n".join(run.describe(order, plan, exact)), flush=True)
         print(f"dry run: {'nothing to do, the run is finished' if finished else 'nothing was touched'}")
         return 0
-    if finished is not None:
-        if finished["rejected"]:
-            run.check_samples(order, plan)
+    if finished is None:
+        run.check_machine(order)
+    merge = (args.merge or settings.merge) and not (order.folder.path / "merged").exists()
+    # a run that left samples out is looked at again: their images may be there now
+    if finished is None or finished["rejected"] or merge:
+        with order.folder.locked(), connect(args.num_cpus or _cpus(settings)):
+            finished = _train(order, finished)
+            if merge:
+                run.write_merged(order)
+    else:
         print(f"train {name}: done already, skipped")
-        _summary(order.folder.path, finished)
-        return 0
-    with order.folder.locked(), connect(args.num_cpus or _cpus(settings)):
-        finished = run.execute(order, plan)
     _summary(order.folder.path, finished)
     return 0
+
+
+def _train(order: Order, finished: dict[str, Any] | None) -> dict[str, Any]:
+    """What run.json says of the order's run; on the connected cluster."""
+    from codelib.train import run
+
+    if finished is None or finished["rejected"]:
+        plan, examples = run.prepare(order)
+        print("\n".join(run.describe(order, plan, exact=True)), flush=True)
+        if finished is None:
+            return run.execute(order, plan, examples)
+        run.check_samples(order, plan)
+    print(f"train {order.name}: done already, skipped")
+    return finished
 
 
 def _cpus(settings: TrainSettings) -> int | None:
     """CPUs are only a count to Ray: a small machine still runs as many workers as the recipe wants, one after the other's turn."""
     if os.environ.get("RAY_ADDRESS"):
         return None
-    return max(os.cpu_count() or 1, settings.workers * settings.cpus_per_worker)
+    return max(os.cpu_count() or 1, settings.max_workers * settings.cpus_per_worker)
 
 
 def _summary(folder: Path, run: dict[str, Any]) -> None:
@@ -78,9 +99,11 @@ def _summary(folder: Path, run: dict[str, Any]) -> None:
         f"trained     {run['steps']} steps on {run['train_samples']} samples, {run['trainable_parameters']:,} parameters; "
         f"loss {run['first_loss']:.3f} -> {run['last_loss']:.3f}\n"
         f"best        step {run['best_step']} by {run['best_by']} ({run['best_loss']:.4f})\n"
-        f"adapter     {folder / 'adapter'}\n"
-        f"curves      {folder / 'curves.csv'}"
+        f"adapter     {folder / 'adapter'} (its README.md says what it is)\n"
+        f"curves      {folder / 'curves.png'}, curves.csv; tensorboard --logdir {folder / 'tensorboard'}"
     )
+    if (folder / "merged").exists():
+        print(f"merged      {folder / 'merged'}")
     if run.get("retrain"):
         print(
             "note        people it learned from withdrew since, and it cannot unlearn them: train anew, and replace it where it is used"

@@ -1,6 +1,7 @@
 """How every job ends: one clear sentence, and an exit code that a scheduler understands.
 
-0 finished · 1 ran, but something it should have done failed · 2 what the user gave cannot work · 130 interrupted
+0 finished · 1 ran, but something it should have done failed · 2 what the user gave cannot work · 75 was asked to stop and left a checkpoint:
+run the same command again (sysexits' EX_TEMPFAIL, so that a launcher can requeue) · 130 interrupted
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class JobFailed(RuntimeError):
     """The job ran and could not do what it should; the message is a whole sentence for a person."""
 
 
+class Paused(Exception):
+    """The job was asked to stop and left everything that going on needs. ``interrupted``: by Ctrl-C."""
+
+    def __init__(self, message: str, interrupted: bool = False) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
 class InputError(ValueError):
     """What a user gave cannot work, said in words that hold no value of a record: it may travel from a worker to the terminal."""
 
@@ -50,9 +59,16 @@ def _terminate(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _preempted(signum: int, frame: object) -> None:
+    raise Paused("pre-empted (SIGUSR1)")
+
+
 def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
-    """Run ``main(argv)``; turn what a user did, a full disk, Ctrl-C and SIGTERM into one sentence on stderr and an exit code."""
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    """Run ``main(argv)``; turn what a user did, a full disk, Ctrl-C, SIGTERM and SIGUSR1 into one sentence on stderr and an exit code."""
+    previous = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, _terminate),
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, _preempted),
+    }
     try:
         return main(argv) or 0
     except ValueError as error:
@@ -61,6 +77,9 @@ def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
         return _say(f"error: {error}", 2)
     except JobFailed as error:
         return _say(f"failed: {error}", 1)
+    except Paused as error:
+        code = 130 if error.interrupted else os.EX_TEMPFAIL
+        return _say(f"paused: {error}; run the same command again, it continues there", code)
     except BrokenPipeError:  # the reader has seen enough: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
         return 0
@@ -73,7 +92,8 @@ def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
     except KeyboardInterrupt:
         return _say("interrupted: what is finished is kept; run the same command again to continue", 130)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def leave(code: int) -> NoReturn:

@@ -29,7 +29,7 @@ from codelib import __version__
 from codelib.contracts import OK, REJECTED, Contract
 from codelib.core.cli import InputError, JobFailed
 from codelib.core.progress import Progress
-from codelib.core.store import Store
+from codelib.core.store import ROW_GROUP, Store
 
 _META = b"codelib"
 _IN_FLIGHT = 1000  # tasks handed to Ray at a time, and four for each CPU where that is more: what an autoscaler sees as demand
@@ -78,7 +78,8 @@ class Stage:
     in each actor, it returns such a function. ``columns``: for each input the columns to read (None: all). ``ok_only``: for each
     input whether rejected rows are left out (they stay found in the table of the stage that rejected them). ``conserve``: the key
     column that must come out whole for every value that went in through the first input. ``lazy``: the function gets the parts in place
-    of their tables and reads them itself, one at a time: for the steps that look at all partitions.
+    of their tables and reads them itself, one at a time: for the steps that look at all partitions. ``row_group_rows``: fewer for a table
+    whose rows are read one by one.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Stage:
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     concurrency: int | None = None
+    row_group_rows: int = ROW_GROUP
 
     def key(self, work: Work) -> str:
         inputs = work.identity if work.identity is not None else [part.key for part in work.inputs]
@@ -336,7 +338,8 @@ class _Job:
         check(stage, tables, table)
         counts = count(table)
         meta = {_META: json.dumps({"rows": table.num_rows, "counts": counts}).encode()}
-        self.store.commit_table(f"stages/{stage.name}/{item['key']}.parquet", table.replace_schema_metadata(meta))
+        name = f"stages/{stage.name}/{item['key']}.parquet"
+        self.store.commit_table(name, table.replace_schema_metadata(meta), stage.row_group_rows)
         return {"key": item["key"], "rows": table.num_rows, "counts": counts}
 
 

@@ -132,8 +132,8 @@ class Store:
 
     # tables
 
-    def commit_table(self, name: str, table: pa.Table) -> None:
-        self.commit(name, parquet_bytes(table))
+    def commit_table(self, name: str, table: pa.Table, row_group_rows: int = ROW_GROUP) -> None:
+        self.commit(name, parquet_bytes(table, row_group_rows))
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         # in this thread: partitions are small, Ray brings the parallelism, and pyarrow's pool of readers can abort a process at its exit

@@ -86,8 +86,9 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_base(name: str, dtype: str = "auto", device: str = "auto") -> Any:
-    """The bare model, without adapter. ``dtype`` float32 | bfloat16 | auto (bfloat16 on a GPU); ``device`` cpu | cuda | cuda:N | auto."""
+def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: str | None = None) -> Any:
+    """The bare model, without adapter. ``dtype`` float32 | bfloat16 | auto (bfloat16 on a GPU); ``device`` cpu | cuda | cuda:N | auto;
+    ``attention`` as transformers names it (sdpa, flash_attention_2, eager), None: its own choice."""
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar
@@ -100,7 +101,9 @@ def load_base(name: str, dtype: str = "auto", device: str = "auto") -> Any:
         raise ValueError(f"dtype {dtype}: float32, bfloat16 or auto")
     _check(name, "model", "config.json")
     try:
-        model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(name, dtype=getattr(torch, dtype), local_files_only=True)
+        model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            name, dtype=getattr(torch, dtype), local_files_only=True, attn_implementation=attention
+        )
     except OSError:
         raise ValueError(f"model {name}: not on this machine; {WAY_OUT.format(name=name)}") from None
     return model.to(device)

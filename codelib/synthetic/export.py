@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from codelib.synthetic.people import POOLS, Pool
-from codelib.synthetic.plan import MISMATCHES, Batch, PlannedPatient, PlannedVisit, keyed_rng, plan_export
+from codelib.synthetic.plan import MISMATCHES, Batch, Images, PlannedPatient, PlannedVisit, keyed_rng, plan_export
 from codelib.synthetic.records import FREE_TEXT, Record, Visitor, six_class, write_record
 from codelib.synthetic.sheets import ENDINGS, Row, write_sheet
 from codelib.synthetic.visit_folder import write_visit_folder
@@ -72,12 +72,14 @@ class _Truth:
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def generate(folder: Path, *, visits: int, seed: int, pool: Pool = "train") -> Path:
+def generate(folder: Path, *, visits: int, seed: int, pool: Pool = "train", images: Images = "few") -> Path:
     """Write an export of ``visits`` visits into ``folder`` and its truth beside it; returns the truth's path.
 
     The share of visits that do not fit is about a tenth; from 40 visits on every kind of mismatch occurs, from 60 on
     there are three batches and so all three sheet formats. ``pool`` picks the names and phrases: ``held_out`` shares
-    none with ``train``. Raises ValueError where the folder is not empty or an argument is out of range.
+    none with ``train``. ``images``: a few a visit, or as many as in the published dataset (1 to 26, 5.7 on average).
+
+    Raises ValueError where the folder is not empty or an argument is out of range.
     """
     if visits < 1:
         raise ValueError(f"visits={visits}: an export has at least one visit")
@@ -90,13 +92,13 @@ def generate(folder: Path, *, visits: int, seed: int, pool: Pool = "train") -> P
     truth = _Truth()
     number_of_good = 0
     for batch in plan_export(visits, seed, pool):
-        number_of_good = _write_batch(folder, batch, seed, pool, truth, number_of_good)
+        number_of_good = _write_batch(folder, batch, seed, pool, images, truth, number_of_good)
     path = folder.parent / f"{folder.name}.truth.json"
     path.write_text(truth.as_json(), encoding="utf-8")
     return path
 
 
-def _write_batch(root: Path, batch: Batch, seed: int, pool: Pool, truth: _Truth, good: int) -> int:
+def _write_batch(root: Path, batch: Batch, seed: int, pool: Pool, images: Images, truth: _Truth, good: int) -> int:
     sheet_folder = root / batch.name / f"牙科数据_电子病历_{batch.name}"
     sheet_folder.mkdir(parents=True)
     rows: list[Row] = []
@@ -104,14 +106,14 @@ def _write_batch(root: Path, batch: Batch, seed: int, pool: Pool, truth: _Truth,
         if patient.has_folder:
             (root / batch.name / patient.folder_name).mkdir()
         for order, visit in enumerate(patient.visits):
-            rows += _write_visit(root, batch, patient, order, seed, pool, truth, good)
+            rows += _write_visit(root, batch, patient, order, seed, pool, images, truth, good)
             good += visit.mismatch is None
     write_sheet(sheet_folder / f"{batch.name}牙科病历{ENDINGS[batch.sheet_format]}", _columns(batch), rows)
     return good
 
 
 def _write_visit(
-    root: Path, batch: Batch, patient: PlannedPatient, order: int, seed: int, pool: Pool, truth: _Truth, good: int
+    root: Path, batch: Batch, patient: PlannedPatient, order: int, seed: int, pool: Pool, images: Images, truth: _Truth, good: int
 ) -> list[Row]:
     """One visit on disk and in the truth; returns its rows of the sheet (none, one, or two where it has a twin)."""
     visit = patient.visits[order]
@@ -128,7 +130,7 @@ def _write_visit(
         mess = frozenset(kind for kind, (period, start) in MESS_PERIODS.items() if good % period == start)
         files = write_visit_folder(
             root, folder / visit.folder_name, rng, visit.labels, patient.person, visit.time,
-            mismatch=visit.mismatch, mess=mess, with_radiographs=with_radiographs,
+            mismatch=visit.mismatch, mess=mess, with_radiographs=with_radiographs, images=images,
         )  # fmt: skip
         truth.rejected_images |= files.rejected
         named = files.named

@@ -17,6 +17,7 @@ from codelib.contracts import SIX_CLASSES
 from codelib.synthetic import drawing
 from codelib.synthetic.people import Person, draw
 from codelib.synthetic.picture_files import Named, write_picture, write_truncated
+from codelib.synthetic.plan import Images, num_photographs
 
 PHOTOGRAPH_ENDINGS = (".jpg",) * 8 + (".JPG",) * 5 + (".jpeg",) * 2 + (".png",) * 2 + (".bmp", ".tif")
 RADIOGRAPH_ENDINGS = (".jpg",) * 5 + (".dcm",) * 3 + (".png", ".tif")
@@ -43,6 +44,7 @@ def write_visit_folder(
     mismatch: str | None,
     mess: frozenset[str],
     with_radiographs: int,
+    images: Images = "few",
 ) -> VisitFiles:
     """Write one visit's images below ``folder``, which lies below the export's ``root``."""
     files = VisitFiles()
@@ -57,7 +59,7 @@ def write_visit_folder(
 
     signs = [label if label in SIX_CLASSES else None for label in labels]
     first = None
-    for number in range(int(rng.choice([1, 2, 3, 4], p=[0.28, 0.36, 0.24, 0.12]))):
+    for number in range(num_photographs(rng, images)):
         ending = draw(rng, PHOTOGRAPH_ENDINGS) if number or "duplicate" not in mess else ".JPG"
         path = photographs / (_stem(rng, number, person, files, root, photographs, ending) + ending)
         first = first or path

@@ -1,7 +1,8 @@
 """The loop that every worker runs: a plain function, with or without Ray around it.
 
-    Job ── model + adapters ── resume? ──> for each step: my share of the global batch ── loss ── backend.step
-                                                └─ every checkpoint_every steps and at the end: validation, best kept, report
+    Job ── model + adapters ── last checkpoint? ──> rehearsal of the largest batch ──> for each step: my share of the global batch ──
+      loss ── backend.step ──> every checkpoint_every steps and at the end: validation, best kept, written while the next steps run
+                          └──> asked to stop: checkpoint, leave
 
 The loss of a step is the mean over all answer tokens of the global batch, whatever the number of workers, so that two workers
 with batch 2 take the step of one worker with batch 4.
@@ -10,63 +11,29 @@ with batch 2 take the step of one worker with batch 4.
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from codelib.core.progress import duration
-from codelib.models.conversation import Conversation, open_dataset
-from codelib.models.encoding import Encoded, Encoder, collate
-from codelib.models.loading import load_base, load_processor
+from codelib.core.store import Store
+from codelib.models.loading import load_base
+from codelib.models.packing import attend_in_segments
 from codelib.train.backends import Backend, make_backend
-from codelib.train.checkpoints import Curve, TrainProgress, read_adapter, write_adapter
-from codelib.train.lora import add_adapters
-from codelib.train.sampler import Sampler
-from codelib.train.samples import read
+from codelib.train.batch import Batch, Step
+from codelib.train.checkpoints import Checkpoints, Curve, TrainProgress, Writer, adapter_config, adapter_files
+from codelib.train.failures import LossNotFinite, checkpoint_failed, memory_for, named
+from codelib.train.feed import make_feed
+from codelib.train.installed import attention
+from codelib.train.job import Channel, Job, Place
+from codelib.train.lora import add_adapters, log_lines
+from codelib.train.probe import write_probe
 from codelib.train.settings import TrainSettings
-
-_SAY_EVERY_S = 5.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker needs to know, as plain values."""
-
-    settings: TrainSettings
-    dataset: str  # folder
-    model: str  # hub id or folder
-    base_name: str  # what the adapter says it was made for
-    training: tuple[str, ...]  # sample ids, in the plan's order
-    validation: tuple[str, ...]
-
-    @property
-    def sampler(self) -> Sampler:
-        return Sampler(len(self.training), self.settings.global_batch, self.settings.seed)
-
-    @property
-    def total_steps(self) -> int:
-        steps = self.sampler.steps_per_epoch * self.settings.epochs
-        return min(steps, self.settings.max_steps or steps)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker stands."""
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
-
-
-Report = Callable[[dict[str, float], Path], None]
-"""Called by every rank at a checkpoint, with the metrics and this rank's files; must have taken them when it returns."""
+from codelib.train.validation import validate
+from codelib.train.watch import Meter, Trace, peak_memory_gib
 
 
 def learning_rate(settings: TrainSettings, step: int, total_steps: int) -> float:
@@ -77,174 +44,236 @@ def learning_rate(settings: TrainSettings, step: int, total_steps: int) -> float
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))
 
 
-def _summed(values: list[float], place: Place) -> list[float]:
-    """The sum over all ranks."""
-    if place.world == 1:
-        return values
-    tensor = torch.tensor(values, dtype=torch.float64, device=place.device)
-    torch.distributed.all_reduce(tensor)
-    return [float(value) for value in tensor]
-
-
-class _Loader:
-    """Reads and encodes the next step's samples while this step is computed."""
-
-    def __init__(self, encoder: Encoder, conversations: dict[str, Conversation]) -> None:
-        self.encoder, self.conversations = encoder, conversations
-
-    def encode(self, sample_ids: list[str]) -> list[Encoded]:
-        return [self.encoder.example(self.conversations[sample_id]) for sample_id in sample_ids]
-
-    def _step(self, share: list[list[str]]) -> list[list[Encoded]]:
-        return [self.encode(micro) for micro in share]
-
-    def steps(self, shares: Iterator[list[list[str]]]) -> Iterator[list[list[Encoded]]]:
-        with ThreadPoolExecutor(1) as pool:
-            ahead = None
-            for share in shares:
-                following = pool.submit(self._step, share)
-                if ahead is not None:
-                    yield ahead.result()
-                ahead = following
-            if ahead is not None:
-                yield ahead.result()
-
-
-class LossNotFinite(ArithmeticError):
-    """Training went astray; nothing after this step would be worth keeping."""
-
-
 class _Run:
-    def __init__(self, job: Job, place: Place, report: Report, say: Callable[[str], None]) -> None:
-        self.job, self.place, self.report, self.say = job, place, report, say
+    def __init__(self, job: Job, place: Place, store: Store | None, channel: Channel) -> None:
+        self.job, self.place, self.store, self.channel = job, place, store, channel
         settings = job.settings
         torch.manual_seed(settings.seed)  # the adapters' random half is the same on every rank
         dtype = "bfloat16" if settings.precision == "bf16" else "float32"
-        base = load_base(job.model, dtype, place.device)
+        base = load_base(job.model, dtype, place.device, attention(settings, place.device))
+        if settings.packing == "packed":
+            attend_in_segments(base)
         if settings.activation_checkpointing:
             base.activation_checkpointing_enable()
         self.model = add_adapters(base, settings.lora)
         self.backend: Backend = make_backend(self.model, settings, place.rank, place.world)
-        self.encoder = Encoder(load_processor(job.model), settings.pixels)
-        wanted = {*job.training, *job.validation}
-        conversations = {one.sample_id: one for one in read(open_dataset(job.dataset), settings.tasks) if one.sample_id in wanted}
-        self.loader = _Loader(self.encoder, conversations)
+        self.feed = make_feed(job, place)
+        for line in log_lines(self.model, settings.lora):
+            self.say(line)
         self.progress = TrainProgress()
         self.best: dict[str, torch.Tensor] | None = None
+        self.writer = Writer()
+        self.written = 0  # the step of the last checkpoint that is begun
+        self.sealed = 0  # the step of the last one that is complete
+        self.attempt = place.agree(secrets.token_hex(4))  # two attempts at a step must not write into one folder
 
-    def resume(self, folder: Path) -> None:
-        self.progress = TrainProgress.read(folder)
-        self.backend.load(folder)
-        self.best = read_adapter(folder / "best")
+    def say(self, line: str) -> None:
+        if self.place.rank == 0:
+            self.channel.say(line)
 
-    def run(self) -> None:
-        job, place = self.job, self.place
-        settings, sampler, total = job.settings, job.sampler, job.total_steps
-        first = self.progress.step
-        shares = (
-            [
-                [job.training[index] for index in micro]
-                for micro in sampler.share(step, place.rank, place.world, settings.batch_size)
-            ]
-            for step in range(first, total)
-        )
+    def resume(self) -> None:
+        """Go on from the last sound checkpoint, if there is one."""
+        if self.store is None:
+            return
+        checkpoints, name = Checkpoints(self.store), None
+        if self.place.rank == 0:
+            checkpoints.sweep()
+            name = checkpoints.latest(self.say)
+        name = self.place.agree(name)
+        if name is None:
+            return
+        self.progress = checkpoints.progress(name)
+        self.backend.restore(checkpoints.whole(name))
+        self.best = checkpoints.adapter(name, "best") if self.place.rank == 0 else None
+        self.written = self.sealed = self.progress.step
+        self.say(f"  continuing after step {self.progress.step} of {self.job.total_steps}")
+
+    def run(self) -> bool:
+        """Whether the last step was reached; False where the run was asked to stop and left a checkpoint."""
+        first, total = self.progress.step, self.job.total_steps
         self.model.train()
-        began = said = time.monotonic()
-        for step, micros in zip(range(first, total), self.loader.steps(shares), strict=True):
-            loss = self._step(step, total, micros)
+        if first < total:
+            self._rehearse()
+        trace = Trace(self.store, first) if self.job.profile and self.store is not None and self.place.rank == 0 else None
+        with closing(self.feed.steps(first, total)) as steps:
+            if not self._steps(steps, trace):
+                return False
+        if trace is not None and not trace.written:
+            self.say("  no trace was written: too few steps were left")
+        return self._finish()
+
+    def _steps(self, steps: Iterator[Step], trace: Trace | None) -> bool:
+        """Whether the last step was reached."""
+        progress, settings, total = self.progress, self.job.settings, self.job.total_steps
+        steps_per_epoch = self.job.sampler.steps_per_epoch
+        meter = Meter(progress.step, total, self.place.device)
+        for step, given in enumerate(steps, progress.step):
+            answers, tokens, stop, failed = self._together(given)
+            if failed or stop:
+                return self._leave(write=not failed)
+            if trace is not None:
+                trace.before_step()
+            loss, norm = self._step(step, answers, given)
+            if trace is not None and (name := trace.after_step()):
+                self.say(f"  trace of a few steps: {name}")
+            progress.step = step + 1
             rate = learning_rate(settings, step, total)
-            epoch = round((step + 1) / sampler.steps_per_epoch, 4)
-            self.progress.step = step + 1
-            self.progress.curve.append(Curve(step + 1, epoch, loss, rate))
+            progress.curve.append(Curve(step + 1, round((step + 1) / steps_per_epoch, 4), loss, rate))
+            meter.add(settings.global_batch, tokens, given.wait_s)
+            self._tell(meter, norm)
             if (step + 1) % settings.checkpoint_every == 0 or step + 1 == total:
+                self._judge()
                 self._checkpoint()
-            now = time.monotonic()
-            if now - said >= _SAY_EVERY_S or step + 1 == total:
-                said = now
-                per_step_s = (now - began) / (step + 1 - first)
-                self.say(
-                    f"  train  step {step + 1}/{total}  loss {loss:.4f}  lr {rate:.2e}  "
-                    f"{settings.global_batch / per_step_s:.1f} samples/s  {duration(per_step_s * (total - step - 1))} left"
-                )
+        return True
 
-    def _to_device(self, encoded: list[Encoded]) -> dict[str, torch.Tensor]:
-        batch = collate(encoded, self.encoder.pad_id, left=False)
-        return {name: tensor.to(self.place.device) for name, tensor in batch.items()}
+    def _together(self, given: Step) -> list[float]:
+        """Summed over the ranks: answer tokens and all tokens of the step, and who wants to stop or could not write a checkpoint."""
+        stop = self.place.rank == 0 and self.channel.stop_wanted()
+        failed = self.writer.failure() is not None
+        return self.place.sum([float(given.num_answer_tokens), float(given.num_tokens), float(stop), float(failed)])
 
-    def _step(self, step: int, total: int, micros: list[list[Encoded]]) -> float:
-        """One optimiser step; returns its loss per answer token over the global batch."""
+    def _tell(self, meter: Meter, norm: float) -> None:
+        line = self.progress.curve[-1]
+        values = {"loss": line.loss, "learning_rate": line.learning_rate, "gradient_norm": norm}
+        if meter.due(line.step):
+            text, rates = meter.take(line.step, line.loss, line.learning_rate)
+            values |= rates
+            self.say(text)
+        if self.place.rank == 0:
+            self.channel.measured(line.step, values)
+
+    def _rehearse(self) -> None:
+        """Forward and backward of the batches that need the most memory, so that it runs out now or not at all; nothing is learned."""
+        most = 0
+        for batch in self.feed.longest(self.job.total_steps):
+            with memory_for(batch, f"before the first step (worker {self.place.rank})"):
+                self.backend.accumulate(batch.to(self.place.device), 1.0, last=True)
+            self.backend.discard()
+            most = max(most, batch.num_tokens)
+        memory = peak_memory_gib(self.place.device)
+        said = f", {memory:.1f} GiB of GPU memory" if memory is not None else ""
+        self.say(f"  the batches that need the most memory fit: up to {most:,} tokens{said}")
+
+    def _step(self, step: int, answers: float, given: Step) -> tuple[float, float]:
+        """One optimiser step; returns its loss per answer token over the global batch, and the gradients' norm."""
         settings, place = self.job.settings, self.place
         # dropout is a function of (seed, step, rank), so a resumed run draws what the killed one would have drawn
         torch.manual_seed((settings.seed * 1_000_003 + step) * 4099 + place.rank)
-        [tokens] = _summed([float(sum(one.num_answer_tokens for micro in micros for one in micro))], place)
         # gradients are averaged over the ranks, and should be summed
-        scale = place.world / tokens
-        loss = sum(
-            self.backend.accumulate(self._to_device(micro), scale, last=number == len(micros) - 1)
-            for number, micro in enumerate(micros)
-        )
-        per_token = _summed([loss], place)[0] / tokens
-        if not math.isfinite(per_token):
-            raise LossNotFinite(
-                f"the loss is not finite at step {step + 1}: lower learning_rate, or look at the samples of that step"
-            )
-        self.backend.step(learning_rate(settings, step, total))
-        return per_token
+        scale, losses = place.world / answers, []
+        for number, batch in enumerate(given.batches, 1):
+            with memory_for(batch, f"at step {step + 1} (worker {place.rank})"):
+                losses.append(self.backend.accumulate(batch.to(place.device), scale, last=number == len(given.batches)))
+        loss = place.sum([sum(losses)])[0] / answers
+        if not math.isfinite(loss):
+            astray = [batch for batch, value in zip(given.batches, losses, strict=True) if not math.isfinite(value)]
+            self._astray(f"the loss is not finite at step {step + 1}", astray)
+        norm = self.backend.step(learning_rate(settings, step, self.job.total_steps))
+        if not math.isfinite(norm):
+            self._astray(f"the gradients are not finite at step {step + 1}", given.batches)
+        return loss, norm
 
-    def validation_loss(self) -> float | None:
-        """Per answer token over the validation patients; None where there are none."""
-        ids, place, size = self.job.validation, self.place, self.job.settings.batch_size
-        if not ids:
-            return None
-        self.model.eval()
-        nll = tokens = 0.0
-        rounds = -(-len(ids) // (place.world * size))
-        for number in range(rounds):  # every rank runs as many forwards: ZeRO-3 gathers weights in each
-            start = (number * place.world + place.rank) * size
-            mine = list(ids[start : start + size])
-            encoded = self.loader.encode(mine or [ids[0]])
-            value = self.backend.measure(self._to_device(encoded))
-            if mine:
-                nll += value
-                tokens += sum(one.num_answer_tokens for one in encoded)
+    def _astray(self, what: str, mine: Sequence[Batch]) -> None:
+        """Every rank raises LossNotFinite with the batches of all ranks that went astray."""
+        here = named([batch for batch in mine if not batch.empty])
+        everyone = [here] * self.place.world
+        if self.place.world > 1:
+            torch.distributed.all_gather_object(everyone, here)
+        where = "; ".join(text for text in everyone if text)
+        kept = (
+            f"the checkpoint of step {self.sealed or self.written} is kept"
+            if self.written
+            else "no checkpoint was written before"
+        )
+        raise LossNotFinite(f"{what}, on {where}; lower learning_rate, or look at these samples; {kept}")
+
+    def _judge(self) -> None:
+        """Validate, and keep this adapter where it is the best so far."""
+        progress, settings = self.progress, self.job.settings
+        line = progress.curve[-1]
+        line.validation_loss, line.validation_accuracy = validate(self.job, self.place, self.backend, self.feed)
         self.model.train()
-        nll, tokens = _summed([nll, tokens], place)
-        return nll / tokens
+        recent = progress.curve[-settings.checkpoint_every :]
+        # without validation patients the training loss since the last checkpoint decides
+        loss = line.validation_loss if line.validation_loss is not None else sum(c.loss for c in recent) / len(recent)
+        if not math.isfinite(loss):
+            raise LossNotFinite(f"the validation loss is not finite at step {line.step}; lower learning_rate")
+        better = progress.best_loss is None or (-(line.validation_accuracy or 0.0), loss) < (
+            -(progress.best_accuracy or 0.0),
+            progress.best_loss,
+        )
+        adapter = self.backend.adapter()
+        if better:
+            progress.best_loss, progress.best_accuracy, progress.best_step = loss, line.validation_accuracy, line.step
+            self.best = adapter
+        kind = "validation" if line.validation_loss is not None else "training"
+        accuracy = f", {line.validation_accuracy:.1%} of answers right" if line.validation_accuracy is not None else ""
+        self.say(
+            f"  checkpoint at step {line.step}: {kind} loss {loss:.4f}{accuracy}, best {progress.best_loss:.4f} at step {progress.best_step}"
+        )
+        judged = {"validation_loss": line.validation_loss, "validation_accuracy": line.validation_accuracy}
+        if self.place.rank == 0:
+            self.channel.measured(line.step, {name: value for name, value in judged.items() if value is not None})
 
     def _checkpoint(self) -> None:
-        progress, place = self.progress, self.place
-        line = progress.curve[-1]
-        line.validation_loss = self.validation_loss()
-        recent = progress.curve[-self.job.settings.checkpoint_every :]
-        # without validation patients the training loss since the last checkpoint decides
-        judged = line.validation_loss if line.validation_loss is not None else sum(c.loss for c in recent) / len(recent)
-        adapter = self.backend.adapter()
-        if progress.best_loss is None or judged < progress.best_loss:
-            progress.best_loss, progress.best_step, self.best = judged, progress.step, adapter
-        folder = Path(tempfile.mkdtemp(prefix="codelib-checkpoint-"))
-        try:
-            self.backend.save(folder)
+        """Copy what must be kept, and write it while training goes on."""
+        place, step = self.place, self.progress.step
+        share, adapter = self.backend.share(), self.backend.adapter()
+        self.written = step
+        if self.store is None or share is None:
+            return
+        checkpoints, name = Checkpoints(self.store), f"step-{step:08d}-{self.attempt}"
+        parts = 1 if self.job.settings.strategy == "ddp" else place.world
+        progress, config, best = self.progress.to_json(), adapter_config(self.model, self.job.base_name), self.best
+
+        def write() -> None:
+            files = {f"part-{place.rank}.safetensors": share.to_bytes()}
             if place.rank == 0:
-                assert adapter is not None and self.best is not None
-                write_adapter(folder / "adapter", self.model, adapter, self.job.base_name)
-                write_adapter(folder / "best", self.model, self.best, self.job.base_name)
-                progress.write(folder)
-            self.report({"step": progress.step, "loss": line.loss, "judged_loss": judged}, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        kind = "validation" if line.validation_loss is not None else "training"
-        self.say(
-            f"  checkpoint at step {progress.step}: {kind} loss {judged:.4f}, best {progress.best_loss:.4f} at step {progress.best_step}"
-        )
+                assert adapter is not None
+                # stopped before the first validation: what there is is the best
+                files |= adapter_files("adapter", config, adapter) | adapter_files("best", config, best or adapter)
+                files["progress.json"] = progress
+            checkpoints.write(name, place.rank, files)
+            if place.rank == 0:
+                checkpoints.seal(name, parts)
+            self.sealed = step
+
+        self.writer.submit(write)
+
+    def _flush(self) -> None:
+        """Wait until the last checkpoint is written. Raises CheckpointFailed on the rank that could not."""
+        error = self.writer.wait()
+        failed = self.place.sum([float(error is not None)])[0]
+        if error is not None:
+            raise checkpoint_failed(error, self.sealed) from error
+        if failed:
+            raise checkpoint_failed(OSError("another worker could not write its part"), self.sealed)
+
+    def _leave(self, write: bool) -> bool:
+        """``write`` is what all ranks agreed on: under ZeRO a checkpoint takes every one of them."""
+        step = self.progress.step
+        if write and step > self.written:
+            self._checkpoint()
+        self._flush()
+        self.say(f"  stopped after step {step} of {self.job.total_steps}{'; its checkpoint is written' if step else ''}")
+        return False
+
+    def _finish(self) -> bool:
+        """The last checkpoint is on disk, and so is what the best adapter says to a few samples."""
+        self._flush()
+        if self.store is not None:
+            self.backend.set_adapter(self.best)
+            self.model.eval()
+            write_probe(self.job, self.place, self.backend, self.feed, self.store)
+        return True
 
 
-def train(
-    job: Job, place: Place, report: Report, resume: Path | None = None, say: Callable[[str], None] = lambda line: None
-) -> Any:
-    """Run the job to its last step, from ``resume`` (a checkpoint folder) if one is given. Returns the tuned model."""
-    run = _Run(job, place, report, say if place.rank == 0 else lambda line: None)
-    if resume is not None:
-        run.resume(resume)
-        run.say(f"  continuing after step {run.progress.step} of {job.total_steps}")
-    run.run()
-    return run.model
+def train(job: Job, place: Place, folder: Path | str | None, channel: Channel | None = None) -> tuple[Any, bool]:
+    """Run the job to its last step, from the last checkpoint below ``folder`` (the run's) if there is one; None: write nothing.
+
+    Returns the model (with the best adapter, where there is a folder) and whether the last step was reached. Raises TrainingFailed
+    where trying again would end the same way.
+    """
+    run = _Run(job, place, Store(str(folder)) if folder is not None else None, channel or Channel())
+    run.resume()
+    return run.model, run.run()

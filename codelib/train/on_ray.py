@@ -1,76 +1,96 @@
-"""The training loop on Ray Train: workers, restarts, checkpoints, and its lines on the driver's screen.
+"""The training loop on Ray Train: workers, restarts, and the words between the first worker and the driver.
 
-    Job ── TorchTrainer(RunConfig(name, storage_path)) ── workers: codelib.train.loop.train ──> last checkpoint
+    Job ── TorchTrainer ── workers: codelib.train.loop.train(run folder) ──> checkpoints/, probe.safetensors
+     driver <── Board: lines, numbers, a verdict ── worker          driver ── Board: please stop ──> worker
 
-The same name and storage path resume by themselves, after a lost worker (FailureConfig) and after a lost driver (the same command).
+A lost worker or host restarts the group (FailureConfig), with as many workers as there is room for where ``workers`` is a range; a lost
+driver is started again with the same command. Each time the loop finds the last checkpoint in the run's folder by itself.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from codelib.core.cli import JobFailed
-from codelib.train.loop import Job, Place, train
+from codelib.train.failures import TrainingFailed
+from codelib.train.job import Channel, Job, Place
+from codelib.train.loop import train
 from codelib.train.settings import TrainSettings
+from codelib.train.stopping import Stopping
+
+_ASK_EVERY_S = 0.5
 
 
 class Board:
-    """An actor on which the first worker puts its lines; the driver takes them off and prints them."""
+    """An actor on which workers put what they have to say, and the driver its wish to stop."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.notes: list[tuple[str, Any]] = []
+        self.stop = False
+        self.failed = False
 
-    def put(self, line: str) -> None:
-        self.lines.append(line)
+    def put(self, kind: str, value: Any) -> None:
+        """line: str; measured: (step, {name: value}); verdict: why the run failed for good."""
+        self.notes.append((kind, value))
+        self.failed |= kind == "verdict"
 
-    def take(self) -> list[str]:
-        lines, self.lines = self.lines, []
-        return lines
+    def take(self) -> list[tuple[str, Any]]:
+        notes, self.notes = self.notes, []
+        return notes
+
+    def ask_to_stop(self) -> None:
+        self.stop = True
+
+    def wishes(self) -> tuple[bool, bool]:
+        """Whether to stop, and whether the run failed for good already."""
+        return self.stop, self.failed
 
 
-@contextlib.contextmanager
-def _printed(board: Any) -> Iterator[None]:
-    """While the block runs, lines on the board appear on the screen."""
-    import ray
+class _RayChannel(Channel):
+    """The worker's end. The wish to stop is fetched beside the steps, which never wait for it."""
 
-    stop = threading.Event()
+    def __init__(self, board: Any) -> None:
+        self.board, self.stop = board, False
 
-    def follow() -> None:
-        while True:
-            last = stop.wait(0.5)
+    def say(self, line: str) -> None:
+        self.board.put.remote("line", line)
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        self.board.put.remote("measured", (step, dict(values)))
+
+    def stop_wanted(self) -> bool:
+        return self.stop
+
+    def listen(self) -> None:
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        import ray
+
+        while not self.stop:
             try:
-                for line in ray.get(board.take.remote()):
-                    print(line, flush=True)
-            except ray.exceptions.RayError:  # the cluster is going down: the error that matters is fit()'s
+                self.stop, _ = ray.get(self.board.wishes.remote())
+            except ray.exceptions.RayError:  # the driver is gone: Ray ends this worker too
                 return
-            if last:
-                return
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=10)
+            time.sleep(_ASK_EVERY_S)
 
 
 def uses_gpu(settings: TrainSettings) -> bool:
     """Whether workers take a GPU each. Raises ValueError where one is demanded and a cluster started here has too few."""
     import ray
 
-    gpus = int(ray.cluster_resources().get("GPU", 0))
+    gpus, needed = int(ray.cluster_resources().get("GPU", 0)), settings.min_workers
     if settings.use_gpu == "auto":
-        return gpus >= settings.workers
-    if settings.use_gpu == "yes" and gpus < settings.workers and not os.environ.get("RAY_ADDRESS"):
+        return gpus >= needed
+    if settings.use_gpu == "yes" and gpus < needed and not os.environ.get("RAY_ADDRESS"):
         raise ValueError(
-            f"use_gpu=yes, workers={settings.workers}: this machine has {gpus} GPUs; submit the job to a cluster that has them, "
+            f"use_gpu=yes, workers={needed}: this machine has {gpus} GPUs; submit the job to a cluster that has them, "
             "or --set use_gpu=no"
         )
     return settings.use_gpu == "yes"
@@ -80,84 +100,128 @@ def check_cpus(settings: TrainSettings) -> None:
     """Raises ValueError where a cluster started here could never place the workers: Ray would wait for ever."""
     import ray
 
-    have, need = int(ray.cluster_resources().get("CPU", 0)), settings.workers * settings.cpus_per_worker
+    have, need = int(ray.cluster_resources().get("CPU", 0)), settings.min_workers * settings.cpus_per_worker
     if have < need and not os.environ.get("RAY_ADDRESS"):
         raise ValueError(
-            f"workers={settings.workers}, cpus_per_worker={settings.cpus_per_worker}: needs {need} CPUs, Ray has {have}; "
+            f"workers={settings.min_workers}, cpus_per_worker={settings.cpus_per_worker}: needs {need} CPUs, Ray has {have}; "
             "raise --num-cpus or lower them with --set"
         )
 
 
 def _worker(config: dict[str, Any]) -> None:
     """One worker of the group, on its own process."""
+    import ray
     import ray.train
     import torch
-    from ray.train import Checkpoint
 
     job: Job = config["job"]
+    channel = _RayChannel(config["board"])
+    if ray.get(config["board"].wishes.remote())[1]:
+        return  # it failed for good, and Ray started the group once more
     context = ray.train.get_context()
     if not config["use_gpu"]:
         os.environ["DS_ACCELERATOR"] = "cpu"
         torch.set_num_threads(job.settings.cpus_per_worker)
     place = Place(context.get_world_rank(), context.get_world_size(), str(ray.train.torch.get_device()))
-
-    def report(metrics: dict[str, float], folder: Path) -> None:
-        # only rank 0 has files, unless ZeRO sharded them; an empty folder is no checkpoint
-        files = Checkpoint.from_directory(str(folder)) if any(folder.iterdir()) else None
-        ray.train.report(metrics, checkpoint=files)
-
-    def say(line: str) -> None:
-        config["board"].put.remote(line)
-
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        train(job, place, report, None, say)
-        return
-    with checkpoint.as_directory() as folder:
-        train(job, place, report, Path(folder), say)
+    if place.rank == 0:
+        channel.listen()
+    try:
+        train(job, place, config["folder"], channel)
+    except TrainingFailed as error:
+        ray.get(config["board"].put.remote("verdict", str(error)))
+        if error.alone:  # the others wait for this rank: end the group
+            raise
 
 
-def fit(job: Job, storage: Path) -> Path:
-    """Train on the connected cluster, resuming what ``storage`` holds. Returns the last checkpoint's folder.
+def _scaling(settings: TrainSettings, use_gpu: bool) -> Any:
+    from ray.train import ScalingConfig
 
-    Raises JobFailed where the workers failed for good.
+    fewest, most = settings.min_workers, settings.max_workers
+    count: Any = most if fewest == most else (fewest, most)
+    return ScalingConfig(
+        num_workers=count,
+        use_gpu=use_gpu,
+        resources_per_worker={"CPU": settings.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
+    )
+
+
+class _Fit:
+    """trainer.fit() in a thread of its own: Ray would put its handler in the place of the driver's, and end a run without a checkpoint."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, args=(trainer,), daemon=True)
+        self.thread.start()
+
+    def _run(self, trainer: Any) -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self.error = error
+
+
+def fit(job: Job, folder: Path, stopping: Stopping, measured: Callable[[int, dict[str, float]], None]) -> None:
+    """Train on the connected cluster, going on from what ``folder`` holds; prints the workers' lines and hands on their numbers.
+
+    Returns when the workers reached the last step, or left a checkpoint because ``stopping`` was asked to. Raises JobFailed where they
+    failed for good.
     """
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchTrainer
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     settings = job.settings
     check_cpus(settings)
     use_gpu = uses_gpu(settings)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    board = ray.remote(num_cpus=0)(Board).remote()
+    # beside the driver: a host that is lost must not take the board with it
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "board": board, "use_gpu": use_gpu},
-        scaling_config=ScalingConfig(
-            num_workers=settings.workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": settings.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
-        ),
+        train_loop_config={"job": job, "board": board, "use_gpu": use_gpu, "folder": str(folder.resolve())},
+        scaling_config=_scaling(settings, use_gpu),
         run_config=RunConfig(
-            name=storage.name,
-            storage_path=str(storage.parent.resolve()),
+            name="ray",  # its own notes; what a run needs to go on is in checkpoints/
+            storage_path=str(folder.resolve()),
             failure_config=FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=2, checkpoint_score_attribute="judged_loss", checkpoint_score_order="min"
-            ),
         ),
     )
-    try:
-        with _printed(board):
-            result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        cause = error.__cause__ or error
-        failures = getattr(error, "worker_failures", {}) or {}
-        first = next(iter(failures.values()), cause)
-        raise JobFailed(
-            f"training stopped: {type(first).__name__} in a worker; run the same command again to continue "
-            f"from the last checkpoint ({first})"
-        ) from None
-    assert result.checkpoint is not None, "a finished run has a checkpoint"
-    return Path(result.checkpoint.path)
+    verdict, asked = None, False
+    fitting = _Fit(trainer)
+    while True:
+        alive = fitting.thread.is_alive()
+        if stopping.wanted and not asked:
+            asked = True
+            print(
+                f"{stopping.reason}: at the next step a checkpoint is written, then this run leaves; Ctrl-C leaves at once",
+                flush=True,
+            )
+            board.ask_to_stop.remote()
+        for kind, value in ray.get(board.take.remote()):
+            if kind == "line":
+                print(value, flush=True)
+            elif kind == "measured":
+                measured(*value)
+            else:
+                verdict = verdict or value
+        if not alive:
+            break
+        fitting.thread.join(_ASK_EVERY_S)
+    if verdict is not None:
+        raise JobFailed(f"training stopped: {verdict}")
+    if fitting.error is not None:
+        raise _failed(fitting.error) from None
+
+
+def _failed(error: BaseException) -> BaseException:
+    import ray
+
+    if not isinstance(error, ray.train.TrainingFailedError):
+        return error
+    failures = getattr(error, "worker_failures", {}) or {}
+    first = next(iter(failures.values()), error.__cause__ or error)
+    return JobFailed(
+        f"training stopped: {type(first).__name__} in a worker; run the same command again to continue from the last checkpoint ({first})"
+    )

@@ -6,25 +6,37 @@ dataset ── plan (check, measure, split by patient) ── print ── [dry 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from codelib import __version__
+from codelib.core.cli import JobFailed, Paused
 from codelib.core.progress import Progress
-from codelib.core.stage import digest
+from codelib.core.stage import Part, digest
+from codelib.models.architecture import architecture_of, from_config
 from codelib.models.conversation import Dataset
 from codelib.models.encoding import Encoder
-from codelib.models.loading import load_processor
-from codelib.models.tiny import ensure_tiny
+from codelib.models.tiny import ensure_tiny, tiny_config
 from codelib.models.tiny_tokenizer import build_processor
-from codelib.train.loop import Job
+from codelib.train import preflight
+from codelib.train.checkpoints import TrainProgress
+from codelib.train.examples import TINY, Rule, make_examples, processor_of
+from codelib.train.forecast import Forecast
+from codelib.train.gpus import declared, found
+from codelib.train.installed import missing
+from codelib.train.job import Job
 from codelib.train.run_folder import RunFolder
-from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, read
+from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, measured_in, read
 from codelib.train.settings import TrainSettings
 
-TINY = "tiny"
-OPERATIONAL = ("use_gpu", "cpus_per_worker", "max_failures")  # where and how patiently a run runs changes nothing that it learns
+# where and how a run runs changes nothing that it learns beyond rounding (and the draws of dropout): a run may go on with others
+OPERATIONAL = (
+    "use_gpu", "cpus_per_worker", "loader_workers", "max_failures", "workers", "batch_size", "tokens_per_batch", "packing", "strategy",
+    "offload", "activation_checkpointing", "attention", "tracker", "merge", "gpu", "mfu",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,7 @@ class Order:
     dataset: Dataset
     workspace: Path
     name: str
+    profile: bool = False
 
     @property
     def folder(self) -> RunFolder:
@@ -52,36 +65,65 @@ class Order:
         }
 
 
-def _processor(order: Order, *, dry_run: bool) -> tuple[Any, bool]:
-    """The processor to count tokens with, and whether it is the model's own. A dry run does without the model's files."""
-    if order.settings.model == TINY:
-        return build_processor(), True
+def plan_of(order: Order) -> tuple[Plan, bool]:
+    """The plan from texts and image headers alone, without the model's files where they are not here. The second value says whether text
+    tokens are exact (else the shipped small vocabulary's, an upper bound)."""
+    settings, exact = order.settings, True
+    _quiet()
     try:
-        return load_processor(order.settings.model), True
+        processor = processor_of(settings.model)
     except ValueError:
-        if not dry_run:
-            raise
-        return build_processor(), False
-
-
-def make(order: Order, *, dry_run: bool) -> tuple[Plan, bool]:
-    """Measure and split. The second value says whether text tokens are exact (else the shipped small vocabulary's, an upper bound)."""
-    settings = order.settings
-    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)  # "longer than the maximum": we check that
-    processor, exact = _processor(order, dry_run=dry_run)
+        processor, exact = build_processor(), False
     conversations = read(order.dataset, settings.tasks)
     with Progress("check", len(conversations), "samples") as progress:
         measured = measure_all(
             conversations,
             Encoder(processor, settings.pixels),
-            settings.cut_off,
-            decode=not dry_run,
+            Rule.of(settings),
+            order.dataset.folder,
             step=lambda: progress.step(1, 1),
         )
-    return make_plan(measured, settings, order.dataset.validation()), exact
+    plan = make_plan(measured, settings, order.dataset.validation())
+    check_combination(settings, plan)
+    return plan, exact
 
 
-def job_of(order: Order, plan: Plan) -> Job:
+def check_combination(settings: TrainSettings, plan: Plan) -> None:
+    """Raises ValueError where these samples do not go with the settings."""
+    fit = (*plan.training, *plan.validation)
+    without = [one.conversation.sample_id for one in fit if not one.conversation.images]
+    if settings.strategy == "zero3" and settings.vision_features == "recompute" and 0 < len(without) < len(fit):
+        # stage 3 gathers the tower's weights from all workers at every forward: one whose batch has no image would never come
+        raise ValueError(
+            f"strategy=zero3 with vision_features=recompute: {len(without)} of {len(fit)} samples have no image ({without[0]}), and workers "
+            "would wait for each other for ever; set vision_features=reuse or strategy=zero2"
+        )
+
+
+def prepare(order: Order) -> tuple[Plan, list[Part]]:
+    """Make the token-ready shards on the connected cluster, every image decoded once, and plan from them."""
+    settings = order.settings
+    _quiet()
+    conversations = read(order.dataset, settings.tasks)
+    parts = make_examples(
+        conversations,
+        order.dataset.folder,
+        settings.model,
+        processor_of(settings.model),
+        Rule.of(settings),
+        order.folder.examples,
+    )
+    plan = make_plan(measured_in(parts, conversations), settings, order.dataset.validation())
+    check_combination(settings, plan)
+    return plan, parts
+
+
+def _quiet() -> None:
+    # "longer than the maximum": we check that
+    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
+
+
+def job_of(order: Order, plan: Plan, examples: Sequence[Part] = ()) -> Job:
     tiny = order.settings.model == TINY
     return Job(
         settings=order.settings,
@@ -90,6 +132,9 @@ def job_of(order: Order, plan: Plan) -> Job:
         base_name=order.settings.model,
         training=tuple(one.conversation.sample_id for one in plan.training),
         validation=tuple(one.conversation.sample_id for one in plan.validation),
+        tokens=tuple(one.tokens for one in plan.training),
+        examples=tuple(examples),
+        profile=order.profile,
     )
 
 
@@ -104,27 +149,40 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
         len({one.conversation.patient for one in plan.validation}),
     )
     about = "" if exact else " at most (the model's tokenizer is not on this machine)"
-    lora = settings.lora
-    where = "language blocks, vision tower and merger" if lora.vision else "language blocks, vision frozen"
     lines = [
         f"run         {order.folder.path}",
-        f"model       {settings.model}, {settings.precision}; LoRA rank {lora.rank}, alpha {lora.alpha}, on all linear layers of the {where}",
+        f"model       {settings.model}, {settings.precision}",
         f"samples     {len(plan.training)} training ({patients[0]} patients), {len(plan.validation)} validation ({patients[1]} patients), "
         f"{len(plan.rejected)} rejected",
         f"tokens      {visual:,} visual, {text:,} text{about}; longest sample {longest.tokens:,} of {settings.cut_off:,} "
         f"({longest.conversation.sample_id})",
         f"steps       {job.total_steps:,}: {settings.epochs} epochs of {job.sampler.steps_per_epoch}, each step {settings.global_batch} samples "
-        f"= {settings.workers} workers x batch {settings.batch_size} x accumulation {settings.gradient_accumulation}",
+        f"on {settings.max_workers} workers"
+        f"{f'; as few as {settings.min_workers} take the same steps' if settings.min_workers < settings.max_workers else ''}",
         f"schedule    peak learning rate {settings.learning_rate:g}, warm-up {settings.warmup_ratio:.0%}, cosine; {settings.strategy}; "
         f"checkpoint every {settings.checkpoint_every} steps",
     ]
+    lines += preflight.lines(plan, job.sampler, settings)
     for reason, count in plan.rejected_counts().items():
         named = [one for one in plan.rejected if one.reason == reason]
         shown = ", ".join(f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}" for one in named[:3])
         lines.append(f"rejected    {count} {reason}: {shown}{', …' if count > 3 else ''}")
+    lines += forecast_lines(order, plan)
     if not plan.validation:
         lines.append("note        no patient can be held back: the best checkpoint is chosen by training loss")
     return lines
+
+
+def forecast_lines(order: Order, plan: Plan) -> list[str]:
+    """Adapters, memory, hours and disk, where the model's sizes are known."""
+    settings, job = order.settings, job_of(order, plan)
+    tiny = settings.model == TINY
+    sizes = from_config(tiny_config(build_processor().tokenizer).to_dict(), TINY) if tiny else architecture_of(settings.model)
+    if sizes is None:
+        return [f"memory      not estimated: {settings.model} has no config.json on this machine"]
+    # a card of this machine is what the run meets; a declared one stands for machines that are taken later
+    gpu = None if settings.use_gpu == "no" else found() or (declared(settings.gpu) if settings.gpu else None)
+    return Forecast(sizes, settings, plan.training, plan.validation, job.sampler, job.total_steps, gpu).lines()
 
 
 def check_samples(order: Order, plan: Plan) -> None:
@@ -145,16 +203,43 @@ def already_done(order: Order) -> dict[str, Any] | None:
     return order.folder.finished()
 
 
-def execute(order: Order, plan: Plan) -> dict[str, Any]:
-    """Train on the connected cluster and write the results. Returns what run.json says."""
-    import torch
+def check_machine(order: Order) -> None:
+    """Raises ValueError where the recipe wants something that is not installed here, or the model is not on this machine."""
+    lacking = missing(order.settings)
+    if lacking:
+        raise ValueError(lacking)
+    processor_of(order.settings.model)
 
-    from codelib.train.checkpoints import TrainProgress, read_adapter
+
+def features_of(order: Order, plan: Plan, model: str, *, gpu: bool) -> Path:
+    """Vision features of the plan's images, computed on the connected cluster where they are missing."""
+    from codelib.train.vision_features import prepare, recipe_of
+
+    settings = order.settings
+    images = [path for one in (*plan.training, *plan.validation) for path in one.conversation.images]
+    recipe = recipe_of(model, settings.pixels, settings.precision, order.dataset)
+    workers, cpus = settings.max_workers, settings.cpus_per_worker
+    return prepare(order.workspace, recipe, order.dataset, images, workers=workers, cpus=cpus, gpu=gpu)
+
+
+def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any]:
+    """Train on the connected cluster and write the results. Returns what run.json says.
+
+    Raises Paused where it was asked to stop and left a checkpoint, JobFailed where it cannot go on or the saved adapter is not what was
+    trained.
+    """
+    from codelib.train.checkpoints import Checkpoints
+    from codelib.train.fresh import apart, on_worker
     from codelib.train.on_ray import check_cpus, fit, uses_gpu
+    from codelib.train.parity import compare
+    from codelib.train.probe import FILE as PROBE
+    from codelib.train.probe import probed
+    from codelib.train.stopping import Stopping
+    from codelib.train.trackers import Tracker
 
     settings, folder = order.settings, order.folder
     check_cpus(settings)  # before the folder is claimed: the way out is another setting
-    uses_gpu(settings)
+    gpu = uses_gpu(settings)
     check_samples(order, plan)
     folder.claim(order.identity() | samples_identity(plan))
     folder.write_samples({"training": plan.training, "validation": plan.validation, "rejected": plan.rejected})
@@ -163,29 +248,71 @@ def execute(order: Order, plan: Plan) -> dict[str, Any]:
         if not order.tiny.exists():
             print("building the tiny toy model (about half a minute, once)", flush=True)
         ensure_tiny(order.tiny)
-    job = job_of(order, plan)
-    checkpoint = fit(job, folder.path / "ray")
-    progress = TrainProgress.read(checkpoint)
-    assert progress.step == job.total_steps, f"stopped at step {progress.step} of {job.total_steps}"
+    job = job_of(order, plan, examples)
+    preflight.write(folder.store, plan, job.sampler, settings)
+    if settings.vision_features == "reuse":
+        job = replace(job, features=str(features_of(order, plan, job.model, gpu=gpu).resolve()))
+    with Stopping().listening() as stopping, Tracker(str(folder.path.resolve()), order.name, settings) as tracker:
+        fit(job, folder.path, stopping, tracker.measured)
+    checkpoints = Checkpoints(folder.store)
+    last = checkpoints.latest(print)
+    progress = checkpoints.progress(last) if last else None
+    if progress is None or progress.step < job.total_steps or not folder.store.exists(PROBE):
+        assert stopping.wanted, "the workers ended before the last step, and nobody asked them to"
+        raise Paused(
+            f"{stopping.reason} after step {progress.step if progress else 0} of {job.total_steps}", stopping.interrupted
+        )
+    assert last is not None
+    staged = folder.stage_adapter(last)
+    print("checking the adapter with stock transformers and peft", flush=True)
+    dtype = "bfloat16" if settings.precision == "bf16" else "float32"
+    parity = apart(
+        compare, job.model, str(staged.resolve()), folder.store.read(PROBE), dtype, on_worker(gpu), settings=settings, gpu=gpu
+    )
+    problem = parity.problem()
+    if problem:
+        raise JobFailed(f"{problem}; the run is not finished, its checkpoints are kept in {folder.path / 'checkpoints'}")
+    summary = _summary(order, plan, progress, checkpoints.adapter(last, "best"))
+    folder.finish(staged, progress, summary, parity, probed(job))
+    return summary
+
+
+def write_merged(order: Order) -> Path:
+    """Base and adapter of a finished run as one model; kept where it is there already."""
+    from codelib.train.fresh import apart
+    from codelib.train.merging import merge
+
+    settings, target = order.settings, (order.folder.path / "merged").resolve()
+    if not target.exists():
+        print("merging base and adapter", flush=True)
+        model = str(order.tiny.resolve()) if settings.model == TINY else settings.model
+        dtype = "bfloat16" if settings.precision == "bf16" else "float32"
+        apart(merge, model, str((order.folder.path / "adapter").resolve()), str(target), dtype, settings=settings, gpu=False)
+    return target
+
+
+def _summary(order: Order, plan: Plan, progress: TrainProgress, best: dict[str, Any]) -> dict[str, Any]:
+    settings = order.settings
     judged = [line.validation_loss for line in progress.curve if line.validation_loss is not None]
-    summary = {
+    by = {"accuracy": "validation answers", "loss": "validation loss"}[settings.best_by] if judged else "training loss"
+    return {
         **order.identity(),
+        "how": {name: value for name, value in settings.fingerprint().items() if name in OPERATIONAL},
         "name": order.name,
         "model": settings.model,
         "toy": settings.model == TINY,
         "code_version": __version__,
-        "torch": torch.__version__,
+        "versions": {"codelib": __version__} | {name: version(name) for name in ("torch", "transformers", "peft", "ray")},
         "train_samples": len(plan.training),
         "validation_samples": len(plan.validation),
         "rejected": plan.rejected_counts(),
-        "trainable_parameters": sum(tensor.numel() for tensor in read_adapter(checkpoint / "best").values()),
+        "trainable_parameters": sum(tensor.numel() for tensor in best.values()),
         "steps": progress.step,
         "best_step": progress.best_step,
         "best_loss": progress.best_loss,
-        "best_by": "validation loss" if judged else "training loss",
+        "best_accuracy": progress.best_accuracy,
+        "best_by": by,
         "first_loss": progress.curve[0].loss,
         "last_loss": progress.curve[-1].loss,
         "last_validation_loss": judged[-1] if judged else None,
     }
-    folder.finish(checkpoint, progress, summary)
-    return summary

@@ -2,9 +2,14 @@
 
 settings.json   written first: settings and data of the run that the folder belongs to
 samples.csv     the samples that it learns from or leaves out, each with its checkup: whom a withdrawal concerns
+examples/       token-ready shards: every sample's ids, by reference to the images of the release
+preflight.csv   every sample with its side, tokens, dropped images, and reason where it is left out; preflight.json: their sums
 rejected.csv    sample ids left out, with the reason
-ray/            Ray Train's checkpoints: the best and the last
-adapter/        the adapter of the best checkpoint (stock PEFT)          curves.csv   a line for every step
+checkpoints/    the last two, each with the best adapter so far (codelib.train.checkpoints)
+tensorboard/    event files, while it runs       ray/   Ray Train's own notes       profile/   traces, on demand
+adapter/        the best checkpoint's adapter, in stock PEFT format, with its card, curves and canary.json
+curves.csv      a line for every step            curves.png
+merged/         base and adapter as one model, on demand
 run.json        written last: a folder without it is not finished
 """
 
@@ -17,19 +22,21 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codelib.core.config import differences
 from codelib.core.store import Store, exclusive
-from codelib.train.checkpoints import Curve, TrainProgress
 
 if TYPE_CHECKING:  # torch takes a second, and nobody needs it who only asks what a run has seen
+    from codelib.train.checkpoints import TrainProgress
+    from codelib.train.parity import Parity
     from codelib.train.samples import Measured
 
 SAMPLES = "samples.csv"
 WITHDRAWN = "withdrawn"  # in place of the sample's id, where consent was withdrawn since
+EXAMPLES = "examples"
 
 _SAMPLES_HEADER = ["sample_id", "checkup_id", "side"]
 
@@ -41,6 +48,10 @@ class RunFolder:
     @property
     def store(self) -> Store:
         return Store(str(self.path))
+
+    @property
+    def examples(self) -> Store:
+        return Store(str(self.path.resolve() / EXAMPLES))
 
     def finished(self) -> dict[str, Any] | None:
         """run.json, where the run is finished."""
@@ -89,16 +100,36 @@ class RunFolder:
         lines = [[one.conversation.sample_id, one.reason or "", one.detail] for one in rejected]
         self.store.commit("rejected.csv", _csv(["sample_id", "reason", "detail"], lines))
 
-    def finish(self, checkpoint: Path, progress: TrainProgress, summary: dict[str, Any]) -> None:
-        """Take the best adapter and the curves out of the last checkpoint; run.json comes last."""
-        temporary = self.path / ".tmp-adapter"
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(checkpoint / "best", temporary)
+    def stage_adapter(self, checkpoint: str) -> Path:
+        """The best adapter of a checkpoint, in a folder that nobody takes for finished."""
+        from codelib.train.checkpoints import Checkpoints
+
+        staged = self.path / ".tmp-adapter"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        for file in ("adapter_config.json", "adapter_model.safetensors"):
+            (staged / file).write_bytes(Checkpoints(self.store).read(checkpoint, f"best/{file}"))
+        return staged
+
+    def finish(
+        self, staged: Path, progress: TrainProgress, summary: dict[str, Any], parity: Parity, canary: Sequence[str]
+    ) -> None:
+        """Adapter with card, curves and canary, in its place; run.json comes last."""
+        from codelib.train.card import model_card
+        from codelib.train.curves import as_csv, as_png
+        from codelib.train.probe import FILE as PROBE
+
+        picture = as_png(progress.curve, progress.best_step)
+        (staged / "curves.png").write_bytes(picture)
+        (staged / "README.md").write_text(model_card(summary, parity), encoding="utf-8")
+        (staged / "canary.json").write_text(
+            json.dumps(parity.to_json() | {"sample_ids": list(canary)}, indent=1), encoding="utf-8"
+        )
         shutil.rmtree(self.path / "adapter", ignore_errors=True)
-        os.rename(temporary, self.path / "adapter")
-        names = [field.name for field in fields(Curve)]
-        rows = [["" if value is None else value for value in asdict(line).values()] for line in progress.curve]
-        self.store.commit("curves.csv", _csv(names, rows))
+        os.rename(staged, self.path / "adapter")
+        self.store.commit("curves.csv", as_csv(progress.curve))
+        self.store.commit("curves.png", picture)
+        self.store.delete(PROBE)
         self.store.commit_json("run.json", summary)
 
 

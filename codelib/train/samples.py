@@ -1,6 +1,6 @@
 """From a released dataset to the list of samples that a run trains on: checked before a GPU is taken.
 
-train*.json ──> conversations ── check (images decode, length within the cut-off, text allowed) ─┬─ rejected, by id and reason
+train*.json ──> conversations ── examples (images decode, tokens within the budget, text allowed) ─┬─ rejected, by id and reason
                                                                                                   └─ the release's validation side,
                                                                                                      else split by patient ──> Plan
 """
@@ -10,17 +10,21 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from codelib.core.stage import Part
+from codelib.core.store import Store
 from codelib.models.conversation import Conversation, Dataset
 from codelib.models.encoding import Encoder
-from codelib.models.prompt import ImageError, image_size, open_pixels, visual_tokens
+from codelib.train.examples import Look, Rule, look_at_header, once, row_of
 from codelib.train.settings import TrainSettings
 
 _CHECK_THREADS = 8  # decoding releases the interpreter lock
+_MEASURES = ("sample_id", "visual_tokens", "text_tokens", "answer_tokens", "images_dropped", "reject_reason", "detail")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Measured:
     conversation: Conversation
     visual_tokens: int = 0
     text_tokens: int = 0
+    answer_tokens: int = 0  # of the text tokens
+    images_dropped: int = 0  # by over_budget=drop_images
     reason: str | None = None  # train:<code>
     detail: str = ""
 
@@ -73,37 +79,41 @@ def read(dataset: Dataset, tasks: Iterable[str]) -> list[Conversation]:
     return conversations
 
 
-def measure(conversation: Conversation, encoder: Encoder, cut_off: int, *, decode: bool) -> Measured:
-    """Length and fitness of one conversation. ``decode`` reads all pixels; without it the headers alone are looked at."""
-    if conversation.messages[-1].role != "assistant" or not conversation.answer.strip():
-        return Measured(conversation, reason="train:no_answer")
-    try:
-        if decode:
-            sizes = [open_pixels(path, encoder.policy).size for path in conversation.images]
-        else:
-            sizes = [image_size(path) for path in conversation.images]
-        visual = sum(visual_tokens(*size, encoder.policy) for size in sizes)
-    except ImageError as error:
-        return Measured(conversation, reason="train:image", detail=str(error))
-    try:
-        text = encoder.num_text_tokens(conversation) - len(conversation.images)
-    except ValueError:
-        return Measured(conversation, reason="train:control_token")
-    if visual + text > cut_off:
-        detail = f"{visual} visual and {text} text tokens, cut-off {cut_off}"
-        return Measured(conversation, visual, text, "train:too_long", detail)
-    return Measured(conversation, visual, text)
+def _measured(conversation: Conversation, row: dict[str, Any]) -> Measured:
+    return Measured(
+        conversation,
+        row.get("visual_tokens") or 0,
+        row.get("text_tokens") or 0,
+        row.get("answer_tokens") or 0,
+        row["images_dropped"],
+        row.get("reject_reason"),
+        row["detail"],
+    )
 
 
 def measure_all(
-    conversations: list[Conversation], encoder: Encoder, cut_off: int, *, decode: bool, step: Callable[[], None] = lambda: None
+    conversations: Sequence[Conversation],
+    encoder: Encoder,
+    rule: Rule,
+    root: Path,
+    look: Callable[[str], Look] = look_at_header,
+    step: Callable[[], None] = lambda: None,
 ) -> list[Measured]:
+    """What the shards will say of these conversations, without making them."""
     measured = []
     with ThreadPoolExecutor(_CHECK_THREADS) as pool:
-        for one in pool.map(lambda conversation: measure(conversation, encoder, cut_off, decode=decode), conversations):
-            measured.append(one)
+        looked = once(look)
+        rows = pool.map(lambda one: row_of(one, encoder, rule, looked, root), conversations)
+        for conversation, row in zip(conversations, rows, strict=True):
+            measured.append(_measured(conversation, row))
             step()
     return measured
+
+
+def measured_in(parts: Sequence[Part], conversations: Sequence[Conversation]) -> list[Measured]:
+    """What the shards say of these conversations; no token and no pixel is read."""
+    found = {row["sample_id"]: row for part in parts for row in Store(part.root).read_table(part.name, _MEASURES).to_pylist()}
+    return [_measured(one, found[one.sample_id]) for one in conversations]
 
 
 def validation_patients(patients: Iterable[str], fraction: float, seed: int) -> set[str]:
@@ -126,7 +136,7 @@ def make_plan(measured: list[Measured], settings: TrainSettings, validation: fro
         first = rejected[0]
         raise ValueError(
             f"all {len(rejected)} samples are unfit, the first {first.conversation.sample_id}: {first.reason} {first.detail}; "
-            "check the dataset's Images folder, or raise cut_off or lower max_pixels"
+            "check the dataset's Images folder, raise cut_off, lower max_pixels, or set over_budget=drop_images"
         )
     held = [one.conversation.checkup in validation for one in fit]
     if settings.validation_fraction == 0:

@@ -1,8 +1,10 @@
-"""Taking visits whose consent was withdrawn out of ``train/``.
+"""Taking visits whose consent was withdrawn out of ``train/`` and ``features/``.
 
-    finished run    the visit's lines leave samples.csv and rejected.csv, Ray's checkpoints (optimiser states) go, run.json says
-                    {"withdrawn_samples": n, "retrain": true}: an adapter cannot unlearn, and whether it may still be used a person says
+    finished run    the visit's lines leave samples.csv, preflight.csv and rejected.csv; token-ready shards (texts) and checkpoints
+                    (optimiser states) go; run.json says {"withdrawn_samples": n, "retrain": true}: an adapter cannot unlearn, and whether
+                    it may still be used a person says
     unfinished run  goes as a whole: its data are no more, so it could never be continued
+    features        codelib.train.feature_store: the partitions that hold one of the visit's images
 
 A run whose samples are not known is taken for one that saw all of them.
 """
@@ -15,17 +17,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codelib.core.store import Workspace
-from codelib.train.run_folder import SAMPLES, WITHDRAWN, RunFolder
+from codelib.train import feature_store
+from codelib.train.run_folder import EXAMPLES, SAMPLES, WITHDRAWN, RunFolder
 
-_RAY = "ray"
+_LINES = ("rejected.csv", "preflight.csv")
+_WHOLE = (EXAMPLES, "checkpoints", "ray", "preflight.json")  # can be made again, or are of no use to a finished run
+_CANARY = "adapter/canary.json"
 
 
 def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str], bool]:
     """What is to be told, and whether all of it could be done: not where a run is at work. May be called again."""
+    told, done = feature_store.withdraw(workspace, checkups)
     root = Path(workspace.public.path("train"))
     if not checkups or not workspace.public.is_local or not root.is_dir():
-        return [], True
-    told, done = [], True
+        return told, done
     for path in sorted(path for path in root.iterdir() if path.is_dir()):
         folder = RunFolder(path)
         if not _saw(folder, checkups):
@@ -41,7 +46,9 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
 
 def _saw(folder: RunFolder, checkups: frozenset[str]) -> bool:
     if not folder.store.exists(SAMPLES):
-        return folder.store.exists("settings.json") and not _is_marked_unknown(folder)
+        # shards are there before anything else is: a run that was killed while it made them holds texts already
+        begun = folder.store.exists("settings.json") or bool(folder.store.names(EXAMPLES))
+        return begun and not _is_marked_unknown(folder)
     return any(row["checkup_id"] in checkups for row in _rows(folder, SAMPLES))
 
 
@@ -66,16 +73,28 @@ def _clear(folder: RunFolder, checkups: frozenset[str]) -> str:
     if folder.store.exists(SAMPLES):
         gone = {row["sample_id"] for row in _rows(folder, SAMPLES) if row["checkup_id"] in checkups}
         count = sum(row["sample_id"] in gone or row["sample_id"] == WITHDRAWN for row in _rows(folder, SAMPLES))
-        _drop_lines(folder, "rejected.csv", lambda row: row["sample_id"] in gone or any(c in row["detail"] for c in checkups))
+        for name in _LINES:
+            _drop_lines(folder, name, lambda row: row["sample_id"] in gone or any(c in row["detail"] for c in checkups))
+        _blank_canary(folder, gone)
     else:
-        folder.store.delete("rejected.csv")
-    folder.store.delete(_RAY)
+        for name in _LINES:
+            folder.store.delete(name)
+    for name in _WHOLE:
+        folder.store.delete(name)
     folder.store.commit_json("run.json", finished | {"withdrawn_samples": count, "retrain": True})
     if folder.store.exists(SAMPLES):
         folder.blank_samples(checkups)
     folder.store.sweep()
     number = "nobody knows how many" if count is None else f"{count:,}"
     return f"its adapter learned from {number} of their samples and cannot unlearn them: retrain, and replace the adapter where it is used"
+
+
+def _blank_canary(folder: RunFolder, gone: set[str]) -> None:
+    if folder.store.exists(_CANARY):
+        canary = folder.store.read_json(_CANARY)
+        names = [WITHDRAWN if name in gone else name for name in canary["sample_ids"]]
+        if names != canary["sample_ids"]:
+            folder.store.commit_json(_CANARY, canary | {"sample_ids": names})
 
 
 def _drop_lines(folder: RunFolder, name: str, is_gone: Callable[[dict[str, str]], bool]) -> None:

@@ -24,6 +24,8 @@ from codelib.data import consent, withdraw
 from codelib.data.release_diff import CAME, CHANGED, MOVED, WENT, compare
 from codelib.data.settings import DatasetSettings
 from codelib.evaluate.withdrawn import withdraw as evaluate_room
+from codelib.train.examples import EXAMPLES
+from codelib.train.feature_store import FEATURES, STAGE, at_work
 from codelib.train.run_folder import RunFolder
 from codelib.train.withdrawn import withdraw as train_room
 from tests import llm_server
@@ -120,8 +122,37 @@ def write_train(workspace: Path, checkups: tuple[str, ...], others: list[str]) -
         rejects = [f"train/{n},train:image,Images/Photographs/{c}-01.jpg cannot be read" for n, c in enumerate(seen) if not n % 2]
         (folder / "rejected.csv").write_text("\n".join(["sample_id,reason,detail", *rejects]) + "\n")
         (folder / "curves.csv").write_text("step,loss\n1,0.5\n")
+        (folder / "checkpoints" / "step-1").mkdir(parents=True)
+        (folder / "checkpoints" / "step-1" / "part-0.safetensors").write_bytes(" ".join(seen).encode())
+        (folder / "preflight.csv").write_text("\n".join(["sample_id,side,detail", *rejects]) + "\n")
+        (folder / "preflight.json").write_text(json.dumps({"longest_sample": "train/0"}))
+        (folder / "adapter" / "canary.json").write_text(json.dumps({"sample_ids": ["train/0", "train/4"], "base": [-2.0, -1.0]}))
+        write_examples(folder, seen)
         if is_finished:
             (folder / "run.json").write_text(json.dumps({"name": name, "rejected": {}, "steps": 1}))
+    write_examples(workspace / "train" / "killed-early", list(checkups))
+    write_features(workspace, checkups, others)
+
+
+def write_examples(folder: Path, seen: list[str]) -> None:
+    """What a run makes first of all."""
+    rows = [{"sample_id": f"train/{n}", "checkup_id": checkup, "status": "ok"} for n, checkup in enumerate(seen)]
+    table = pa.Table.from_pylist(rows, schema=EXAMPLES.schema)
+    RunFolder(folder).examples.commit_table("stages/examples/k.parquet", table)
+
+
+def write_features(workspace: Path, checkups: tuple[str, ...], others: list[str]) -> None:
+    """Two partitions as `codelib.train.vision_features` writes them, and the shard of one that was killed before it named it."""
+    store = Store(str(workspace / "features" / "0f"))
+    for key, seen in (("a", [*checkups, others[0]]), ("b", others)):
+        rows = [
+            {"image_sha256": checkup, "name": f"{checkup}-01.jpg", "shard": f"shards/{key}.safetensors"}
+            | dict.fromkeys(("first_row", "tokens", "grid_rows", "grid_columns"), 1)
+            for checkup in seen
+        ]
+        store.commit(f"shards/{key}.safetensors", " ".join(seen).encode())
+        store.commit_table(f"stages/{STAGE}/{key}.parquet", pa.Table.from_pylist(rows, schema=FEATURES.schema))
+    store.commit("shards/c.safetensors", checkups[0].encode())
 
 
 def write_evaluate(workspace: Path, checkups: tuple[str, ...], others: list[str]) -> None:
@@ -180,7 +211,15 @@ def made(tmp_path_factory, server) -> Made:
         + f"{'0' * 32},{rows_of(workspace, 'split')[0]['visit_key']},,accept\n"
     )
     made = Made(workspace, export, command, frozenset(words), checkups[0][:4], frozenset(pictures), checkups)
-    assert {place.split("/")[0] for place, _ in traces(made)} >= {"private", "release", "stages", "train", "evaluate", "cache"}
+    assert {place.split("/")[0] for place, _ in traces(made)} >= {
+        "private",
+        "release",
+        "stages",
+        "train",
+        "features",
+        "evaluate",
+        "cache",
+    }
     return made
 
 
@@ -297,10 +336,11 @@ def test_a_run_that_is_at_work_is_told_and_finished_later(made, tmp_path):
     folder = copy_of(made, tmp_path)
     room = Workspace.at(str(folder))
     lines = consent.Lines(frozenset({"4711"}))
-    with RunFolder(folder / "train" / "half").locked():
+    with RunFolder(folder / "train" / "half").locked(), at_work(folder / "features" / "0f"):
         told = withdraw.withdraw(lines, room, DatasetSettings(), (train_room, evaluate_room))
     assert any("train/half: at work" in line for line in told)
-    assert {place.split("/")[0] for place, _ in traces(made, folder)} <= {"train", "private"}
+    assert any("features/0f: at work" in line for line in told)
+    assert {place.split("/")[0] for place, _ in traces(made, folder)} <= {"train", "features", "private"}
     withdraw.withdraw(consent.Lines(), room, DatasetSettings(), (train_room, evaluate_room))
     assert list(traces(made, folder)) == []
 
@@ -327,7 +367,14 @@ def test_a_withdrawal_waits_for_nothing_and_the_export_grows_meanwhile(made, tmp
     marked = json.loads((workspace / "train" / "paper" / "run.json").read_text())
     assert (marked["withdrawn_samples"], marked["retrain"], marked["steps"]) == (2, True, 1)
     assert "retrain" not in json.loads((workspace / "train" / "other" / "run.json").read_text())
-    assert not (workspace / "train" / "half").exists()
+    assert not (workspace / "train" / "half").exists() and not (workspace / "train" / "killed-early").exists()
+    assert "features/0f: vision features of 3 images, theirs among them, were removed" in said
+    assert [path.name for path in (workspace / "features" / "0f" / "shards").iterdir()] == ["b.safetensors"]
+    assert json.loads((workspace / "train" / "paper" / "adapter" / "canary.json").read_text())["sample_ids"] == [
+        "withdrawn",
+        "train/4",
+    ]
+    assert (workspace / "train" / "other" / "checkpoints").exists() and (workspace / "train" / "other" / "examples").exists()
     assert len(list((workspace / "evaluate" / "answers").rglob("*.json"))) == 3
     assert (workspace / "evaluate" / "report" / "WITHDRAWN.txt").exists()
     answers = (workspace / "private" / "queue" / "image-answers.csv").read_text().splitlines()

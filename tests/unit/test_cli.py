@@ -67,6 +67,13 @@ def test_sigterm_ends_like_ctrl_c_and_the_old_handler_comes_back(capsys):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_pre_emption_is_an_exit_code_that_asks_for_another_try(capsys):
+    before = signal.getsignal(signal.SIGUSR1)
+    assert run_job(lambda argv: os.kill(os.getpid(), signal.SIGUSR1) or signal.pause(), []) == os.EX_TEMPFAIL
+    assert "run the same command again" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
 def test_what_nobody_expected_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run_job(raiser(ZeroDivisionError()), [])

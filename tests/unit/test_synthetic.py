@@ -24,7 +24,7 @@ from codelib.synthetic.export import generate
 from codelib.synthetic.notation import bracket_slots, write_teeth
 from codelib.synthetic.people import _names, draw_person, id_number_is_valid, pool_part
 from codelib.synthetic.picture_files import write_picture
-from codelib.synthetic.plan import MISMATCHES, plan_export
+from codelib.synthetic.plan import MEAN_PHOTOGRAPHS, MISMATCHES, MOST_PHOTOGRAPHS, num_photographs, plan_export
 from codelib.synthetic.records import FREE_TEXT, phrases
 from jobs.synthetic import main
 
@@ -289,6 +289,22 @@ def test_a_simple_colour_rule_sees_the_sign() -> None:
     sound, gingivitis, caries = features(None), features("Gingivitis"), features("Caries")
     assert gingivitis[:, 0].min() > sound[:, 0].max()
     assert np.median(caries[:, 1]) > np.median(sound[:, 1]) + 0.01
+
+
+def test_visits_have_as_many_photographs_as_published() -> None:
+    rng = np.random.default_rng(0)
+    counts = np.array([num_photographs(rng, "published") for _ in range(20_000)])
+    assert (counts.min(), counts.max()) == (1, MOST_PHOTOGRAPHS)
+    assert counts.mean() == pytest.approx(MEAN_PHOTOGRAPHS, abs=0.1)
+    assert {num_photographs(rng, "few") for _ in range(200)} == {1, 2, 3, 4}
+
+
+def test_an_export_of_the_published_number_of_photographs(tmp_path: Path) -> None:
+    assert run_job(main, ["--output", str(tmp_path / "c"), "--visits", "6", "--seed", "2", "--images", "published"]) == 0
+    visits: dict[Path, int] = {}
+    for path in (tmp_path / "c").glob("*/*/*/照片/*"):
+        visits[path.parent] = visits.get(path.parent, 0) + (path.suffix.lower() not in (".db", ".bak", ".txt"))
+    assert max(visits.values()) > 5
 
 
 def test_command_refuses_a_folder_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

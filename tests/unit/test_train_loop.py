@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
+from codelib.core.store import Store
 from codelib.models import tiny
 from codelib.models.conversation import open_dataset
 from codelib.models.encoding import collate
-from codelib.models.loading import load_base
 from codelib.train.backends import answer_loss
-from codelib.train.checkpoints import TrainProgress
-from codelib.train.loop import Job, LossNotFinite, Place, _Run, learning_rate, train
-from codelib.train.lora import add_adapters, num_trainable
+from codelib.train.checkpoints import Checkpoints, TrainProgress
+from codelib.train.failures import LoadError, LossNotFinite
+from codelib.train.job import Channel, Job, Place
+from codelib.train.loop import _Run, learning_rate, train
 from codelib.train.settings import LoraSettings, TrainSettings
 from tests.fixtures import make_release
-
-
-class Stopped(Exception):
-    """Stands for a kill."""
 
 
 @pytest.fixture(scope="module")
@@ -58,97 +56,101 @@ def make_job(folder: Path, **change) -> Job:
     )
 
 
-class Keeper:
-    """Takes checkpoints as Ray would, and may stop the run right after one."""
+class Asking(Channel):
+    """Keeps what is said and measured, and asks to stop once ``stop_at`` steps are measured."""
 
-    def __init__(self, folder: Path, stop_at: int | None = None) -> None:
-        self.folder, self.stop_at = folder, stop_at
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.lines: list[str] = []
+        self.values: dict[int, dict[str, float]] = {}
+        self.stop_at = stop_at
 
-    def __call__(self, metrics: dict[str, float], files: Path) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(files, self.folder)
-        if metrics["step"] == self.stop_at:
-            raise Stopped
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        self.values.setdefault(step, {}).update(values)
+
+    def stop_wanted(self) -> bool:
+        return self.stop_at is not None and max(self.values, default=0) >= self.stop_at
+
+
+def progress_of(folder: Path) -> TrainProgress:
+    checkpoints = Checkpoints(Store(str(folder)))
+    name = checkpoints.latest()
+    assert name is not None
+    return checkpoints.progress(name)
+
+
+def losses(folder: Path) -> list[float]:
+    return [line.loss for line in progress_of(folder).curve]
+
+
+def last_adapter(folder: Path, which: str) -> bytes:
+    checkpoints = Checkpoints(Store(str(folder)))
+    return checkpoints.read(str(checkpoints.latest()), f"{which}/adapter_model.safetensors")
 
 
 def test_resuming_equals_never_stopping(place_of_work: Path, tmp_path: Path) -> None:
+    """Asked to stop at any step, mid-epoch and between checkpoints."""
     job = make_job(place_of_work)
     assert job.total_steps == 9
-    train(job, Place(), Keeper(tmp_path / "whole"))
-    for stop in (4, 6):
-        with pytest.raises(Stopped):
-            train(job, Place(), Keeper(tmp_path / "parts", stop_at=stop))
-        train(job, Place(), Keeper(tmp_path / "parts"), resume=tmp_path / "parts")
-        whole, parts = (TrainProgress.read(tmp_path / name) for name in ("whole", "parts"))
-        assert [line.step for line in parts.curve] == list(range(1, 10))
-        assert [line.loss for line in parts.curve] == pytest.approx([line.loss for line in whole.curve], abs=1e-6)
-        assert parts.best_step == whole.best_step
+    train(job, Place(), tmp_path / "whole")
+    for stop in (1, 4, 5):
+        parts = tmp_path / f"stopped at {stop}"
+        channel = Asking(stop_at=stop)
+        assert train(job, Place(), parts, channel)[1] is False
+        assert channel.lines[-1] == f"  stopped after step {stop} of 9; its checkpoint is written"
+        assert train(job, Place(), parts)[1] is True
+        assert progress_of(parts) == progress_of(tmp_path / "whole")
         for adapter in ("adapter", "best"):
-            files = [(tmp_path / name / adapter / "adapter_model.safetensors").read_bytes() for name in ("whole", "parts")]
-            assert files[0] == files[1]
+            assert last_adapter(parts, adapter) == last_adapter(tmp_path / "whole", adapter)
+
+
+def test_asked_to_stop_before_the_first_step_it_leaves_with_nothing_written(place_of_work: Path, tmp_path: Path) -> None:
+    channel = Asking(stop_at=0)
+    assert train(make_job(place_of_work), Place(), tmp_path, channel)[1] is False
+    assert channel.lines[-1] == "  stopped after step 0 of 9"
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_it_learns(place_of_work: Path, tmp_path: Path) -> None:
-    train(make_job(place_of_work, epochs=8), Place(), Keeper(tmp_path / "ck"))
-    curve = TrainProgress.read(tmp_path / "ck").curve
+    train(make_job(place_of_work, epochs=8), Place(), tmp_path)
+    curve = progress_of(tmp_path).curve
     assert sum(line.loss for line in curve[-3:]) < 0.6 * sum(line.loss for line in curve[:3])
     assert curve[-1].validation_loss is not None
 
 
-def test_accumulation_is_a_larger_batch(place_of_work: Path, tmp_path: Path) -> None:
+def test_however_a_step_is_divided_it_is_the_same_step(place_of_work: Path, tmp_path: Path) -> None:
     curves = []
     for shape in (
         {"batch_size": 4},
-        {"batch_size": 2, "gradient_accumulation": 2},
-        {"batch_size": 1, "gradient_accumulation": 4},
+        {"batch_size": 2},
+        {"batch_size": 3},  # 3 and 1
+        {"batch_size": 1},
+        {"batch_size": 2, "activation_checkpointing": True},
+        {"batch_size": 4, "packing": "padded"},
+        {"batch_size": 3, "packing": "padded"},
+        {"batch_size": 3, "attention": "eager"},
+        {"tokens_per_batch": 150, "cut_off": 150},
+        {"tokens_per_batch": 150, "cut_off": 150, "packing": "padded"},
     ):
-        train(make_job(place_of_work, lora=LoraSettings(rank=4), max_steps=4, **shape), Place(), Keeper(tmp_path / "ck"))
-        curves.append([line.loss for line in TrainProgress.read(tmp_path / "ck").curve])
-    assert curves[1] == pytest.approx(curves[0], abs=1e-4)
-    assert curves[2] == pytest.approx(curves[0], abs=1e-4)
+        folder = tmp_path / str(len(curves))
+        train(make_job(place_of_work, lora=LoraSettings(rank=4), max_steps=4, global_batch=4, **shape), Place(), folder)
+        curves.append(losses(folder))
+    for curve in curves[1:]:
+        assert curve == pytest.approx(curves[0], abs=1e-4)
 
 
 def test_loss_is_the_models_own(place_of_work: Path) -> None:
     """Scoring only the places that hold an answer gives what upstream's loss over all places gives."""
-    run = _Run(make_job(place_of_work), Place(), lambda metrics, files: None, print)
-    encoded = run.loader.encode(list(run.job.training[:3]))
-    batch = collate(encoded, run.encoder.pad_id, left=False)
+    run = _Run(make_job(place_of_work), Place(), None, Channel())
+    encoded = run.feed.encode(run.job.training[:3])
+    batch = collate(encoded, run.feed.encoder.pad_id, left=False)
     run.model.eval()
     with torch.no_grad():
         upstream = float(run.model(**batch).loss)
         ours = float(answer_loss(run.model, batch)) / sum(one.num_answer_tokens for one in encoded)
     assert ours == pytest.approx(upstream, abs=1e-4)
-
-
-def test_adapter_loads_in_stock_peft(place_of_work: Path, tmp_path: Path) -> None:
-    from peft import PeftModel
-
-    job = make_job(place_of_work)
-    tuned = train(job, Place(), Keeper(tmp_path / "ck")).eval()
-    base = load_base(job.model, device="cpu")
-    loaded = PeftModel.from_pretrained(load_base(job.model, device="cpu"), str(tmp_path / "ck" / "adapter")).eval()
-    ids = torch.arange(40)[None]
-    with torch.no_grad():
-        assert torch.equal(loaded(input_ids=ids).logits, tuned(input_ids=ids).logits)
-        assert not torch.allclose(loaded(input_ids=ids).logits, base(input_ids=ids).logits)
-
-
-def test_adapters_stand_on_every_linear_layer_of_every_block(place_of_work: Path) -> None:
-    for vision in (False, True):
-        base = load_base(str(place_of_work / "tiny"), device="cpu")
-        blocks = ["language_model.layers."] + (["visual.blocks.", "visual.merger."] if vision else [])
-        linear = {
-            name
-            for name, module in base.named_modules()
-            if isinstance(module, torch.nn.Linear) and any(block in name for block in blocks)
-        }
-        model = add_adapters(base, LoraSettings(rank=2, vision=vision))
-        adapted = {
-            name.removeprefix("base_model.model.").split(".lora_A")[0] for name, _ in model.named_parameters() if "lora_A" in name
-        }
-        assert adapted == linear
-        assert all("lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
-        assert num_trainable(model) == sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
 
 
 def test_the_schedule_warms_up_and_ends_low() -> None:
@@ -162,13 +164,35 @@ def test_the_schedule_warms_up_and_ends_low() -> None:
 
 def test_a_run_without_validation_is_judged_by_its_training_loss(place_of_work: Path, tmp_path: Path) -> None:
     job = dataclasses.replace(make_job(place_of_work), validation=())
-    train(job, Place(), Keeper(tmp_path / "ck"))
-    progress = TrainProgress.read(tmp_path / "ck")
+    train(job, Place(), tmp_path)
+    progress = progress_of(tmp_path)
     assert progress.best_loss is not None
     assert all(line.validation_loss is None for line in progress.curve)
 
 
+def test_the_batch_that_needs_most_is_tried_first_and_teaches_nothing(
+    place_of_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, channel = make_job(place_of_work, max_steps=3), Asking()
+    train(job, Place(), tmp_path / "tried", channel)
+    assert any("the batches that need the most memory fit: up to " in line for line in channel.lines)
+    monkeypatch.setattr(_Run, "_rehearse", lambda run: None)
+    train(job, Place(), tmp_path / "untried")
+    assert losses(tmp_path / "tried") == losses(tmp_path / "untried")
+
+
+def test_a_sample_that_cannot_be_read_any_more_ends_the_run_by_name(place_of_work: Path, tmp_path: Path) -> None:
+    shutil.copytree(place_of_work / "release", tmp_path / "release")
+    job = dataclasses.replace(make_job(place_of_work), dataset=str(tmp_path / "release"))
+    run = _Run(job, Place(), None, Channel())
+    image = next(iter(open_dataset(tmp_path / "release").read("train-cls"))).images[0]
+    Path(image).unlink()
+    with pytest.raises(LoadError, match=rf"sample train-cls/0: {Path(image).name}.*put the release back") as error:
+        run.run()
+    assert error.value.alone
+
+
 def test_a_loss_that_is_no_number_ends_the_run(place_of_work: Path, tmp_path: Path) -> None:
     job = make_job(place_of_work, learning_rate=1e30, max_grad_norm=1e30)
-    with pytest.raises(LossNotFinite, match="lower learning_rate"):
-        train(job, Place(0, 1, "cpu"), Keeper(tmp_path), None, lambda line: None)
+    with pytest.raises(LossNotFinite, match=r"not finite at step \d+, on train-cls/\d \(\d+ tokens\).*lower learning_rate"):
+        train(job, Place(), tmp_path)

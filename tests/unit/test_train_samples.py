@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from codelib.core.config import load
 from codelib.models.conversation import Conversation, Message, open_dataset, parse
-from codelib.models.encoding import IGNORED, Encoder, answer_labels
+from codelib.models.encoding import IGNORED, Encoder, answer_spans
 from codelib.models.prompt import PixelPolicy
 from codelib.models.tiny_tokenizer import build_processor
+from codelib.train.examples import Rule, look_at_header, look_at_pixels
 from codelib.train.samples import fingerprint, make_plan, measure_all, read, validation_patients
 from codelib.train.settings import TrainSettings
 from tests.fixtures import make_release, sample
+
+RULE = Rule.of(TrainSettings(max_pixels=112 * 112))
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,9 @@ def test_every_answer_of_several_turns_is_labelled(encoder: Encoder) -> None:
 
 
 def test_mask_of_bare_ids() -> None:
-    assert answer_labels([1, 7, 8, 2, 9, 1, 5, 2], [1], 2) == [IGNORED, 7, 8, 2, IGNORED, IGNORED, 5, 2]
-    assert answer_labels([3, 4], [1], 2) == [IGNORED, IGNORED]
+    assert answer_spans([1, 7, 8, 2, 9, 1, 5, 2], [1], 2) == [(1, 4), (6, 8)]
+    assert answer_spans([3, 4], [1], 2) == []
+    assert answer_spans([1, 7], [1], 2) == [(1, 2)]
 
 
 def test_an_answer_that_hides_its_own_beginning_is_refused(encoder: Encoder) -> None:
@@ -53,8 +57,8 @@ def test_an_answer_that_hides_its_own_beginning_is_refused(encoder: Encoder) -> 
 
 def test_measured_length_is_the_real_length(tmp_path: Path, encoder: Encoder) -> None:
     conversations = open_dataset(make_release(tmp_path / "r", visits=4)).read("train")
-    for decode in (True, False):
-        for one in measure_all(conversations, encoder, 4096, decode=decode):
+    for look in (look_at_pixels, look_at_header):
+        for one in measure_all(conversations, encoder, RULE, tmp_path, look):
             encoded = encoder.example(one.conversation)
             assert one.tokens == len(encoded.input_ids)
             assert one.visual_tokens == int(encoded.token_types.sum())
@@ -64,7 +68,8 @@ def _plan(folder: Path, encoder: Encoder, **change):
     settings = TrainSettings(
         **{"cut_off": 300, "max_pixels": 112 * 112, "tasks": ("train-cls",), "validation_fraction": 0.2, **change}
     )
-    return make_plan(measure_all(read(open_dataset(folder), settings.tasks), encoder, settings.cut_off, decode=True), settings)
+    conversations = read(open_dataset(folder), settings.tasks)
+    return make_plan(measure_all(conversations, encoder, Rule.of(settings), folder, look_at_pixels), settings)
 
 
 def test_unfit_samples_are_named_with_their_reason(tmp_path: Path, encoder: Encoder) -> None:
@@ -95,7 +100,7 @@ def test_nothing_left_is_one_sentence(tmp_path: Path, encoder: Encoder) -> None:
 
 def test_the_releases_own_validation_side_is_held_back(tmp_path: Path, encoder: Encoder) -> None:
     folder = make_release(tmp_path / "r", visits=20)
-    measured = measure_all(read(open_dataset(folder), ("train-cls",)), encoder, 300, decode=True)
+    measured = measure_all(read(open_dataset(folder), ("train-cls",)), encoder, RULE, folder)
     ids = sorted({str(one.conversation.checkup) for one in measured})
     rows = "".join(f'"two\nlines",{checkup},{"validation" if checkup in ids[3:6] else "train"}\n' for checkup in ids)
     for table in ("complete-dataset.csv", "complete_dataset.csv"):

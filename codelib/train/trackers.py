@@ -1,0 +1,102 @@
+"""Where a run's numbers go while it runs: TensorBoard event files always, MLflow or Weights & Biases by setting. Numbers and settings
+only: no sample's id or text leaves by this way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from codelib.train.installed import installed
+from codelib.train.settings import TrainSettings
+
+NO_TENSORBOARD = (
+    "note        no TensorBoard files: tensorboardX is not installed here (pip install tensorboardX); "
+    "curves.csv is written all the same"
+)
+
+
+class Tracker:
+    """``with Tracker(folder, name, settings) as tracker: tracker.measured(3, {"loss": 1.2})``, on the driver."""
+
+    def __init__(self, folder: str, name: str, settings: TrainSettings, say: Callable[[str], None] = print) -> None:
+        self.say = say
+        self.folder, self.last, self.opened, self.writer = folder, 0, 0, None
+        self.tensorboard = installed("tensorboardX")
+        if not self.tensorboard:
+            say(NO_TENSORBOARD)
+        self.name = settings.tracker
+        self.service: Any = None
+        if settings.tracker != "none":
+            self.service = {"mlflow": _Mlflow, "wandb": _Wandb}[settings.tracker](folder, name, settings)
+
+    def _open(self, first_step: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        if self.writer is not None:
+            self.writer.close()
+        # steps that were taken before a worker was lost are taken again: TensorBoard hides the first time
+        self.writer = SummaryWriter(f"{self.folder}/tensorboard", purge_step=first_step, filename_suffix=f".{self.opened}")
+        self.opened += 1  # files are named by the second: two of one second must not be one file
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        if self.tensorboard:
+            if self.writer is None or step < self.last:
+                self._open(step)
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)  # type: ignore[attr-defined]
+        self.last = step
+        if self.service is not None:
+            try:
+                self.service.measured(step, values)
+            except Exception as error:  # whatever a server or its library comes up with: no run ends for it
+                self.say(f"note        nothing more goes to {self.name}: {type(error).__name__}; training goes on")
+                self.service = None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        if self.service is not None:
+            self.service.close(kind is None)
+
+
+class _Mlflow:
+    """To the server of MLFLOW_TRACKING_URI, or files where MLflow puts them. The run of the same name is gone on with."""
+
+    def __init__(self, folder: str, name: str, settings: TrainSettings) -> None:
+        import mlflow
+
+        self.mlflow = mlflow
+        mlflow.set_experiment("codelib")
+        found = mlflow.search_runs(filter_string=f"tags.folder = '{folder}'", max_results=1, output_format="list")
+        mlflow.start_run(run_id=found[0].info.run_id if found else None, run_name=name)
+        if not found:
+            mlflow.set_tag("folder", folder)
+            mlflow.log_params({key: str(value)[:250] for key, value in settings.fingerprint().items()})
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        self.mlflow.log_metrics(dict(values), step=step)
+
+    def close(self, finished: bool) -> None:
+        self.mlflow.end_run("FINISHED" if finished else "FAILED")
+
+
+class _Wandb:
+    """To the account of WANDB_API_KEY, or files with WANDB_MODE=offline. The run of the same folder is gone on with."""
+
+    def __init__(self, folder: str, name: str, settings: TrainSettings) -> None:
+        import hashlib
+
+        import wandb
+
+        same = hashlib.sha256(folder.encode()).hexdigest()[:16]
+        self.run = wandb.init(project="codelib", name=name, id=same, resume="allow", dir=folder, config=settings.fingerprint())
+
+    def measured(self, step: int, values: Mapping[str, float]) -> None:
+        self.run.log(dict(values), step=step)
+
+    def close(self, finished: bool) -> None:
+        self.run.finish(exit_code=0 if finished else 1)
