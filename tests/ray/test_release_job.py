@@ -8,9 +8,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import mlcroissant
 import pyarrow as pa
 import pyarrow.parquet as pq
-import mlcroissant
 import pytest
 from huggingface_hub import DatasetCardData
 from PIL import Image
