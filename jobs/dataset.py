@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if workspace.private.exists("key"):
         with workspace.locked():
             start.check_owner(workspace, settings, args.reconfigure)
+            if args.retry:  # before a withdrawal, which takes away the table that says what was rejected
+                image_review.retry(workspace.private, TRANSIENT)
             withdrawn = withdraw.withdraw(lines, workspace, settings, (train_room, evaluate_room))
             print("".join(f"{line}\n" for line in withdrawn), end="", flush=True)
     out = consent.consent(lines, workspace.private)
@@ -90,11 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         start.check_owner(workspace, settings, args.reconfigure)
         with connect(args.num_cpus):
             start.take(workspace, release_store(workspace))
-            start.remember(lines, out, batches, workspace.private)
+            start.remember(lines, workspace.private)
             stages = Stages(workspace, export, settings, consent.consent(lines, workspace.private).hashes)
             stages.hand_over_lists()
-            if args.retry:
-                image_review.retry(workspace.private, TRANSIENT)
             totals, told = dataset(stages, batches, workspace, settings)
         start.sign(workspace, settings)
     build.print_summary(totals, [*withdrawn, *told], workspace, stages.release_store)

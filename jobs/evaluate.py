@@ -90,11 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     workspace.create()
     # with nothing to ask there is nothing for Ray to do
-    with workspace.locked(), connect(args.num_cpus) if pending else nullcontext():
-        outcome = predict(dataset, plan, store, settings)
-    report = evaluate_scores(dataset.folder.name, shown, plan, outcome, settings)
-    report["notes"] += retrain_notes(plan.variants)
-    page = write_report(store, dataset.folder, shown, plan, outcome, report, settings)
+    with workspace.locked():  # to the end of the report: a withdrawal must not come between answers and page
+        with connect(args.num_cpus) if pending else nullcontext():
+            outcome = predict(dataset, plan, store, settings)
+        report = evaluate_scores(dataset.folder.name, shown, plan, outcome, settings)
+        report["notes"] += retrain_notes(plan.variants)
+        page = write_report(store, dataset.folder, shown, plan, outcome, report, settings)
     print(f"  predictions: {outcome.num_kept} kept, {outcome.num_made} made\n")
     print(summary(report))
     print(f"\n  report: {page}", flush=True)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codelib.core.cli import Parser, leave, run_job
+from codelib.core.cli import Parser, ends_in_a_pause, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load
 from codelib.core.store import Workspace
@@ -43,19 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--merge", action="store_true", help="write base and adapter as one model too (also of a finished run)")
     args = parser.parse_args(argv)
 
+    ends_in_a_pause()
     settings = load(TrainSettings, "train", args.recipe, args.set)
-    Workspace.at(args.workspace)  # refuses a file
+    public = Workspace.at(args.workspace).public  # refuses a file
+    if not public.is_local:
+        raise ValueError(f"--workspace {args.workspace}: training needs a folder that all workers see, and no object store")
     name = args.name or Path(args.recipe).stem
     if not _NAME.fullmatch(name):
         raise ValueError(f"--name {name}: letters, digits, dot, dash and underscore only")
     # torch and transformers take seconds: a mistake in the command is answered before
     from codelib.train import run
 
-    order = run.Order(settings, open_dataset(args.dataset), Path(args.workspace), name, args.profile)
+    order = run.Order(settings, open_dataset(args.dataset), Path(public.path()), name, args.profile)
     finished = run.already_done(order)
     if args.dry_run:
         plan, exact = run.plan_of(order)
-        print("\n".join(run.describe(order, plan, exact)), flush=True)
+        print("\n".join(run.describe(order, plan, exact, every_id=True)), flush=True)
+        print("note        only headers of images were read; the run itself decodes every image before its first step")
         print(f"dry run: {'nothing to do, the run is finished' if finished else 'nothing was touched'}")
         return 0
     if finished is None:
@@ -64,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # a run that left samples out is looked at again: their images may be there now
     if finished is None or finished["rejected"] or merge:
         with order.folder.locked(), connect(args.num_cpus or _cpus(settings)):
+            if merge and finished is not None:  # before its samples are looked at again: they may be other ones now
+                run.write_merged(order)
             finished = _train(order, finished)
             if merge:
                 run.write_merged(order)

@@ -63,6 +63,16 @@ def _preempted(signum: int, frame: object) -> None:
     raise Paused("pre-empted (SIGUSR1)")
 
 
+def _ended(signum: int, frame: object) -> None:
+    raise Paused("asked to end (SIGTERM)")
+
+
+def ends_in_a_pause() -> None:
+    """For a job that goes on where it stopped: SIGTERM is a pause (exit code 75), which a scheduler queues again. `run_job` undoes it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _ended)
+
+
 def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
     """Run ``main(argv)``; turn what a user did, a full disk, Ctrl-C, SIGTERM and SIGUSR1 into one sentence on stderr and an exit code."""
     previous = {

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +31,7 @@ from codelib.data import (
 from codelib.data import release as layout
 from codelib.data.consent import buried_ids, id_hash
 from codelib.data.deidentify import RESIDUAL, look_again
+from codelib.data.edited import RELEASED, keep_edited
 from codelib.data.export import patient_number
 from codelib.data.images import image_key
 from codelib.data.ledger import Tables, Totals
@@ -150,8 +150,6 @@ def write_image_queue(
 
 # ledger and release
 
-_RELEASED = "released.json"  # what the release was made of: not in it, since it tells of the export's files and times
-
 
 def write_ledger(
     records: Sequence[Part],
@@ -206,24 +204,8 @@ def release(
     sums["ledger.csv"] = store.commit("ledger.csv", totals.public_csv().encode())
     sums["manifest.json"] = store.commit_json("manifest.json", card.manifest(settings, totals, samples, digest(sums)))
     store.commit("SHA256SUMS", layout.checksums(sums).encode())
-    private.commit_json(_RELEASED, {"made_of": made_of, "documents": documents})
+    private.commit_json(RELEASED, {"made_of": made_of, "documents": documents})
     store.delete(layout.INCOMPLETE)
-
-
-def keep_edited(store: Store, workspace: Workspace) -> None:
-    """Copy to WORKSPACE/edited what somebody wrote into the last release's card or its companions: this build writes them anew."""
-    if store.exists(layout.INCOMPLETE) or not workspace.private.exists(_RELEASED):
-        return  # a build that was killed had kept them before it wrote anything
-    written = workspace.private.read_json(_RELEASED).get("documents", {})
-    texts = {name: store.read(name) for name in written if store.exists(name)}
-    edited = sorted(name for name, text in texts.items() if sha256(text).hexdigest() != written[name])
-    for name in edited:
-        workspace.public.commit(f"edited/{name}", texts[name])
-    if edited:
-        print(
-            f"note: {', '.join(edited)} of the last release were changed by hand; they are written anew, and yours are kept in "
-            f"{workspace.public.root}/edited. What dataset.card in the recipe says stays from build to build"
-        )
 
 
 def write_figures(
@@ -240,10 +222,10 @@ def write_figures(
 
 
 def _is_released(store: Store, private: Store, made_of: str) -> bool:
-    if store.exists(layout.INCOMPLETE) or not store.exists("SHA256SUMS") or not private.exists(_RELEASED):
+    if store.exists(layout.INCOMPLETE) or not store.exists("SHA256SUMS") or not private.exists(RELEASED):
         return False
     named = {line.split("  ", 1)[1] for line in store.read("SHA256SUMS").decode().splitlines()}
-    return bool(private.read_json(_RELEASED)["made_of"] == made_of and named <= set(store.names("")))
+    return bool(private.read_json(RELEASED)["made_of"] == made_of and named <= set(store.names("")))
 
 
 _CALLED = {"visit": "visits", "image": "image files", "image_part": "parts of image files"}

@@ -139,8 +139,9 @@ def _front(card: CardSettings) -> list[str]:
     lines = [f"pretty_name: {json.dumps(card.title, ensure_ascii=False)}"]
     if card.spdx:
         return [*lines, f"license: {LICENCES[card.spdx][0]}"]
-    name = re.sub(r"[^a-z0-9.]+", "-", (card.licence or LICENCE).lower()).strip("-")
-    return [*lines, f"license: other\nlicense_name: {name}", *([f"license_link: {card.licence_url}"] if card.licence_url else [])]
+    name = re.sub(r"[^a-z0-9.]+", "-", (card.licence or LICENCE).lower()).strip("-") or "custom"
+    link = [f"license_link: {json.dumps(card.licence_url)}"] if card.licence_url else []
+    return [*lines, f"license: other\nlicense_name: {json.dumps(name)}", *link]
 
 
 def _people(card: CardSettings) -> list[str]:

@@ -9,7 +9,7 @@ partition is cut again without it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,9 +122,15 @@ def plan(visits: Sequence[Visit], store: Store, rows: int) -> list[list[Visit]]:
 
 
 def forget(visits: frozenset[str], store: Store) -> None:
-    """Take visits out of the plan: their partitions are cut again without them."""
+    """Take visits out of the plan: their partitions are cut again without them, and without visits that changed and stand in a later one."""
     before = _read_plan(store)
-    left = [[unit for unit in units if unit[0] not in visits] for units in before]
+    times = Counter(key for units in before for key, _ in units)
+    left = [
+        units
+        if visits.isdisjoint(key for key, _ in units)
+        else [unit for unit in units if unit[0] not in visits and times[unit[0]] == 1]
+        for units in before
+    ]
     if left != before:
         _write_plan([units for units in left if units], store)
 

@@ -64,21 +64,21 @@ def _listed(export: Store, name: str, consent: Consent) -> ListedBatch:
 
 def tell_of_unknown(lines: Lines, consent: Consent, batches: Sequence[ListedBatch], private: Store) -> None:
     """Say how many lines of the exclusion list name nobody: a misspelt one would let its patient in."""
-    known = {one for batch in batches for one in batch.excluded} | set(read_tombstones(private))
+    withdrawn = {name for name, stone in read_tombstones(private).items() if stone["ids"]}
+    known = {one for batch in batches for one in batch.excluded} | withdrawn
     unknown = sum(hashes_of(consent.keyed, line).isdisjoint(known) for line in lines.out)
     if unknown:
         print(
             f"note: {unknown} of {len(lines.out)} lines of the exclusion list match no patient or visit folder here, and nobody was withdrawn "
-            "for them; check their spelling: whoever was meant is still in"
+            "for them; check their spelling: whoever else was meant is still in"
         )
 
 
-def remember(lines: Lines, consent: Consent, batches: Sequence[ListedBatch], private: Store) -> None:
-    """Make a tombstone of every line that keeps somebody of this export out, so that they stay out where the list is forgotten."""
-    found = {one for batch in batches for one in batch.excluded}
+def remember(lines: Lines, private: Store) -> None:
+    """Make a tombstone of every line, so that whoever it means stays out where the list is forgotten: somebody whom only a sheet names, or
+    who comes in a later export, too."""
     keyed = Secret(private).load()  # the listing of a new workspace was made before its key
-    named = [line for line in lines.out if not hashes_of(consent.keyed, line).isdisjoint(found)]
-    bury(private, {line_hash(keyed, line): stone_of(keyed, line) for line in named}, lines)
+    bury(private, {line_hash(keyed, line): stone_of(keyed, line) for line in lines.out}, lines)
 
 
 # ownership

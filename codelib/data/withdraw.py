@@ -23,6 +23,7 @@ from codelib.core.store import Store, Workspace
 from codelib.data import withdraw_rooms as rooms
 from codelib.data.annotate_second import Questions
 from codelib.data.consent import Consent, Lines, bury, consent, id_hash, line_hash, stone_of
+from codelib.data.edited import keep_edited
 from codelib.data.export import patient_number
 from codelib.data.privacy_review import ANSWERS_FILE, cell_key
 from codelib.data.release import release_store
@@ -77,6 +78,7 @@ def withdraw(lines: Lines, workspace: Workspace, settings: DatasetSettings, deri
     bury(private, stones, lines)
     if not gone:
         return []
+    keep_edited(release_store(workspace), workspace)
     is_built = rooms.take_release_away(release_store(workspace), gone.checkups)
     rooms.clear_tables(workspace, gone.visits, gone.checkups, gone.patients)
     rooms.clear_private(private, gone.visits, gone.checkups | gone.cells)
@@ -130,10 +132,11 @@ def find(who: Consent, lines: Lines, workspace: Workspace, settings: DatasetSett
     # the vault may know somebody whose records are there no more: their batch was moved out of the export
     whole |= {name: line for name, line in plain.items() if " " not in line}
     by_patient = {keyed.text("patient-key", number): name for name, number in whole.items()}
-    by_visit = matched | {keyed.text("visit", line.replace(" ", "|", 1)): name for name, line in plain.items() if " " in line}
+    by_visit = matched | {keyed.text("visit", one): name for name, line in plain.items() for one in _visits_of(line)}
     ids: dict[str, set[str]] = {name: set() for name in matched.values()}
     visits, checkups, patients, people = set(matched), set(), set(), {keyed.text("patient-key", n) for n in numbers.values()}
-    for code in read_codes(private):
+    codes = read_codes(private)
+    for code in codes:
         name = by_patient.get(code.patient_key) or by_visit.get(code.visit_key)
         if name is not None:
             visits.add(code.visit_key)
@@ -144,6 +147,12 @@ def find(who: Consent, lines: Lines, workspace: Workspace, settings: DatasetSett
             if code.patient_key in by_patient:
                 patients.add(code.patient_id)
                 released.add(id_hash(keyed, code.patient_id))
+    staying = {code.patient_key for code in codes if code.visit_key not in visits}
+    for code in codes:
+        if (
+            code.visit_key in visits and code.patient_key not in staying
+        ):  # all visits of a patient, one by one: the code is nobody else's
+            ids[by_patient.get(code.patient_key) or by_visit[code.visit_key]].add(id_hash(keyed, code.patient_id))
     cells = _cells(frozenset(visits), private, keyed)
     texts = _texts(frozenset(visits), workspace.public, settings)
     none: dict[str, list[str]] = {"days": [], "ids": []}  # of a tombstone that is there already
@@ -151,6 +160,16 @@ def find(who: Consent, lines: Lines, workspace: Workspace, settings: DatasetSett
         name: (stone_of(keyed, plain[name]) if name in plain else none) | {"ids": sorted(found)} for name, found in ids.items()
     }
     return Gone(*(frozenset(part) for part in (visits, patients, checkups, cells, texts, people))), stones
+
+
+def _visits_of(line: str) -> Iterator[str]:
+    """What a line ``<number> <day>[ <time>]`` may be in the vault, whose key was made of a time as exact as the export had it."""
+    number, _, time = line.partition(" ")
+    if len(time) > 10:
+        yield from (f"{number}|{time}", f"{number}|{time[:10]}")
+    elif time:
+        yield f"{number}|{time}"
+        yield from (f"{number}|{time} {minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60))
 
 
 def _matched(who: Consent, private: Store) -> tuple[dict[str, str], dict[str, str]]:

@@ -33,14 +33,14 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
     answers = [name for name in store.names("answers") if _is_about(store, name, checkups)]
     if not concerned and not answers:
         return [], True
-    # the predictions go last: killed before, they say again that the report has to go
+    # the answers go last: killed before, they say again that all of it has to go
     for name in store.names(FOLDER):
         if name != f"{FOLDER}/{WITHDRAWN}":
             store.delete(name)
     store.commit(f"{FOLDER}/{WITHDRAWN}", _NOTE.encode())
+    store.delete("stages/predictions")
     for name in answers:
         store.delete(name)
-    store.delete("stages/predictions")
     store.sweep()
     told = f"evaluate/: {len(answers):,} answers about them, the predictions and the report were removed; the same jobs.evaluate makes it anew"
     return [told], True

@@ -193,8 +193,15 @@ class Checkpoints:
         self.store.delete(f"checkpoints/{name}/{_COMPLETE}")  # first: what is half removed must not look complete
         self.store.delete(f"checkpoints/{name}")
 
+    def forget_after(self, name: str | None) -> None:
+        """Remove what comes behind a checkpoint that is gone on from: it was damaged, and would push new ones out."""
+        for other in self.names():
+            if name is None or other > name:
+                self.remove(other)
+
     def sweep(self) -> None:
         """Remove what a killed run left unfinished. Only while no worker writes."""
+        self.store.sweep("checkpoints")  # a folder that holds half a file alone is seen by nobody else
         complete = set(self.names())
         for name in self._folders():
             if name not in complete:

@@ -50,15 +50,16 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def memory_for(batch: Batch, where: str) -> Iterator[None]:
-    """Out of memory within the block becomes OutOfMemory, which names the batch and the ways out."""
+def memory_for(batch: Batch | str, where: str) -> Iterator[None]:
+    """Out of memory within the block becomes OutOfMemory, which names the batch (or is told its names) and the ways out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
+        names = batch if isinstance(batch, str) else named([batch])
         raise OutOfMemory(
-            f"out of memory {where}, on the batch {named([batch])}; lower batch_size or tokens_per_batch (the global batch and what is learned "
+            f"out of memory {where}, on the batch {names}; lower batch_size or tokens_per_batch (the global batch and what is learned "
             "stay), or set activation_checkpointing=true, strategy=zero3, offload, or a lower max_pixels or cut_off; then run the command again"
         ) from error
 

@@ -36,9 +36,10 @@ _MOMENTS = {"layer": "a block's backward pass", "loss": "logits of the answers",
 
 
 def setup_of(settings: TrainSettings) -> Setup:
+    """On the fewest workers that the run may have: there a share of what is sharded is largest."""
     return Setup(
         lora=settings.lora,
-        world=settings.max_workers,
+        world=settings.min_workers,
         value_bytes=2 if settings.precision == "bf16" else 4,
         strategy=settings.strategy,
         offload=settings.offload,
@@ -95,7 +96,7 @@ class Forecast:
         weights = [tuple(one.visual_tokens for one in lengths), tuple(one.answer_tokens for one in lengths)]
         steps = min(self.steps, max(1, _SHARED_OUT // sampler.global_batch))
         loads = []
-        for micro in _heaviest(sampler, steps, settings.max_workers, *weights):
+        for micro in _heaviest(sampler, steps, settings.min_workers, *weights):
             chosen = [lengths[index] for index in micro]
             tokens = sampler.limits.cost([one.tokens for one in chosen])
             # eager attention makes a matrix of the whole row, also where it is packed

@@ -79,6 +79,7 @@ class _Run:
         if self.place.rank == 0:
             checkpoints.sweep()
             name = checkpoints.latest(self.say)
+            checkpoints.forget_after(name)
         name = self.place.agree(name)
         if name is None:
             return

@@ -25,6 +25,7 @@ from codelib.train.settings import TrainSettings
 from codelib.train.stopping import Stopping
 
 _ASK_EVERY_S = 0.5
+_NOBODY_S = 60.0  # without a look at the board there is no worker: Ray waits for room, or starts the group again
 
 
 class Board:
@@ -34,6 +35,7 @@ class Board:
         self.notes: list[tuple[str, Any]] = []
         self.stop = False
         self.failed = False
+        self.asked_s = time.monotonic()  # when a worker last looked
 
     def put(self, kind: str, value: Any) -> None:
         """line: str; measured: (step, {name: value}); verdict: why the run failed for good."""
@@ -49,7 +51,12 @@ class Board:
 
     def wishes(self) -> tuple[bool, bool]:
         """Whether to stop, and whether the run failed for good already."""
+        self.asked_s = time.monotonic()
         return self.stop, self.failed
+
+    def silent_s(self) -> float:
+        """How long no worker has looked here."""
+        return time.monotonic() - self.asked_s
 
 
 class _RayChannel(Channel):
@@ -208,6 +215,9 @@ def fit(job: Job, folder: Path, stopping: Stopping, measured: Callable[[int, dic
                 verdict = verdict or value
         if not alive:
             break
+        if asked and ray.get(board.silent_s.remote()) > _NOBODY_S:
+            print("no worker is running that could write another checkpoint: the last one counts", flush=True)
+            return
         fitting.thread.join(_ASK_EVERY_S)
     if verdict is not None:
         raise JobFailed(f"training stopped: {verdict}")

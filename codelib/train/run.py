@@ -6,6 +6,7 @@ dataset ── plan (check, measure, split by patient) ── print ── [dry 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -29,7 +30,7 @@ from codelib.train.gpus import declared, found
 from codelib.train.installed import missing
 from codelib.train.job import Job
 from codelib.train.run_folder import RunFolder
-from codelib.train.samples import Plan, fingerprint, make_plan, measure_all, measured_in, read
+from codelib.train.samples import Measured, Plan, fingerprint, make_plan, measure_all, measured_in, read
 from codelib.train.settings import TrainSettings
 
 # where and how a run runs changes nothing that it learns beyond rounding (and the draws of dropout): a run may go on with others
@@ -67,36 +68,59 @@ class Order:
 
 def plan_of(order: Order) -> tuple[Plan, bool]:
     """The plan from texts and image headers alone, without the model's files where they are not here. The second value says whether text
-    tokens are exact (else the shipped small vocabulary's, an upper bound)."""
-    settings, exact = order.settings, True
+    tokens are exact (else the shipped small vocabulary's, an upper bound, for which no sample is left out)."""
+    settings, exact, rule = order.settings, True, Rule.of(order.settings)
     _quiet()
     try:
         processor = processor_of(settings.model)
     except ValueError:
+        if not _is_hub_id(settings.model):
+            raise  # a folder that is not there
         processor, exact = build_processor(), False
+        rule = replace(rule, budget=replace(rule.budget, cut_off=sys.maxsize))
     conversations = read(order.dataset, settings.tasks)
     with Progress("check", len(conversations), "samples") as progress:
         measured = measure_all(
             conversations,
             Encoder(processor, settings.pixels),
-            Rule.of(settings),
+            rule,
             order.dataset.folder,
             step=lambda: progress.step(1, 1),
         )
-    plan = make_plan(measured, settings, order.dataset.validation())
+    if not exact:
+        measured = [_at_most(one, settings.cut_off) for one in measured]
+    plan = make_plan(measured, settings, order.dataset.validation(), order.dataset.folder)
     check_combination(settings, plan)
     return plan, exact
+
+
+def _is_hub_id(model: str) -> bool:
+    return model.count("/") == 1 and not model.startswith((".", "/", "~"))
+
+
+def _at_most(one: Measured, cut_off: int) -> Measured:
+    """With the bound of its text tokens brought down to what the cut-off leaves: the model's own tokenizer makes fewer."""
+    return replace(one, text_tokens=min(one.text_tokens, max(cut_off - one.visual_tokens, one.answer_tokens, 1)))
 
 
 def check_combination(settings: TrainSettings, plan: Plan) -> None:
     """Raises ValueError where these samples do not go with the settings."""
     fit = (*plan.training, *plan.validation)
     without = [one.conversation.sample_id for one in fit if not one.conversation.images]
-    if settings.strategy == "zero3" and settings.vision_features == "recompute" and 0 < len(without) < len(fit):
+    some = 0 < len(without) < len(fit)
+    from_pixels = settings.vision_features == "recompute" or settings.best_by == "accuracy"  # answers are generated from pixels
+    if some and settings.strategy == "zero3" and from_pixels:
         # stage 3 gathers the tower's weights from all workers at every forward: one whose batch has no image would never come
         raise ValueError(
-            f"strategy=zero3 with vision_features=recompute: {len(without)} of {len(fit)} samples have no image ({without[0]}), and workers "
-            "would wait for each other for ever; set vision_features=reuse or strategy=zero2"
+            f"strategy=zero3 with vision_features={settings.vision_features}, best_by={settings.best_by}: {len(without)} of {len(fit)} samples "
+            f"have no image ({without[0]}), and workers would wait for each other for ever; set strategy=zero2, or vision_features=reuse with "
+            "best_by=loss"
+        )
+    if some and settings.strategy == "zero2" and settings.max_workers > 1 and (settings.lora.vision or settings.lora.merger):
+        # stage 2 reduces the gradients that a worker has: one whose batch has no image has none of the tower's
+        raise ValueError(
+            f"strategy=zero2 with adapters in the vision tower or merger: {len(without)} of {len(fit)} samples have no image ({without[0]}), "
+            "and workers would add up different gradients; set strategy=ddp"
         )
 
 
@@ -113,7 +137,7 @@ def prepare(order: Order) -> tuple[Plan, list[Part]]:
         Rule.of(settings),
         order.folder.examples,
     )
-    plan = make_plan(measured_in(parts, conversations), settings, order.dataset.validation())
+    plan = make_plan(measured_in(parts, conversations), settings, order.dataset.validation(), order.dataset.folder)
     check_combination(settings, plan)
     return plan, parts
 
@@ -138,8 +162,8 @@ def job_of(order: Order, plan: Plan, examples: Sequence[Part] = ()) -> Job:
     )
 
 
-def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
-    """The plan, as lines for a person."""
+def describe(order: Order, plan: Plan, exact: bool, every_id: bool = False) -> list[str]:
+    """The plan, as lines for a person. every_id: name all samples that are left out, not the first of each reason."""
     settings, job = order.settings, job_of(order, plan)
     fit = [*plan.training, *plan.validation]
     visual, longest = sum(one.visual_tokens for one in fit), max(fit, key=lambda one: one.tokens)
@@ -165,8 +189,11 @@ def describe(order: Order, plan: Plan, exact: bool) -> list[str]:
     lines += preflight.lines(plan, job.sampler, settings)
     for reason, count in plan.rejected_counts().items():
         named = [one for one in plan.rejected if one.reason == reason]
-        shown = ", ".join(f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}" for one in named[:3])
-        lines.append(f"rejected    {count} {reason}: {shown}{', …' if count > 3 else ''}")
+        shown = ", ".join(
+            f"{one.conversation.sample_id}{f' ({one.detail})' if one.detail else ''}"
+            for one in (named if every_id else named[:3])
+        )
+        lines.append(f"rejected    {count} {reason}: {shown}{', …' if count > 3 and not every_id else ''}")
     lines += forecast_lines(order, plan)
     if not plan.validation:
         lines.append("note        no patient can be held back: the best checkpoint is chosen by training loss")
@@ -194,6 +221,7 @@ def samples_identity(plan: Plan) -> dict[str, Any]:
     return {
         "training_samples": digest([one.conversation.sample_id for one in plan.training]),
         "validation_samples": digest([one.conversation.sample_id for one in plan.validation]),
+        "images": digest([one.images for one in (*plan.training, *plan.validation)]),
     }
 
 
@@ -252,7 +280,10 @@ def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any
     preflight.write(folder.store, plan, job.sampler, settings)
     if settings.vision_features == "reuse":
         job = replace(job, features=str(features_of(order, plan, job.model, gpu=gpu).resolve()))
-    with Stopping().listening() as stopping, Tracker(str(folder.path.resolve()), order.name, settings) as tracker:
+    with (
+        Stopping().listening() as stopping,
+        Tracker(str(folder.path.resolve()), order.name, settings, total_steps=job.total_steps) as tracker,
+    ):
         fit(job, folder.path, stopping, tracker.measured)
     checkpoints = Checkpoints(folder.store)
     last = checkpoints.latest(print)

@@ -24,7 +24,16 @@ from codelib.train.examples import Look, Rule, look_at_header, once, row_of
 from codelib.train.settings import TrainSettings
 
 _CHECK_THREADS = 8  # decoding releases the interpreter lock
-_MEASURES = ("sample_id", "visual_tokens", "text_tokens", "answer_tokens", "images_dropped", "reject_reason", "detail")
+_MEASURES = (
+    "sample_id",
+    "visual_tokens",
+    "text_tokens",
+    "answer_tokens",
+    "images_dropped",
+    "image_sha256",
+    "reject_reason",
+    "detail",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Measured:
     text_tokens: int = 0
     answer_tokens: int = 0  # of the text tokens
     images_dropped: int = 0  # by over_budget=drop_images
+    images: tuple[str, ...] = ()  # SHA-256 of each file; empty where only headers were read
     reason: str | None = None  # train:<code>
     detail: str = ""
 
@@ -57,8 +67,15 @@ class Plan:
 
 
 def fingerprint(dataset: Dataset, tasks: Iterable[str]) -> str:
-    """SHA-256 over the training files of these tasks: what tells one release's data from another's."""
+    """SHA-256 over the training files of these tasks, and over the images' sums where the release has them: what tells one release's data
+    from another's."""
     digest = hashlib.sha256()
+    sums = dataset.folder / "SHA256SUMS"
+    if sums.is_file():
+        with sums.open("rb") as lines:
+            for line in lines:
+                if b"  Images/" in line:
+                    digest.update(line)
     for task in tasks:
         digest.update(f"{task}:".encode())
         digest.update(_file(dataset, task).read_bytes())
@@ -86,6 +103,7 @@ def _measured(conversation: Conversation, row: dict[str, Any]) -> Measured:
         row.get("text_tokens") or 0,
         row.get("answer_tokens") or 0,
         row["images_dropped"],
+        tuple(row.get("image_sha256") or ()),
         row.get("reject_reason"),
         row["detail"],
     )
@@ -127,9 +145,12 @@ def validation_patients(patients: Iterable[str], fraction: float, seed: int) -> 
     return set(ordered[: min(len(ordered) - 1, max(1, math.floor(fraction * len(ordered) + 0.5)))])
 
 
-def make_plan(measured: list[Measured], settings: TrainSettings, validation: frozenset[str] = frozenset()) -> Plan:
+def make_plan(
+    measured: list[Measured], settings: TrainSettings, validation: frozenset[str] = frozenset(), root: Path | None = None
+) -> Plan:
     """Hold back the release's own validation side (``validation``: its checkup ids), else patients of our own choice; nobody where
-    ``validation_fraction`` is 0. Raises ValueError where nothing is left to train on."""
+    ``validation_fraction`` is 0. root: the dataset's folder, whose place must not decide who is held back where images stand for patients.
+    Raises ValueError where nothing is left to train on."""
     fit = [one for one in measured if one.reason is None]
     rejected = tuple(one for one in measured if one.reason is not None)
     if not fit:
@@ -142,8 +163,9 @@ def make_plan(measured: list[Measured], settings: TrainSettings, validation: fro
     if settings.validation_fraction == 0:
         held = [False] * len(fit)
     elif not any(held) or all(held):
-        patients = validation_patients((one.conversation.patient for one in fit), settings.validation_fraction, settings.seed)
-        held = [one.conversation.patient in patients for one in fit]
+        whose = [one.conversation.patient.removeprefix(f"{root}/") for one in fit]
+        patients = validation_patients(whose, settings.validation_fraction, settings.seed)
+        held = [patient in patients for patient in whose]
     return Plan(
         tuple(one for one, is_held in zip(fit, held, strict=True) if not is_held),
         tuple(one for one, is_held in zip(fit, held, strict=True) if is_held),

@@ -19,8 +19,10 @@ NO_TENSORBOARD = (
 class Tracker:
     """``with Tracker(folder, name, settings) as tracker: tracker.measured(3, {"loss": 1.2})``, on the driver."""
 
-    def __init__(self, folder: str, name: str, settings: TrainSettings, say: Callable[[str], None] = print) -> None:
-        self.say = say
+    def __init__(
+        self, folder: str, name: str, settings: TrainSettings, say: Callable[[str], None] = print, total_steps: int = 0
+    ) -> None:
+        self.say, self.total_steps = say, total_steps
         self.folder, self.last, self.opened, self.writer = folder, 0, 0, None
         self.tensorboard = installed("tensorboardX")
         if not self.tensorboard:
@@ -28,7 +30,8 @@ class Tracker:
         self.name = settings.tracker
         self.service: Any = None
         if settings.tracker != "none":
-            self.service = {"mlflow": _Mlflow, "wandb": _Wandb}[settings.tracker](folder, name, settings)
+            kind = {"mlflow": _Mlflow, "wandb": _Wandb}[settings.tracker]
+            self._guarded(lambda: setattr(self, "service", kind(folder, name, settings)))
 
     def _open(self, first_step: int) -> None:
         from tensorboardX import SummaryWriter
@@ -47,11 +50,14 @@ class Tracker:
                 self.writer.add_scalar(name, value, step)  # type: ignore[attr-defined]
         self.last = step
         if self.service is not None:
-            try:
-                self.service.measured(step, values)
-            except Exception as error:  # whatever a server or its library comes up with: no run ends for it
-                self.say(f"note        nothing more goes to {self.name}: {type(error).__name__}; training goes on")
-                self.service = None
+            self._guarded(lambda: self.service.measured(step, values))
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # whatever a server or its library comes up with: no run ends for it
+            self.say(f"note        nothing more goes to {self.name}: {type(error).__name__}; training goes on")
+            self.service = None
 
     def __enter__(self) -> Tracker:
         return self
@@ -60,7 +66,7 @@ class Tracker:
         if self.writer is not None:
             self.writer.close()
         if self.service is not None:
-            self.service.close(kind is None)
+            self._guarded(lambda: self.service.close(kind is None and self.last >= self.total_steps))
 
 
 class _Mlflow:

@@ -9,6 +9,7 @@ from transformers import GenerationConfig
 
 from codelib.models.encoding import IGNORED, Encoded, collate
 from codelib.train.backends import Backend
+from codelib.train.failures import memory_for
 from codelib.train.feed import Feed
 from codelib.train.job import Job, Place
 
@@ -31,7 +32,8 @@ def loss(place: Place, backend: Backend, feed: Feed) -> float:
     """Nats per answer token over all validation samples."""
     nll = tokens = 0.0
     for batch in feed.validation():  # as many on every rank: ZeRO-3 gathers weights in each
-        nll += backend.measure(batch.to(place.device))
+        with memory_for(batch, f"in validation (worker {place.rank})"):
+            nll += backend.measure(batch.to(place.device))
         tokens += batch.num_answer_tokens
     nll, tokens = place.sum([nll, tokens])
     return nll / tokens
@@ -71,7 +73,9 @@ def accuracy(job: Job, place: Place, backend: Backend, feed: Feed) -> float:
             eos_token_id=encoder.end_id,
             pad_token_id=encoder.pad_id,
         )
-        said = backend.generate(_on(place.device, batch), generation_config=greedy)[:, batch["input_ids"].shape[1] :]
+        lengths = ", ".join(f"{one.sample_id} ({len(one.input_ids):,} tokens)" for one in examples)
+        with memory_for(lengths, f"while answers were generated (worker {place.rank})"):
+            said = backend.generate(_on(place.device, batch), generation_config=greedy)[:, batch["input_ids"].shape[1] :]
         if counts:
             pairs = zip(said, references, strict=True)
             right += sum(

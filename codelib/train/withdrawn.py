@@ -34,6 +34,11 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
     for path in sorted(path for path in root.iterdir() if path.is_dir()):
         folder = RunFolder(path)
         if not _saw(folder, checkups):
+            if _is_preparing(folder):
+                told.append(
+                    f"train/{path.name}: at work, and may be reading data of somebody who withdrew; stop it, and run this command again"
+                )
+                done = False
             continue
         try:
             with folder.locked():
@@ -42,6 +47,17 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
             told.append(f"train/{path.name}: at work on data of somebody who withdrew; stop it, and run this command again")
             done = False
     return told, done
+
+
+def _is_preparing(folder: RunFolder) -> bool:
+    """Whether a run holds its lock and does not say yet what it learns from: it may have read the release already."""
+    if folder.store.exists(SAMPLES) or folder.finished() is not None or not (folder.path / "lock").exists():
+        return False
+    try:
+        with folder.locked():
+            return False
+    except ValueError:
+        return True
 
 
 def _saw(folder: RunFolder, checkups: frozenset[str]) -> bool:
