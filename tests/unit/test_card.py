@@ -162,3 +162,12 @@ def test_a_card_changed_by_hand_is_kept_before_it_is_written_anew(tmp_path: Path
     store.commit("README.md", b"half a build")
     build.keep_edited(store, workspace)
     assert workspace.public.read("edited/README.md") == b"my own words"
+
+
+@pytest.mark.parametrize("licence", ["自定义数据许可", "2.0", "No", "null"])
+def test_a_licence_of_ones_own_has_a_name_that_is_text(tmp_path: Path, licence: str) -> None:
+    settings = stated(tmp_path, f"dataset:\n  card:\n    licence: '{licence}'\n    licence_url: 'https://example.org/terms:'\n")
+    write(tmp_path / "r", settings)
+    front = yaml.safe_load((tmp_path / "r" / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert isinstance(front["license_name"], str) and front["license_name"]
+    assert front["license_link"] == "https://example.org/terms:"

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codelib.core.store import Store
+from codelib.core.store import TEMPORARY, Store
 from codelib.train.checkpoints import Checkpoints, Share, TrainProgress, Writer, join
 from codelib.train.failures import checkpoint_failed
 
@@ -104,3 +104,22 @@ def test_a_failed_write_stays_and_nothing_follows(tmp_path: Path) -> None:
 def test_progress_survives_json() -> None:
     progress = TrainProgress(step=3, best_step=2, best_loss=0.5)
     assert TrainProgress.of(json.dumps(json.loads(progress.to_json())).encode()) == progress
+
+
+def test_damaged_ones_push_no_new_one_out(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    for name in ("step-00000100-aa", "step-00000150-aa"):
+        write(checkpoints, name)
+        (tmp_path / "checkpoints" / name / "progress.json").write_text("{")
+    checkpoints.forget_after(checkpoints.latest())
+    write(checkpoints, "step-00000050-bb")
+    assert checkpoints.latest() == "step-00000050-bb"
+
+
+def test_half_a_file_of_a_killed_run_is_swept(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    write(checkpoints, "step-00000050-aa")
+    half = tmp_path / "checkpoints" / "step-00000100-aa" / f"{TEMPORARY}part-0.safetensors"
+    half.parent.mkdir()
+    half.write_bytes(b"0" * 100)
+    checkpoints.sweep()
+    assert not half.exists()
+    assert checkpoints.latest() == "step-00000050-aa"

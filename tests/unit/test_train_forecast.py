@@ -14,7 +14,7 @@ from codelib.train.flops import Length, forward_cost, hours, train_cost, vision_
 from codelib.train.forecast import Forecast, image_tokens
 from codelib.train.memory import Setup
 from codelib.train.sampler import Sampler
-from codelib.train.samples import Measured
+from codelib.train.samples import Measured, Plan
 from codelib.train.settings import LoraSettings, TrainSettings
 from tests.fixtures import make_release
 
@@ -182,3 +182,29 @@ def test_the_whole_plan_needs_neither_gpu_nor_weights(tmp_path: Path) -> None:
     unknown = run.Order(load(TrainSettings, "train", "demo", ["model=some/model"]), dataset, tmp_path / "w", "x")
     plan, exact = run.plan_of(unknown)
     assert "memory      not estimated: some/model has no config.json on this machine" in run.describe(unknown, plan, exact)
+
+
+def test_a_dry_run_leaves_no_sample_out_for_a_tokenizer_it_has_not(tmp_path: Path) -> None:
+    dataset = open_dataset(make_release(tmp_path / "release", visits=4))
+    settings = load(TrainSettings, "train", "demo", ["model=some/model", "cut_off=64"])
+    plan, exact = run.plan_of(run.Order(settings, dataset, tmp_path / "w", "x"))
+    assert not exact and not plan.rejected
+    missing = load(TrainSettings, "train", "demo", ["model=/no/such/folder"])
+    with pytest.raises(ValueError, match="/no/such/folder"):
+        run.plan_of(run.Order(missing, dataset, tmp_path / "w", "x"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["strategy=zero3"],
+        ["strategy=zero3", "vision_features=reuse", "best_by=accuracy"],
+        ["strategy=zero2", "workers=2", "lora.vision=true"],
+        ["strategy=zero2", "workers=2", "lora.merger=true"],
+    ],
+)
+def test_workers_that_would_wait_for_each_other_are_refused(change: list[str]) -> None:
+    mixed = [*samples(3, images=1, text=100), *samples(1, images=0, text=100)]
+    with pytest.raises(ValueError, match=r"1 of 4 samples have no image"):
+        run.check_combination(load(TrainSettings, "train", "demo", change), Plan(tuple(mixed), (), ()))
+    run.check_combination(load(TrainSettings, "train", "demo", change), Plan(tuple(mixed[:3]), (), ()))

@@ -187,3 +187,33 @@ def test_wrong_settings_are_one_sentence(override: str, message: str) -> None:
 
 def test_conversations_of_one_patient_come_from_file_names(tmp_path: Path) -> None:
     assert parse(sample(0, ["Images/Photographs/0042-001-01.jpg"], "Red"), "s", tmp_path).patient == "0042"
+
+
+def test_where_the_data_lie_decides_nobodys_side(tmp_path: Path, encoder: Encoder) -> None:
+    sides = []
+    for place in ("a", "some/where/else"):
+        folder = make_release(tmp_path / place, visits=12)
+        rows = json.loads((folder / "train-cls.json").read_text())
+        for number, row in enumerate(rows):  # pictures without a patient's code, as MMOral's
+            (folder / row["images"][0]).rename(folder / "Images" / f"pano{number}.jpg")
+            row["images"] = [f"Images/pano{number}.jpg"]
+            row["messages"][0]["content"] = "<image>What is it?"
+            row.pop("checkup_id", None)
+        (folder / "train-cls.json").write_text(json.dumps(rows))
+        conversations = read(open_dataset(folder), ("train-cls",))
+        plan = make_plan(
+            measure_all(conversations, encoder, RULE, folder), TrainSettings(cut_off=300, validation_fraction=0.3), root=folder
+        )
+        sides.append([one.conversation.sample_id for one in plan.validation])
+    assert sides[0] == sides[1]
+    assert len(sides[0]) > 1
+
+
+def test_other_pictures_are_other_data(tmp_path: Path) -> None:
+    folder = make_release(tmp_path / "r", visits=2)
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  Images/1.jpg\n{'1' * 64}  README.md\n")
+    before = fingerprint(open_dataset(folder), ("train-cls",))
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  Images/1.jpg\n{'2' * 64}  README.md\n")
+    assert fingerprint(open_dataset(folder), ("train-cls",)) == before
+    (folder / "SHA256SUMS").write_text(f"{'3' * 64}  Images/1.jpg\n{'2' * 64}  README.md\n")
+    assert fingerprint(open_dataset(folder), ("train-cls",)) != before
