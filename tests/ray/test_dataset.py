@@ -242,7 +242,7 @@ def test_a_second_run_says_that_there_is_nothing_to_do(export, whole):
 
 
 def ray_processes_of(group: int) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pgid=,stat=,args="], capture_output=True, text=True).stdout
     running = [line for line in listed.splitlines() if line.split()[0] == str(group) and not line.split()[1].startswith("Z")]
     # two agents of Ray notice a minute later that they are alone; they work on nothing
     return [line for line in running if "DashboardAgent" not in line and "RuntimeEnvAgent" not in line]

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -100,11 +101,9 @@ def test_loader_processes_make_the_batches_of_the_thread_and_end_with_the_iterat
 
 
 def _children(parent: int | None = None) -> list[int]:
-    """Loader processes below a process: children of its fork server."""
-    found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    table = [line.split(maxsplit=2) for line in found.splitlines()]
-    servers = {pid for pid, ppid, args in table if int(ppid) == (parent or os.getpid()) and "forkserver" in args}
-    return [int(pid) for pid, ppid, _ in table if ppid in servers]
+    """Loader processes below a process: children of its fork server. (`ps` would cut the commands at $COLUMNS.)"""
+    servers = [child for child in psutil.Process(parent).children() if "forkserver" in " ".join(child.cmdline())]
+    return [loader.pid for server in servers for loader in server.children()]
 
 
 def test_loader_processes_do_not_outlive_a_killed_worker(release: Path, tmp_path: Path) -> None:
