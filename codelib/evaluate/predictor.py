@@ -20,7 +20,7 @@ from codelib.core.store import Store
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.variants import CLASSIFICATION, Variant
 from codelib.models.conversation import Conversation, Message
-from codelib.models.engine import Answer, Engine
+from codelib.models.engine import Answer, Engine, Request, answer_all
 
 BAD_REFERENCE = "evaluate:reference"  # the dataset's own answer names no class: no model can help, it is not asked again
 CHECKUPS = "checkups"  # in an answer's file: the visits that its question shows something of
@@ -41,14 +41,14 @@ def make_engine(variant: Variant) -> Engine:
     if variant.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
 
-        return OpenAIEngine(variant.model, base_url=variant.base_url, pixels=variant.pixels(), concurrency=variant.batch_size)
+        return OpenAIEngine(variant.model, base_url=variant.base_url, concurrency=variant.batch_size)
     if variant.adapter and not Path(variant.adapter).exists():
         raise AdapterNotFound(variant.adapter)
     if Path(variant.model).is_absolute() and not Path(variant.model).exists():
         raise ModelNotFound(variant.model)
     from codelib.models.transformers_engine import TransformersEngine
 
-    return TransformersEngine(variant.model, adapter=variant.adapter, pixels=variant.pixels(), batch_size=variant.batch_size)
+    return TransformersEngine(variant.model, batch_size=variant.batch_size)
 
 
 def answer_name(key: str) -> str:
@@ -84,7 +84,8 @@ class Predictor:
         if not self.store.exists(answer_name(key)):
             return None
         held = self.store.read_json(answer_name(key))
-        return Answer(**{name: value for name, value in held.items() if name != CHECKUPS})
+        fields = {name: value for name, value in held.items() if name != CHECKUPS}
+        return Answer(**fields | {"log_likelihoods": tuple(fields.get("log_likelihoods", ()))})
 
     def _ask(self, variant: Variant, benchmark: str, todo: list[dict[str, Any]]) -> dict[str, Answer]:
         """Batch by batch, each received answer kept at once."""
@@ -121,7 +122,8 @@ class Predictor:
             self.failed[variant.name] = type(error).__name__
             return _failures(type(error).__name__, len(batch))
         try:
-            return engine.answer(prompts, max_new_tokens=variant.answer_length(benchmark))
+            length = variant.answer_length(benchmark)
+            return answer_all(engine, [Request(one, length, variant.adapter, variant.pixels()) for one in prompts])
         except Exception as error:
             if len(batch) == 1:
                 return _failures(type(error).__name__, 1)

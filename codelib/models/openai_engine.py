@@ -1,6 +1,6 @@
 """The engine that asks an OpenAI-compatible server: OpenAI's own, vLLM, or anything else that speaks chat completions.
 
-    prompts ── openai_messages (same pixels as every engine) ── bounded pool of requests ──> answers in order
+    requests ── openai_messages (same pixels as every engine) ── bounded pool ──> answers as they come
 
 The client repeats what the server asks to be repeated (429, 5xx, time-outs) with growing pauses. The key is read from the environment
 variable that ``api_key_env`` names: configuration files hold names of secrets, never secrets.
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
-from codelib.models.conversation import Conversation
-from codelib.models.engine import Answer
-from codelib.models.prompt import PixelPolicy, openai_messages
+from codelib.models.engine import Answer, Request, failed
+from codelib.models.prompt import openai_messages
 
 
 class OpenAIEngine:
@@ -25,7 +25,6 @@ class OpenAIEngine:
         model: the name the server knows it by.
         base_url: of a compatible server (``http://host:8000/v1``); OpenAI's own where None.
         api_key_env: environment variable with the key; may be unset where ``base_url`` is given.
-        pixels: how many pixels it may see of each image.
         concurrency: requests in flight at once.
         timeout_s: of one request.
         max_retries: repetitions of a failed request, by the client.
@@ -38,7 +37,6 @@ class OpenAIEngine:
         model: str,
         base_url: str | None = None,
         api_key_env: str = "OPENAI_API_KEY",
-        pixels: PixelPolicy | None = None,
         concurrency: int = 4,
         timeout_s: float = 120.0,
         max_retries: int = 4,
@@ -51,35 +49,42 @@ class OpenAIEngine:
         if concurrency < 1:
             raise ValueError(f"concurrency={concurrency}: at least 1")
         self.model = model
-        self.pixels = pixels or PixelPolicy()
         self.concurrency = concurrency
         self.client = OpenAI(api_key=key or "none", base_url=base_url, timeout=timeout_s, max_retries=max_retries)
 
-    def answer(self, prompts: Sequence[Conversation], *, max_new_tokens: int) -> list[Answer]:
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """See `codelib.models.engine.Engine`. What such a server cannot do (a local adapter, weighing choices) is an error of its request."""
         with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(lambda prompt: self._ask(prompt, max_new_tokens), prompts))
+            asked = {pool.submit(self._ask, request): index for index, request in enumerate(requests)}
+            for done in as_completed(asked):
+                yield asked[done], done.result()
 
-    def _ask(self, prompt: Conversation, max_new_tokens: int) -> Answer:
+    def _ask(self, request: Request) -> Answer:
         from openai import OpenAIError
 
+        if request.adapter is not None:
+            return failed("AdapterNotServed")
+        if request.choices:
+            return failed("ChoicesNotServed")
         began = time.monotonic()
-        question = prompt.prompt if prompt.messages[-1].role == "assistant" else prompt
         try:
             reply = self.client.chat.completions.create(
                 model=self.model,
-                messages=openai_messages(question, self.pixels),  # type: ignore[arg-type]
-                max_tokens=max_new_tokens,
-                temperature=0.0,
+                messages=openai_messages(request.question, request.pixels),  # type: ignore[arg-type]
+                max_tokens=request.max_new_tokens,
+                temperature=request.decoding.temperature,
+                top_p=request.decoding.top_p,
             )
         except (OpenAIError, ValueError) as error:  # ValueError: a missing image, or a reply that is not JSON
-            return Answer("", 0, 0, time.monotonic() - began, error=type(error).__name__)
+            return replace(failed(error), latency_s=time.monotonic() - began)
         elapsed_s = time.monotonic() - began
         if not reply.choices:
-            return Answer("", 0, 0, elapsed_s, error="NoChoices")
+            return replace(failed("NoChoices"), latency_s=elapsed_s)
         usage = reply.usage
         return Answer(
             reply.choices[0].message.content or "",
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,
             elapsed_s,
+            cut=reply.choices[0].finish_reason == "length",
         )
