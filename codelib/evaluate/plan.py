@@ -152,7 +152,8 @@ def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]
     for variant in variants:
         model = fingerprints[variant.name]["model"]
         base = variant.model if MISSING in model else model
-        found.setdefault(digest([variant.engine, base, variant.base_url]), []).append(variant)
+        server = [variant.base_url, variant.api_key_env, variant.azure_deployment, variant.azure_api_version]
+        found.setdefault(digest([variant.engine, base, *server]), []).append(variant)
     return tuple(
         Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")
         for key, members in found.items()
@@ -224,7 +225,7 @@ class _Cutter:
 
 def choices(variant: Variant, benchmark: str) -> tuple[str, ...]:
     """The answers whose likelihood is asked for as well."""
-    return SIX_CLASSES if benchmark == CLASSIFICATION and getattr(variant, "constrained", False) else ()
+    return SIX_CLASSES if benchmark == CLASSIFICATION and variant.constrained else ()
 
 
 def question_key(variant: Variant, prints: dict[str, str], sample: Sample, images: _Prints) -> str:
@@ -238,9 +239,8 @@ def question_key(variant: Variant, prints: dict[str, str], sample: Sample, image
         "pixels": [pixels.min_pixels, pixels.max_pixels],
         "max_new_tokens": variant.answer_length(sample.benchmark),
     }
-    decoding = getattr(variant, "decoding", Decoding())
-    if decoding != Decoding():
-        asked["decoding"] = vars(decoding)
+    if variant.decoding != Decoding():
+        asked["decoding"] = vars(variant.decoding)
     if weighed := choices(variant, sample.benchmark):
         asked["choices"] = list(weighed)
     return digest(asked)
