@@ -9,7 +9,7 @@ policy. A renamed variant, a larger --limit or a grown test set therefore asks o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from pydantic import Field
 
 from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
-from codelib.evaluate.benchmarks import NobodyElse, Sample, exemplars, few_shot, limited, load_samples, shuffled
+from codelib.evaluate.asking import Asked, ask
+from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
 from codelib.evaluate.variants import MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 
@@ -32,6 +33,8 @@ class EvaluateSettings(Settings):
     num_actors: int | None = Field(default=None, ge=1)  # None: one for each GPU, else CPU; 4 where every variant is remote
     num_cpus_per_actor: float | None = None  # None: 1 for local models, 0.25 where every variant is remote
     num_gpus_per_actor: float | None = None  # None: 1 where the cluster has GPUs and a variant is local, else 0
+    spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
+    variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
     embedding: Literal["auto", "minilm", "ngrams"] = "auto"
     num_examples: int = Field(default=12, ge=0)  # shown in the report
 
@@ -64,27 +67,25 @@ class _Prints:
         return self.known[name]
 
 
-def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], limit: int | None, seed: int) -> tuple[Sample, ...]:
+def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], drawn: frozenset[str], seed: int) -> Asked:
     """The samples as this variant is asked them. Shuffling and examples are drawn over the whole test set, so that --limit
-    changes nobody's question."""
+    changes nobody's question; drawn: ids of what it leaves."""
     try:
-        asked = shuffled(test, seed) if variant.images == "shuffled" else test
-        if variant.num_exemplars:
-            benchmark, languages = test[0].benchmark, {sample.language for sample in test}
-            shown = {spoken: exemplars(dataset, benchmark, variant.num_exemplars, seed, spoken) for spoken in sorted(languages)}
-            asked = tuple(few_shot(sample, shown[sample.language]) for sample in asked)
+        asked = ask(variant, dataset, test, seed)
     except NobodyElse:
         raise
     except ValueError as error:
         raise ValueError(f"variant {variant.name}: {error}") from None
-    return limited(asked, limit, seed)
+    return replace(asked, samples=tuple(sample for sample in asked.samples if sample.sample_id in drawn))
 
 
 def make_plan(
     dataset: Dataset, variants: Sequence[Variant], benchmarks: Sequence[str], limit: int | None, settings: EvaluateSettings
 ) -> Plan:
     """Variants come resolved. Raises ValueError where a benchmark has no samples or a variant cannot be asked them."""
-    whole = {benchmark: load_samples(dataset, benchmark) for benchmark in benchmarks}
+    whole = {benchmark: load_samples(dataset, benchmark, settings.spectrum_visits) for benchmark in benchmarks}
+    tests = {benchmark: limited(samples, limit, settings.seed) for benchmark, samples in whole.items()}
+    drawn = {benchmark: frozenset(sample.sample_id for sample in samples) for benchmark, samples in tests.items()}
     prints = _Prints(dataset.folder)
     fingerprints = {variant.name: fingerprint(variant) for variant in variants}
     work: list[Work] = []
@@ -96,11 +97,12 @@ def make_plan(
             if benchmark not in variant.benchmarks:
                 continue
             try:
-                asked = _questions(variant, dataset, whole[benchmark], limit, settings.seed)
+                found = _questions(variant, dataset, whole[benchmark], drawn[benchmark], settings.seed)
             except NobodyElse as reason:
                 left_out.append(f"{variant.name} was not asked on {benchmark}: {reason}.")
                 continue
-            questions[variant.name, benchmark] = asked
+            left_out += [f"{variant.name}, {benchmark}: {note}." for note in found.notes]
+            questions[variant.name, benchmark] = asked = found.samples
             rows = [_item(variant, fingerprints[variant.name], sample, prints) for sample in asked]
             keys.update(row["key"] for row in rows)
             for start in range(0, len(rows), settings.partition_samples):
@@ -108,7 +110,6 @@ def make_plan(
                 work.append(Work(extra={"variant": variant.name, "benchmark": benchmark, "samples": part}))
     if not work:
         raise ValueError(f"no variant takes part in {', '.join(benchmarks)}; see `benchmarks` in the variants file")
-    tests = {benchmark: limited(samples, limit, settings.seed) for benchmark, samples in whole.items()}
     return Plan(work, tuple(variants), tests, questions, fingerprints, frozenset(keys), tuple(left_out))
 
 
