@@ -4,7 +4,7 @@
                                                      └── shuffled (control)   ──> another visit's images
 
 Every choice is a function of a seed and stable keys: a grown test set leaves the old choices where they were as far as it can. How a variant
-is asked a sample, with less to see or in another language: codelib.evaluate.asking.
+is asked a sample, with less to see or in another language: codelib.evaluate.questions.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
-from codelib.evaluate.asking import Asked, ask
+from codelib.evaluate.questions import Asked, ask
 from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
 from codelib.evaluate.variants import MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
