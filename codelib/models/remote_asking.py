@@ -177,16 +177,17 @@ class Asking(Generic[S, T]):
         silent_s = asyncio.get_running_loop().time() - self._last_success_s
         if attempts <= self.patience.max_retries and silent_s <= _SILENCE_S:
             return
-        if self._successes == successes and not await self._answers_at_all():
+        if self._successes == successes and not await self.answers_at_all():
             raise Unusable(
                 f"{self.server.place}: {self.server.base_url} gives no answer ({trouble.code}, {max(attempts, 1)} attempts); every "
                 "answer received is kept; run the same command again when it is back, it continues",
                 name_of(trouble),
+                gone=True,
             )
         if attempts > self.patience.max_retries:
             raise trouble
 
-    async def _answers_at_all(self) -> bool:
+    async def answers_at_all(self) -> bool:
         """Whether the server does one harmless word: then it is the text that it cannot do."""
         sent = self._harmless()
         ticket = await self.gate.enter(sent.guess, sent.max_tokens, self.stop)

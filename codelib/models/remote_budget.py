@@ -76,10 +76,11 @@ class Limits:
 class Budget:
     """``await reserve(...)`` before a request, ``settle(...)`` after it. For one event loop."""
 
-    def __init__(self, limits: Limits, books: Store) -> None:
-        """``books``: the store in whose folder `spent` the workspace's spending is kept."""
+    def __init__(self, limits: Limits, books: Store | None) -> None:
+        """``books``: the store in whose folder `spent` the workspace's spending is kept; None: of this process alone."""
         self.limits = limits
-        self.before, self.now, self._reserved, self._booked = spent_before(books), Spent(), Spent(), Spent()
+        self.before = spent_before(books) if books is not None else Spent()
+        self.now, self._reserved, self._booked = Spent(), Spent(), Spent()
         self._books, self._name = books, f"{FOLDER}/{uuid.uuid4().hex[:12]}.json"
         self._written_s = 0.0
         self._released = asyncio.Condition()
@@ -124,7 +125,7 @@ class Budget:
         """What a batch came to, in a file of its own: booked again after a kill, it counts once all the same."""
         await self.settle(reserved, spent)
         self._booked.add(spent)
-        await asyncio.to_thread(self._books.commit_json, f"{FOLDER}/{name}.json", asdict(spent))
+        await self._commit(f"{FOLDER}/{name}.json", spent)
 
     async def write(self, last: bool = False) -> None:
         """Put the spending on disk, at most once a second."""
@@ -138,7 +139,11 @@ class Budget:
         if not last:
             total.add(self._reserved)
         if total.requests:
-            await asyncio.to_thread(self._books.commit_json, self._name, asdict(total))
+            await self._commit(self._name, total)
+
+    async def _commit(self, name: str, spent: Spent) -> None:
+        if self._books is not None:
+            await asyncio.to_thread(self._books.commit_json, name, asdict(spent))
 
     def sentence(self) -> str:
         usd, tokens = self.before.usd + self.now.usd, self.before.tokens + self.now.tokens

@@ -46,6 +46,8 @@ class Server:
     key_optional: bool = False
     timeout_s: float = 120.0
     place: str = "translate"
+    key_setting: str = ""
+    """What names ``key_env``, for messages; empty: ``place``.key_env."""
 
     @property
     def asked_as(self) -> str:
@@ -86,9 +88,21 @@ class Trouble(Exception):
 class Unusable(InputError):
     """No request to this server can succeed. ``name``: a class for a row of a table."""
 
-    def __init__(self, message: str, name: str) -> None:
+    def __init__(self, message: str, name: str, gone: bool = False) -> None:
+        """``gone``: the server gave no answer to anybody, which may pass."""
         super().__init__(message)
-        self.name = name
+        self.name, self.gone = name, gone
+
+
+def key_of(server: Server) -> str:
+    """Raises InputError where the key is missing."""
+    key = os.environ.get(server.key_env, "")
+    if not key and not server.key_optional:
+        raise InputError(
+            f"{server.key_setting or server.place + '.key_env'}: the environment variable {server.key_env} is not set on the machine "
+            "that asks; export the key of the service there, or ask no server"
+        )
+    return key or "none"
 
 
 def make_api(server: Server) -> Any:
@@ -97,13 +111,7 @@ def make_api(server: Server) -> Any:
 
     for name in _LOGGERS:  # after the import: OPENAI_LOG=debug would have it print every prompt
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    key = os.environ.get(server.key_env, "") or ("none" if server.key_optional else "")
-    if not key:
-        raise InputError(
-            f"{server.place}.key_env: the environment variable {server.key_env} is not set; export it, or ask no server "
-            f"({server.place}.engine)"
-        )
-    common: dict[str, Any] = {"api_key": key, "timeout": server.timeout_s, "max_retries": 0}
+    common: dict[str, Any] = {"api_key": key_of(server), "timeout": server.timeout_s, "max_retries": 0}
     if server.azure_deployment is not None:
         return AsyncAzureOpenAI(azure_endpoint=server.base_url, api_version=server.azure_api_version, **common)
     return AsyncOpenAI(base_url=server.base_url, **common)
@@ -156,7 +164,7 @@ def meaning(refused: Refused, server: Server) -> Trouble | Unusable:
         return Trouble(f"http_{status}", retry_after_s(headers), headers=headers)
     if code in ("content_filter", "content_policy_violation"):
         return Trouble("refusal", headers=headers)
-    if code == "context_length_exceeded" or status == 413:
+    if code == "context_length_exceeded" or status == 413 or (status == 400 and "context length" in str(refused.said)):
         return Trouble("too_long", headers=headers)
     return Unusable(
         f"{server.place}: {server.base_url} answered {status}; check base_url, model and the key in {server.key_env}",
