@@ -36,6 +36,11 @@ class Sample:
     language: str = ""
     names_label: bool | None = None  # the complaint already names the class
     others: tuple[str, ...] = ()  # checkups of worked examples, and of whoever lent the images
+    age: int | None = None  # years
+    gender: str = ""  # male | female
+    num_photographs: int | None = None
+    num_radiographs: int | None = None
+    conditions: tuple[str, ...] = ()  # English names of all that the visit's table calls present
 
     @property
     def shows(self) -> tuple[str, ...]:
