@@ -15,7 +15,7 @@ import yaml
 
 from codelib.contracts import SIX_CLASSES
 from codelib.data.annotate_terms import Dictionary
-from codelib.data.sharegpt_words import FOLDER, LANGUAGES, words
+from codelib.models.words import FOLDER, LANGUAGES, words
 
 _BLANKS = re.compile(r"\s+")
 _IN_BRACKETS = re.compile(r"\([^)]*\)")
