@@ -12,22 +12,15 @@ from typing import Any
 from codelib.contracts import OK
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.statistics import paired_difference
-from codelib.evaluate.variants import CLASSIFICATION, GENERATION, Variant
+from codelib.evaluate.variants import CLASSIFICATION, GENERATION, SPECTRUM, Variant
 
 ABLATED = ("modalities", "language", "images")
-METRICS = {CLASSIFICATION: ("accuracy", "f1"), GENERATION: ("bleu", "meteor", "cosine"), "spectrum": ("micro_f1",)}
+METRICS = {CLASSIFICATION: ("accuracy", "f1"), GENERATION: ("bleu", "meteor", "cosine"), SPECTRUM: ("micro_f1",)}
 _LABELS: dict[str, dict[str | None, str]] = {
     "modalities": {"both": "images and text", "images": "images only", "text": "text only"},
     "language": {None: "as the test set says", "en": "English", "zh": "Chinese"},
     "images": {"as_is": "its own images", "shuffled": "another patient's images"},
 }
-_NEVER_MATTER = frozenset({"name", "batch_size", "benchmarks", "api_key_env"})
-
-
-def apart_from(variant: Variant, what: str) -> str:
-    """Equal for variants that differ in nothing but this field (and in what changes no answer)."""
-    fields = variant.model_dump(mode="json", exclude={*_NEVER_MATTER, what})
-    return repr(sorted(fields.items()))
 
 
 def ablations(shown: Sequence[Variant], scored: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -38,8 +31,7 @@ def ablations(shown: Sequence[Variant], scored: Sequence[dict[str, Any]]) -> lis
     for what in ABLATED:
         groups: dict[str, list[Variant]] = {}
         for variant in shown:
-            if hasattr(variant, what):
-                groups.setdefault(apart_from(variant, what), []).append(variant)
+            groups.setdefault(variant.twin(what), []).append(variant)
         for group in groups.values():
             if len({getattr(variant, what) for variant in group}) > 1:
                 found += _tables(what, group, scores)

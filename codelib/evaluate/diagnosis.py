@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from codelib.evaluate.ablations import apart_from
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION, Variant
 
@@ -131,7 +130,7 @@ def _classified(
             "the training labels and the learning rate.",
         )
     # a control without the right images, or without any, is meant to fall
-    if variant.images != "as_is" or getattr(variant, "modalities", "both") == "text" or not baselines:
+    if variant.images != "as_is" or variant.modalities == "text" or not baselines:
         return
     level = max(baselines, key=lambda baseline: float(baseline["accuracy"]))
     accuracy, pair = scores["accuracy"], scores["accuracy_ci"]
@@ -179,5 +178,5 @@ def without_adapter(variant: Variant, shown: Sequence[Variant]) -> Variant | Non
     """The variant of the run that is this one without its adapter; None where there is none."""
     if variant.adapter is None:
         return None
-    rest = apart_from(variant, "adapter")
-    return next((one for one in shown if one.adapter is None and apart_from(one, "adapter") == rest), None)
+    alike = variant.twin("adapter")
+    return next((one for one in shown if one.adapter is None and one.twin("adapter") == alike), None)

@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 from codelib.contracts import OK
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.statistics import Array, confusion_rows, percentiles, resampled, weighted_f1
-from codelib.evaluate.variants import CLASSIFICATION, GENERATION
+from codelib.evaluate.variants import CLASSIFICATION, GENERATION, SPECTRUM
 
 NUM_PAIRED = 5000  # replicates: the smallest p is 0.0004, which 45 pairs (ten variants) leave below 0.02
 SIGNIFICANT = 0.05
@@ -115,6 +115,11 @@ def _written(pair: Pair, patients: Sequence[str], seed: int) -> list[dict[str, A
     ]
 
 
+def _named(row: Mapping[str, Any]) -> frozenset[str]:
+    """The conditions that an answer names: as its scores say, else what was read from it."""
+    return frozenset(row["named"]) if "named" in row else names_of(row["parsed"])
+
+
 def names_of(text: str | None) -> frozenset[str]:
     """The names of a JSON list; none where it is not that."""
     try:
@@ -126,13 +131,13 @@ def names_of(text: str | None) -> frozenset[str]:
 
 def _listed(pair: Pair, patients: Sequence[str], seed: int) -> list[dict[str, Any]]:
     def counts(rows: Sequence[dict[str, Any]]) -> Array:
-        pairs = [(names_of(row["parsed"]), names_of(row["reference"])) for row in rows]
+        pairs = [(_named(row), names_of(row["reference"])) for row in rows]
         return np.array([[len(given & true), len(given), len(true)] for given, true in pairs], dtype=np.float64)
 
     return [{"metric": "micro_f1", **_difference([counts(rows) for rows in pair], patients, _micro_f1, seed)}]
 
 
-_COMPARE = {CLASSIFICATION: _classified, GENERATION: _written, "spectrum": _listed}
+_COMPARE = {CLASSIFICATION: _classified, GENERATION: _written, SPECTRUM: _listed}
 
 
 def compare(benchmark: str, variants: Mapping[str, Rows], patient_of: Mapping[str, str], seed: int) -> list[dict[str, Any]]:
@@ -144,7 +149,7 @@ def compare(benchmark: str, variants: Mapping[str, Rows], patient_of: Mapping[st
     found: list[dict[str, Any]] = []
     clustered = _clustered(variants, patient_of)
     for a, b in combinations(variants, 2):
-        both = sorted(variants[a].keys() & variants[b].keys())
+        both = sorted(s for s in variants[a].keys() & variants[b].keys() if _same_task(benchmark, variants[a][s], variants[b][s]))
         if not both:
             continue
         patients = [patient_of[sample] for sample in both]
@@ -162,6 +167,13 @@ def compare(benchmark: str, variants: Mapping[str, Rows], patient_of: Mapping[st
             line.setdefault("p_holm", None)
             line.setdefault("significant", False)
     return found
+
+
+def _same_task(benchmark: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two answers are held against the same reference: a report in English and one in Chinese are not, their classes are."""
+    if benchmark == CLASSIFICATION:
+        return parse_class(a["reference"]) == parse_class(b["reference"])
+    return bool(a["reference"] == b["reference"])
 
 
 def _clustered(variants: Mapping[str, Rows], patient_of: Mapping[str, str]) -> bool:

@@ -30,6 +30,7 @@ from codelib.contracts import OK
 from codelib.core.config import nearest
 from codelib.core.store import Store
 from codelib.evaluate.benchmarks import Sample, load_samples
+from codelib.evaluate.questions import in_language
 from codelib.evaluate.review_page import Case, render
 from codelib.evaluate.variants import GENERATION
 from codelib.models.conversation import Dataset
@@ -70,7 +71,7 @@ def make(store: Store, dataset: Dataset, wanted: Wanted, secret: bytes | None = 
         )
     answers = _answers(store)
     names = _chosen(wanted.variants, answers)
-    samples = _draw(load_samples(dataset, GENERATION), names, answers, wanted)
+    samples = _draw(_asked(store, dataset, names), names, answers, wanted)
     secret = secret or secrets.token_bytes(16)
     key: dict[str, Any] = {"version": VERSION, "name": wanted.name, "dataset": dataset.folder.name, "seed": wanted.seed}
     key |= {"reports": [REFERENCE, *names], "withdrawn": [], "cases": {}, "sheets": {}}
@@ -142,6 +143,17 @@ def _chosen(names: Sequence[str], answers: Mapping[str, Any]) -> tuple[str, ...]
             f"--variant: {len(chosen)} variants and the reference; at most {MOST_REPORTS} reports can be judged together"
         )
     return chosen
+
+
+def _asked(store: Store, dataset: Dataset, names: Sequence[str]) -> tuple[Sample, ...]:
+    """The test set in the language that the variants were asked in."""
+    spoken = {v.get("language") for v in store.read_json("report/report.json")["variants"] if v["name"] in names}
+    if len(spoken) > 1:
+        raise ValueError(
+            "--variant: these were asked in different languages, which would tell them apart; make a review of each language"
+        )
+    samples, language = load_samples(dataset, GENERATION), spoken.pop()
+    return in_language(samples, language) if language else samples
 
 
 def _draw(samples: Sequence[Sample], names: Sequence[str], answers: Mapping[str, Any], wanted: Wanted) -> list[Sample]:

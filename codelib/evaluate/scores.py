@@ -96,7 +96,7 @@ def _asked(shown: Variant, plan: Plan, canary: dict[str, Any]) -> dict[str, Any]
     """What a variant is: as its file names it, and by fingerprint."""
     fields = shown.model_dump(mode="json")
     names = ("name", "engine", "model", "adapter", "prompting", "images", "language", "modalities", "decoding")
-    told = {name: fields[name] for name in names if name in fields}
+    told = {name: fields[name] for name in names}
     return {**told, "toy": is_toy(shown), "fingerprint": plan.fingerprints[shown.name], "canary": canary}
 
 
@@ -194,10 +194,8 @@ def evaluate_scores(
 
 
 def _canaries(outcome: Outcome) -> defaultdict[str, dict[str, Any]]:
-    """What the canary said of each variant, as plain dictionaries; of a variant that it was not asked about, that."""
-    given: dict[str, Any] = getattr(outcome, "canaries", {})
-    said = {name: dict(one) if isinstance(one, dict) else asdict(one) for name, one in given.items()}
-    return defaultdict(lambda: dict(_NOT_RUN), said)
+    """What the canary said of each variant; of one that it was not asked about, that."""
+    return defaultdict(lambda: dict(_NOT_RUN), outcome.canaries)
 
 
 def _names_of_scored(report: dict[str, Any]) -> list[str]:

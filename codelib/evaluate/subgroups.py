@@ -141,12 +141,11 @@ def _language(sample: Sample) -> str | None:
 
 
 def _age(sample: Sample) -> str | None:
-    age = getattr(sample, "age", None)
-    return None if age is None else str(max((start for start in AGE_STARTS if start <= age), default=0))
+    return None if sample.age is None else str(max((start for start in AGE_STARTS if start <= sample.age), default=0))
 
 
 def _gender(sample: Sample) -> str | None:
-    return getattr(sample, "gender", "") or None
+    return sample.gender or None
 
 
 def _num_images(sample: Sample) -> str:
@@ -154,8 +153,9 @@ def _num_images(sample: Sample) -> str:
 
 
 def _radiograph(sample: Sample) -> str | None:
-    count = getattr(sample, "num_radiographs", None)
-    return None if count is None else ("with a radiograph" if count else "without a radiograph")
+    if sample.num_radiographs is None:
+        return None
+    return "with a radiograph" if sample.num_radiographs else "without a radiograph"
 
 
 def _age_name(start: int, end: int | None) -> str:
