@@ -171,9 +171,9 @@ def compare(benchmark: str, variants: Mapping[str, Rows], patient_of: Mapping[st
 
 def _same_task(benchmark: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether two answers are held against the same reference: a report in English and one in Chinese are not, their classes are."""
-    if benchmark == CLASSIFICATION:
-        return parse_class(a["reference"]) == parse_class(b["reference"])
-    return bool(a["reference"] == b["reference"])
+    if a["reference"] == b["reference"]:
+        return True
+    return benchmark == CLASSIFICATION and parse_class(a["reference"]) == parse_class(b["reference"])
 
 
 def _clustered(variants: Mapping[str, Rows], patient_of: Mapping[str, str]) -> bool:
