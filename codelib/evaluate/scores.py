@@ -19,7 +19,7 @@ from codelib import __version__
 from codelib.contracts import OK, SIX_CLASSES
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.benchmarks import Sample, other_patients
-from codelib.evaluate.metrics import Baseline, chance, classification, majority
+from codelib.evaluate.metrics import Baseline, chance, classification, macro_f1_interval, majority
 from codelib.evaluate.plan import EvaluateSettings, Plan
 from codelib.evaluate.predictor import BAD_REFERENCE
 from codelib.evaluate.run import Outcome
@@ -71,9 +71,27 @@ def _classification(rows: Sequence[Row], samples: Mapping[str, Sample], seed: in
         **asdict(scored),
         "accuracy_ci": _pair(accuracy_interval(correct, patients, seed)),
         "f1_ci": _pair(f1_interval(references, parsed, patients, seed)),
+        "macro_f1_ci": _pair(macro_f1_interval(references, parsed, patients, seed)),
+        "constrained": _constrained(rows, samples, seed),
         "subgroups": subgroups(rows, samples, seed),
         **_people(patients),
     }
+
+
+def _constrained(rows: Sequence[Row], samples: Mapping[str, Sample], seed: int) -> dict[str, Any] | None:
+    """The same figures for the class that the model gives the highest likelihood; None where it was asked for none. Never mixed with what it
+    wrote: it cannot fail to name a class here."""
+    weighed = [row for row in rows if row.get("constrained") is not None]
+    if not weighed:
+        return None
+    references = [parse_class(row["reference"]) or "" for row in weighed]
+    chosen = [row["constrained"] for row in weighed]
+    scored = classification(references, chosen)
+    correct = [a == b for a, b in zip(references, chosen, strict=True)]
+    shown = ("accuracy", "precision", "recall", "f1", "macro_f1", "n", "confusion")
+    patients = [samples[row["sample_id"]].patient for row in weighed]
+    interval = accuracy_interval(correct, patients, seed)
+    return {**{name: getattr(scored, name) for name in shown}, "accuracy_ci": _pair(interval)}
 
 
 def _text(scores: TextScores, patients: Sequence[str], seed: int) -> dict[str, Any]:
