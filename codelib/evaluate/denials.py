@@ -45,8 +45,10 @@ _BEHIND = re.compile(
     r"(?:[ \n](?:therefore|thus|also|likely|probably|clearly|safely|largely|effectively|to be|very|highly|most))*"
     r"(?:[ \n](?:ruled out|excluded|unlikely|absent|denied|not (?:present|seen|visible|evident|apparent|likely|supported|indicated|observed|"
     r"detected|identified|found|noted|suspected|considered|the|a|an|consistent|my|in)|negative)\b)"
-    r"|^[ ]?(?:\([^()\n]{0,40}\))?(?:的?(?:诊断|表现|征象|证据|可能性?|体征)?)(?:可以?|已经?|被|基本|暂|均)?"
-    r"(?:排除|除外|不支持|不成立|不考虑|不存在|阴性|未见|(?:较|很|更|极)?(?:小|低)(?![a-z一-鿿])|依据不足|证据不足|不明显)"
+    r"| ?: ?(?:none|no|nil|absent|negative|无|否|-)(?=$|[\s.,;。，；])| ?\((?:-|−|negative|absent)\)"
+    r"|[ ]?(?:\([^()\n]{0,40}\))?(?:的?(?:诊断|表现|征象|证据|可能性?|体征)?)(?:可以?|已经?|被|基本|暂|均)?"
+    r"(?:排除|除外|不支持|不成立|不考虑|不存在|阴性|未见|依据不足|证据不足|不明显)"
+    r"|[ ]?的?可能性?(?:较|很|极)?(?:小|低)"
 )
 _LIST = re.compile(
     r"[ \n]?(?:\([^()\n]{0,40}\))?[ ]?(?:,? ?\b(?:or|nor|and)\b|[,、/]|以?及|和|或者?|与|亦无|也无)(?:[ ]?\b(?:or|nor|and)\b)?"
