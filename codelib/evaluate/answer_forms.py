@@ -15,7 +15,7 @@ from typing import Any
 
 _KEYS = (
     "finalanswer", "answer", "class", "label", "classification", "category", "prediction", "predictedclass", "finaldiagnosis", "diagnosis",
-    "primarydiagnosis", "condition", "conditions", "diagnoses", "labels", "最终答案", "答案", "诊断", "類別", "类别", "分类", "标签",
+    "primarydiagnosis", "condition", "conditions", "diagnoses", "labels", "name", "最终答案", "答案", "诊断", "類別", "类别", "分类", "标签",
 )  # fmt: skip
 _DEPTH = 4  # how deep a key may be nested
 _TRIES = 40  # brackets at which JSON may begin
@@ -49,6 +49,10 @@ _STRENGTHS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"(?<!鉴别)(?:诊断|类别|分类|标签|病名|疾病)" + _IS,
         ),
     )
+)
+_FINAL = re.compile(
+    r"\b(?:final|overall)[ \t](?:answer|diagnos[ie]s|list|conditions?)\b[^:\n]{0,30}:|最终(?:答案|诊断|结论)[^:：\n]{0,8}[:：]",
+    re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.;!?。；！？}\n]|$")
 _LINE_END = re.compile(r"\n|$")
@@ -87,40 +91,46 @@ def _documents(text: str) -> Iterator[Any]:
 
 
 def _strings(value: Any) -> list[str] | None:
-    """The texts of a value that is one, or a list of them; None for anything else."""
+    """The texts of a value that is one, or a list of them, the empty list too; None for anything else."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+    if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
         return list(value)
     return None
 
 
 def _wanted(document: Any) -> list[str] | None:
-    """The value of the first answer-like key, the outermost first; of a bare list its texts."""
-    level = [document]
+    """The values of the first answer-like key, the outermost first, of all objects that stand beside each other; of a bare list its texts."""
     if (bare := _strings(document)) is not None:
         return bare
+    level = document if isinstance(document, list) else [document]
     for _ in range(_DEPTH):
         objects = [entry for entry in level if isinstance(entry, dict)]
         for key in _KEYS:
-            for entry in objects:
-                for name, value in entry.items():
-                    if re.sub(r"[\W_]", "", name.casefold()) == key and (found := _strings(value)) is not None:
-                        return found
+            values = [value for entry in objects for name, value in entry.items() if re.sub(r"[\W_]", "", name.casefold()) == key]
+            if read := [texts for value in values if (texts := _strings(value)) is not None]:
+                return [text for texts in read for text in texts]
         level = [value for entry in objects for value in entry.values()]
         level += [part for entry in level if isinstance(entry, list) for part in entry]
     return None
 
 
 def json_values(text: str) -> list[str] | None:
-    """The texts under the answer's key in the last JSON of an answer that has one; None where there is none."""
+    """The texts under the answer's key in the last JSON of an answer that has one (of an empty list none); None where there is none."""
     found = None
     for document in _documents(text) if "{" in text or "[" in text else ():
-        found = _wanted(document) or found
+        wanted = _wanted(document)
+        found = found if wanted is None or (found and not wanted) else wanted
     return found
 
 
 # statements
+
+
+def final_part(text: str) -> str:
+    """What stands behind the last "Final answer:" or "Final diagnoses:", to the end of the text; the whole text where there is none."""
+    end = max((marker.end() for marker in _FINAL.finditer(text)), default=0)
+    return text[end:] if text[end:].strip() else text
 
 
 def statements(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -91,7 +91,7 @@ def parse_class(text: str | None, options: Mapping[str, str] | None = None) -> s
     answer = without_thoughts(text or "")
     if not answer:
         return None
-    if (values := json_values(answer)) is not None:
+    if values := json_values(answer):
         return _only({name for value in values for name in _classes(plain(value), given)})
     spoken = plain(answer)
     for strength, stated in statements(spoken):
