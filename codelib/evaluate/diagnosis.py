@@ -51,7 +51,7 @@ def diagnose(
     for benchmark in variant.benchmarks:
         mine = [row for row in rows if row["benchmark"] == benchmark]
         if mine:
-            _answers(variant, benchmark, mine, tell)
+            _answers(variant, benchmark, mine, scored.get(benchmark) or {}, tell)
     if scored.get(CLASSIFICATION):
         _classified(variant, scored[CLASSIFICATION], [row for row in rows if row["benchmark"] == CLASSIFICATION], baselines, tell)
     if scored.get(GENERATION):
@@ -78,7 +78,7 @@ def _same_as_base(variant: Variant, rows: Rows, base: Rows, tell: Tell) -> None:
         )
 
 
-def _answers(variant: Variant, benchmark: str, rows: Rows, tell: Tell) -> None:
+def _answers(variant: Variant, benchmark: str, rows: Rows, scores: Mapping[str, Any], tell: Tell) -> None:
     """Faults of the text alone, the same for each benchmark."""
     n, limit = len(rows), variant.answer_length(benchmark)
     empty = sum(not (row["answer"] or "").strip() for row in rows)
@@ -98,7 +98,7 @@ def _answers(variant: Variant, benchmark: str, rows: Rows, tell: Tell) -> None:
             f"{cut} of {n} answers were cut at the limit of {limit} tokens. Raise max_new_tokens of the variant; if answers do not end "
             "then either, the model never learned its end token.",
         )
-    unparsed = sum(row["parsed"] is None for row in rows) - empty
+    unparsed = scores.get("num_unparsed", sum(row["parsed"] is None for row in rows)) - empty
     if benchmark != GENERATION and unparsed > MANY_UNPARSED * n:
         tell(
             "unparsed",

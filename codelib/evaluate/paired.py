@@ -9,7 +9,6 @@ printed and corrected; McNemar's stands beside it (`mcnemar_p`) for comparison w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -86,7 +85,7 @@ def _mean(sums: Array) -> Array:
 
 
 def _micro_f1(sums: Array) -> Array:
-    """sums: true positives, answered, in the reference."""
+    """sums: conditions hit, named, true."""
     both = sums[:, 1] + sums[:, 2]
     return np.divide(2 * sums[:, 0], both, out=np.zeros(len(sums)), where=both > 0)
 
@@ -115,26 +114,10 @@ def _written(pair: Pair, patients: Sequence[str], seed: int) -> list[dict[str, A
     ]
 
 
-def _named(row: Mapping[str, Any]) -> frozenset[str]:
-    """The conditions that an answer names: as its scores say, else what was read from it."""
-    return frozenset(row["named"]) if "named" in row else names_of(row["parsed"])
-
-
-def names_of(text: str | None) -> frozenset[str]:
-    """The names of a JSON list; none where it is not that."""
-    try:
-        found = json.loads(text) if text else []
-    except ValueError:
-        return frozenset()
-    return frozenset(str(name) for name in found) if isinstance(found, list) else frozenset()
-
-
 def _listed(pair: Pair, patients: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    def counts(rows: Sequence[dict[str, Any]]) -> Array:
-        pairs = [(_named(row), names_of(row["reference"])) for row in rows]
-        return np.array([[len(given & true), len(given), len(true)] for given, true in pairs], dtype=np.float64)
-
-    return [{"metric": "micro_f1", **_difference([counts(rows) for rows in pair], patients, _micro_f1, seed)}]
+    """By what the scores counted in each answer: conditions hit, named, true."""
+    counts = [np.array([row["counts"] for row in rows], dtype=np.float64) for rows in pair]
+    return [{"metric": "micro_f1", **_difference(counts, patients, _micro_f1, seed)}]
 
 
 _COMPARE = {CLASSIFICATION: _classified, GENERATION: _written, SPECTRUM: _listed}

@@ -20,7 +20,7 @@ from codelib.evaluate.baselines import class_baselines
 from codelib.evaluate.benchmarks import Sample, other_patients
 from codelib.evaluate.costs import cost
 from codelib.evaluate.diagnosis import diagnose, without_adapter
-from codelib.evaluate.metrics import classification
+from codelib.evaluate.metrics import classification, macro_f1_interval
 from codelib.evaluate.notes import notes, paper_table, versions
 from codelib.evaluate.paired import TEXT_METRICS, paired
 from codelib.evaluate.plan import EvaluateSettings, Plan
@@ -28,9 +28,10 @@ from codelib.evaluate.predictor import BAD_REFERENCE
 from codelib.evaluate.prompts import prompts
 from codelib.evaluate.run import Outcome
 from codelib.evaluate.similarity import TextScores, score_texts
+from codelib.evaluate.spectrum_scores import spectrum
 from codelib.evaluate.statistics import Interval, accuracy_interval, f1_interval, mean_interval, num_effective_patients
 from codelib.evaluate.subgroups import subgroups, withheld
-from codelib.evaluate.variants import BENCHMARKS, CLASSIFICATION, GENERATION, Variant
+from codelib.evaluate.variants import BENCHMARKS, CLASSIFICATION, GENERATION, SPECTRUM, Variant
 
 Row = dict[str, Any]
 
@@ -62,9 +63,27 @@ def _classification(rows: Sequence[Row], samples: Mapping[str, Sample], seed: in
         **asdict(scored),
         "accuracy_ci": _pair(accuracy_interval(correct, patients, seed)),
         "f1_ci": _pair(f1_interval(references, parsed, patients, seed)),
+        "macro_f1_ci": _pair(macro_f1_interval(references, parsed, patients, seed)),
+        "constrained": _constrained(rows, samples, seed),
         "subgroups": subgroups(rows, samples, seed),
         **_people(patients),
     }
+
+
+def _constrained(rows: Sequence[Row], samples: Mapping[str, Sample], seed: int) -> dict[str, Any] | None:
+    """The same figures for the class that the model gives the highest likelihood; None where it was asked for none. Never mixed with what it
+    wrote: it cannot fail to name a class here."""
+    weighed = [row for row in rows if row.get("constrained") is not None]
+    if not weighed:
+        return None
+    references = [parse_class(row["reference"]) or "" for row in weighed]
+    chosen = [row["constrained"] for row in weighed]
+    scored = classification(references, chosen)
+    correct = [a == b for a, b in zip(references, chosen, strict=True)]
+    shown = ("accuracy", "precision", "recall", "f1", "macro_f1", "n", "confusion")
+    patients = [samples[row["sample_id"]].patient for row in weighed]
+    interval = accuracy_interval(correct, patients, seed)
+    return {**{name: getattr(scored, name) for name in shown}, "accuracy_ci": _pair(interval)}
 
 
 def _text(scores: TextScores, patients: Sequence[str], seed: int) -> dict[str, Any]:
@@ -85,10 +104,18 @@ def _generation(rows: Sequence[Row], samples: Mapping[str, Sample], settings: Ev
     return {**_text(scores, patients, settings.seed), "num_unparsed": answers.count("")}
 
 
+def _spectrum(rows: Sequence[Row], samples: Mapping[str, Sample], seed: int) -> dict[str, Any]:
+    patients = [samples[row["sample_id"]].patient for row in rows]
+    scored = spectrum([row["reference"] for row in rows], [row["parsed"] for row in rows], patients, seed)
+    return {**scored, **_people(patients)}
+
+
 def _score(benchmark: str, rows: Sequence[Row], samples: Mapping[str, Sample], settings: EvaluateSettings) -> dict[str, Any]:
     """Of answered rows of one variant and one benchmark, at least one."""
     if benchmark == CLASSIFICATION:
         return _classification(rows, samples, settings.seed)
+    if benchmark == SPECTRUM:
+        return _spectrum(rows, samples, settings.seed)
     return _generation(rows, samples, settings)
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 
 from codelib.contracts import SIX_CLASSES
 from codelib.evaluate import similarity
-from codelib.evaluate.metrics import chance, classification, majority
+from codelib.evaluate.metrics import chance, classification, macro_f1_interval, majority
 
 CLASS = st.sampled_from(SIX_CLASSES)
 ROWS = st.lists(st.tuples(CLASS, st.none() | CLASS), min_size=1, max_size=60)
@@ -39,6 +39,36 @@ def test_weighted_recall_is_accuracy_and_sklearn_agrees(rows: list[tuple[str, st
     assert scored.f1 == pytest.approx(f1_score(references, answers, **options))
     assert sum(map(sum, scored.confusion)) == len(rows)
     assert sum(row[-1] for row in scored.confusion) == scored.num_unparsed == predictions.count(None)
+
+
+@given(ROWS)
+def test_macro_is_sklearns_over_the_classes_of_the_test_set(rows: list[tuple[str, str | None]]) -> None:
+    references, answers = [row[0] for row in rows], [row[1] or "nothing" for row in rows]
+    scored = classification(references, [row[1] for row in rows])
+    options = {"labels": sorted(set(references)), "average": "macro", "zero_division": 0}
+    assert scored.macro_precision == pytest.approx(precision_score(references, answers, **options))
+    assert scored.macro_recall == pytest.approx(recall_score(references, answers, **options))
+    assert scored.macro_f1 == pytest.approx(f1_score(references, answers, **options))
+
+
+def test_sklearns_own_example() -> None:
+    """The example in the documentation of precision_recall_fscore_support (cat, dog, pig), and of f1_score (three classes)."""
+    cat, dog, pig = SIX_CLASSES[:3]
+    scored = classification([cat, dog, pig, cat, dog, pig], [cat, pig, dog, cat, cat, dog])
+    assert (scored.macro_precision, scored.macro_recall, scored.macro_f1) == pytest.approx((0.22222, 0.33333, 0.26667), abs=1e-5)
+    assert (scored.precision, scored.recall, scored.f1) == pytest.approx((0.22222, 0.33333, 0.26667), abs=1e-5)
+    assert [c.precision for c in scored.per_class[:3]] == pytest.approx([2 / 3, 0, 0])
+    assert [c.f1 for c in scored.per_class[:3]] == pytest.approx([0.8, 0, 0])
+
+
+def test_macro_interval_holds_the_point_and_knows_patients() -> None:
+    references = ["Caries", "Pulpitis", "Gingivitis", "Caries"] * 20
+    answers: list[str | None] = ["Caries", "Pulpitis", "Caries", None] * 20
+    patients = [str(n) for n in range(80)]
+    interval = macro_f1_interval(references, answers, patients, 0)
+    assert interval is not None
+    assert interval.low < classification(references, answers).macro_f1 < interval.high
+    assert macro_f1_interval(references, answers, ["one"] * 80, 0) is None
 
 
 def test_nothing_to_score_is_refused() -> None:

@@ -162,3 +162,28 @@ def test_baselines_for_nothing() -> None:
     assert {row["n"] for row in names.values()} == {3}
     assert always_first(["Caries"], "Caries").f1 == 1.0
     assert class_baselines(samples[3:]) == []
+
+
+def test_the_full_spectrum_is_scored_and_tested() -> None:
+    labels = ('["Deep caries", "Dental calculus"]', '["Gingivitis"]')
+    tests = tuple(Sample(f"spectrum/{n}", "spectrum", str(n // 2), (Message("user", "?"),), (), labels[n % 2]) for n in range(40))
+    answers = {"base": "Gingivitis", "tuned": "Deep caries, dental calculus, gingivitis"}
+    rows = [
+        {"variant": name, "sample_id": sample.sample_id, "benchmark": "spectrum", "reference": sample.reference, "images": []}
+        | {"answer": text, "parsed": text, "status": OK}
+        for name, text in answers.items()
+        for sample in tests
+    ]
+    shown = (BASE, TUNED)
+    plan = Plan([], shown, {"spectrum": tests}, {}, {one.name: {"model": "x"} for one in shown}, frozenset())
+    report = evaluate_scores(
+        "release", shown, plan, Outcome(pa.Table.from_pylist(rows, schema=PREDICTIONS.schema), 0, 0, {}), SETTINGS
+    )
+    json.dumps(report, allow_nan=False)
+    base, tuned = (variant["spectrum"] for variant in report["variants"])
+    assert (base["micro_precision"], base["micro_recall"], base["num_patients"]) == (0.5, 1 / 3, 20)
+    assert tuned["micro_recall"] == 1.0
+    assert "rows" not in tuned
+    (line,) = report["paired"]
+    assert (line["metric"], line["difference"], line["significant"]) == ("micro_f1", base["micro_f1"] - tuned["micro_f1"], True)
+    assert (report["variants"][0]["spectrum_asked"], report["variants"][0]["classification"]) == (40, None)
