@@ -17,7 +17,7 @@ from pathlib import Path
 from codelib.core.cli import Parser, leave, run_job
 from codelib.core.store import Store, Workspace
 from codelib.evaluate.review_score import score, summary
-from codelib.evaluate.review_sheet import FILLED, SHEETS, Wanted, make, workspace_of
+from codelib.evaluate.review_sheet import FILLED, KEY, SHEETS, Wanted, make, workspace_of
 from codelib.models.conversation import open_dataset
 
 
@@ -41,9 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.what == "make":
         return _make(args)
-    folder = Path(args.folder).absolute()
-    with Workspace.at(str(workspace_of(folder))).locked():
-        result = score(Store(str(folder)))
+    folder = args.folder.rstrip("/") if "://" in args.folder else os.path.abspath(args.folder)
+    workspace = Workspace.at(workspace_of(folder))
+    if not Store(folder).exists(KEY):
+        raise ValueError(f"{folder}: no {KEY} there; give the folder that `jobs.review make` printed")
+    workspace.create()
+    with workspace.locked():  # a withdrawal takes cases out of it
+        result = score(Store(folder))
     print(f"review: {result['name']}, {result['num_cases']} cases of {result['dataset']}\n{summary(result)}")
     print(f"\n  all of it: {folder}/review.json, review.csv", flush=True)
     return 0

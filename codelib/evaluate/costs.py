@@ -2,9 +2,8 @@
 
     answered rows of a variant  ->  cost(...)  ->  {"num_answers", "prompt_tokens", "completion_tokens", "seconds", "tokens_per_s", "usd"}
 
-Variants of one base share an engine, and answers of one batch are made at the same time: the seconds are those of the single answers added
-up, which is more than went by on the clock. They compare variants of one run; they are no run time. Kept answers count with what they cost
-when they were asked.
+Seconds compare variants of one run; they are no run time. An answer of a local model counts with its share of the batch that it was made in; a
+request to a server counts from sending to answer, and requests wait side by side. Kept answers count with what they cost when they were asked.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 NOTE = (
-    "Seconds are those of the single answers added up: answers of one batch, and variants that share an engine, are made at the same "
-    "time, so the clock showed less. Tokens and money are the variant's own."
+    "Seconds: variants of one base share an engine, and an answer of a local model counts with its share of its batch; requests to a "
+    "server count from sending to answer, and wait side by side, so the clock showed less. Tokens and money are the variant's own."
 )
 
 

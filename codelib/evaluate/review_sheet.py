@@ -22,7 +22,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
@@ -217,9 +216,9 @@ def read_key(folder: Store) -> dict[str, Any]:
     return key
 
 
-def workspace_of(folder: Path) -> Path:
+def workspace_of(folder: str) -> str:
     """The workspace that a review lies in. Raises ValueError where it lies elsewhere: a withdrawal would not reach it there."""
-    folder = folder.absolute()
-    if folder.parent.name != FOLDER or folder.parent.parent.name != "evaluate":
+    parts = folder.rsplit("/", 3)
+    if len(parts) < 4 or parts[1:3] != ["evaluate", FOLDER]:
         raise ValueError(f"{folder}: a review lies in WORKSPACE/evaluate/{FOLDER}/NAME; move it back there")
-    return folder.parents[2]
+    return parts[0]
