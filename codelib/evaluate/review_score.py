@@ -88,7 +88,8 @@ def _preference(filled: Filled, key: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _mean(values: Sequence[float], patients: Sequence[str]) -> dict[str, Any]:
-    interval = mean_interval(values, patients, SEED)
+    # where all are one value resampling sees no spread, and an interval of no width would claim certainty
+    interval = mean_interval(values, patients, SEED) if len(set(values)) > 1 else None
     return {"value": sum(values) / len(values), "ci": [interval.low, interval.high] if interval else None, "n": len(values)}
 
 

@@ -30,9 +30,7 @@ def withdraw(store: Store, checkups: frozenset[str]) -> list[str]:
             store.delete(f"{FOLDER}/{name}")
             told.append(f"evaluate/{FOLDER}/{name}: had no key to tell whom it shows, and was removed whole")
             continue
-        gone = {
-            number for number, case in key["cases"].items() if not case["checkups"] or not checkups.isdisjoint(case["checkups"])
-        }
+        gone = {number for number, case in key["cases"].items() if not checkups.isdisjoint(case["checkups"])}
         if gone:
             _take_out(folder, key, gone)
             reviewers = len(key["sheets"])
