@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
 from codelib.evaluate.benchmarks import NobodyElse, Sample, exemplars, few_shot, limited, load_samples, shuffled
+from codelib.evaluate.embeddings import Embeddings
 from codelib.evaluate.variants import MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 
@@ -32,7 +33,7 @@ class EvaluateSettings(Settings):
     num_actors: int | None = Field(default=None, ge=1)  # None: one for each GPU, else CPU; 4 where every variant is remote
     num_cpus_per_actor: float | None = None  # None: 1 for local models, 0.25 where every variant is remote
     num_gpus_per_actor: float | None = None  # None: 1 where the cluster has GPUs and a variant is local, else 0
-    embedding: Literal["auto", "minilm", "ngrams"] = "auto"
+    embeddings: Embeddings = ("auto",)  # models of the cosine similarity, which is their mean
     num_examples: int = Field(default=12, ge=0)  # shown in the report
 
 

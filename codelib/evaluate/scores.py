@@ -106,7 +106,7 @@ def _text(scores: TextScores, patients: Sequence[str], seed: int) -> dict[str, A
 
 def _generation(rows: Sequence[Row], samples: Mapping[str, Sample], settings: EvaluateSettings) -> dict[str, Any]:
     answers = [row["parsed"] or "" for row in rows]
-    scores = score_texts([row["reference"] for row in rows], answers, settings.embedding)
+    scores = score_texts([row["reference"] for row in rows], answers, settings.embeddings)
     patients = [samples[row["sample_id"]].patient for row in rows]
     return {**_text(scores, patients, settings.seed), "num_unparsed": answers.count("")}
 
@@ -158,7 +158,7 @@ def _text_baseline(samples: Sequence[Sample], settings: EvaluateSettings) -> dic
     if not paired:
         return None
     answers = [donors[sample.sample_id].reference for sample in paired]
-    scores = score_texts([sample.reference for sample in paired], answers, settings.embedding)
+    scores = score_texts([sample.reference for sample in paired], answers, settings.embeddings)
     return {"name": "another patient's report", **_text(scores, [sample.patient for sample in paired], settings.seed)}
 
 
