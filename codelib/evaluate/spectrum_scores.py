@@ -96,7 +96,8 @@ def spectrum(references: Sequence[str], answers: Sequence[str | None], patients:
     said = [one.names if one else frozenset[str]() for one in parsed]
     unparsed = sum(one is None for one in parsed)
     return {**scores_of_sets(true, said, patients, seed), "num_unparsed": unparsed} | {
-        "num_unknown_items": sum(one.num_unknown for one in parsed if one)
+        "num_unknown_items": sum(one.num_unknown for one in parsed if one),
+        "rows": {"counts": [(len(a & b), len(b), len(a)) for a, b in zip(true, said, strict=True)]},  # hit, named, true
     }
 
 

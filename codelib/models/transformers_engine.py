@@ -1,68 +1,65 @@
 """The engine that answers with a Qwen2.5-VL on this machine: batches of similar length, padded left, greedy.
 
-prompts ── encode (a bad one becomes an Answer with its error) ── sort by length ── batches ── generate ──> answers in order
+requests ── encode (a bad one becomes an Answer with its error) ── sort by length ── batches ── generate ──> answers
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from codelib.models.conversation import Conversation
 from codelib.models.encoding import Encoded, Encoder, collate
-from codelib.models.engine import Answer
+from codelib.models.engine import Answer, Request, failed
 from codelib.models.loading import load_model, load_processor
-from codelib.models.prompt import PixelPolicy
-
-
-def failed(error: BaseException) -> Answer:
-    """An answer that is none: the class of what went wrong, never its words (they may quote the prompt)."""
-    return Answer("", 0, 0, 0.0, error=type(error).__name__)
 
 
 class TransformersEngine:
-    """One model, loaded once, answering on one device.
+    """One base model on one device, its LoRA adapters loaded as requests name them.
 
     Args:
         model: hub id or folder of a Qwen2.5-VL.
-        adapter: folder of a LoRA adapter for it.
-        pixels: how many pixels it may see of each image.
         batch_size: prompts generated together.
         dtype, device: see `codelib.models.loading.load_model`.
     """
 
-    def __init__(
-        self,
-        model: str | Path,
-        adapter: str | Path | None = None,
-        pixels: PixelPolicy | None = None,
-        batch_size: int = 4,
-        dtype: str = "auto",
-        device: str = "auto",
-    ) -> None:
+    def __init__(self, model: str | Path, batch_size: int = 4, dtype: str = "auto", device: str = "auto") -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: at least 1")
-        self.encoder = Encoder(load_processor(str(model)), pixels or PixelPolicy())
-        self.model = load_model(str(model), adapter, dtype, device)
+        self.name, self.dtype, self.device = str(model), dtype, device
+        self.processor = load_processor(str(model))
+        self.adapter: str | None = None
+        self.model: Any = load_model(str(model), None, dtype, device)
         self.batch_size = batch_size
 
-    def answer(self, prompts: Sequence[Conversation], *, max_new_tokens: int) -> list[Answer]:
-        answers: list[Answer | None] = [None] * len(prompts)
-        encoded: dict[int, Encoded] = {}
-        for index, prompt in enumerate(prompts):
+    def _use(self, adapter: str | None) -> None:
+        if adapter != self.adapter:
+            self.model, self.adapter = load_model(self.name, adapter, self.dtype, self.device), adapter
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """See `codelib.models.engine.Engine`."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault((request.adapter or "", request.max_new_tokens), []).append(index)
+        for (adapter, max_new_tokens), members in sorted(groups.items()):
             try:
-                encoded[index] = self.encoder.question(prompt)
-            except ValueError as error:  # a missing image, a control token in the text: this prompt alone fails
-                answers[index] = failed(error)
-        # longest first: a batch that does not fit is met at once, and padding stays short
-        order = sorted(encoded, key=lambda index: (-len(encoded[index].input_ids), index))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            for index, answer in zip(batch, self._generate([encoded[i] for i in batch], max_new_tokens), strict=True):
-                answers[index] = answer
-        assert all(answer is not None for answer in answers)
-        return [answer for answer in answers if answer is not None]
+                self._use(adapter or None)
+            except ValueError as error:
+                yield from ((index, failed(error)) for index in members)
+                continue
+            encoded: dict[int, Encoded] = {}
+            for index in members:
+                try:
+                    self.encoder = Encoder(self.processor, requests[index].pixels)
+                    encoded[index] = self.encoder.question(requests[index].prompt)
+                except ValueError as error:  # a missing image, a control token in the text: this prompt alone fails
+                    yield index, failed(error)
+            # longest first: a batch that does not fit is met at once, and padding stays short
+            order = sorted(encoded, key=lambda index: (-len(encoded[index].input_ids), index))
+            for start in range(0, len(order), self.batch_size):
+                batch = order[start : start + self.batch_size]
+                yield from zip(batch, self._generate([encoded[i] for i in batch], max_new_tokens), strict=True)
 
     def _generate(self, batch: list[Encoded], max_new_tokens: int) -> list[Answer]:
         import torch
@@ -92,4 +89,4 @@ class TransformersEngine:
         else:
             completion = len(ids)
         text = self.encoder.processor.tokenizer.decode(ids, skip_special_tokens=True)
-        return Answer(text, len(encoded.input_ids), completion, elapsed_s)
+        return Answer(text, len(encoded.input_ids), completion, elapsed_s, cut=completion == len(ids))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codelib.data.sharegpt_words import LANGUAGES, words
 from codelib.evaluate.sections import coverage, section_names, sections_of
+from codelib.models.words import LANGUAGES, words
 
 TEXTS = ["First visit.", "16 deep cavity.", "Not recorded.", "16 deep caries", "Filling", "Filled", "No chewing", "None"]
 

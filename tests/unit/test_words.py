@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from itertools import combinations, product
+from typing import get_args
 
 import pytest
 
 from codelib.contracts import SIX_CLASSES
-from codelib.data.sharegpt import BENCHMARKS, INPUT_FIELDS, MAX_COPIES
-from codelib.data.sharegpt_words import FOLDER, LANGUAGES, fingerprint, questions, slots, words
+from codelib.data.sharegpt import BENCHMARKS, MAX_COPIES, Task
 from codelib.models.conversation import IMAGE
+from codelib.models.visit_question import INPUT_FIELDS
+from codelib.models.words import FOLDER, LANGUAGES, fingerprint, questions, slots, words
 
-TASKS = tuple(INPUT_FIELDS)
+TASKS = get_args(Task)
 CASES = list(product(LANGUAGES, TASKS))
 NEEDED = {"classification": {"classes", "any_class"}, "generation": {"sections"}, "quadrant": {"quadrants"}, "teeth": set()}
 # what only a picture, or only the record, is spoken of with: a template says it through {evidence} or not at all
@@ -108,7 +110,7 @@ def test_the_two_languages_have_the_same_tasks_and_names() -> None:
     assert tuple(english.classes.values()) == SIX_CLASSES
     assert len(english.quadrants) == len(chinese.quadrants) == 4
     for told in (english, chinese):
-        assert set(told.fields) == {field for fields in INPUT_FIELDS.values() for field in fields}
+        assert set(told.fields) == {field for task in TASKS for field in INPUT_FIELDS[task]}
         assert len(set(told.classes.values())) == 6
 
 
