@@ -20,22 +20,22 @@ from codelib.evaluate.baselines import class_baselines
 from codelib.evaluate.benchmarks import Sample, other_patients
 from codelib.evaluate.costs import cost
 from codelib.evaluate.diagnosis import diagnose, without_adapter
+from codelib.evaluate.embeddings import prepare
 from codelib.evaluate.metrics import classification, macro_f1_interval
 from codelib.evaluate.notes import notes, paper_table, versions
-from codelib.evaluate.paired import TEXT_METRICS, paired
+from codelib.evaluate.paired import paired
 from codelib.evaluate.plan import EvaluateSettings, Plan
 from codelib.evaluate.predictor import BAD_REFERENCE
 from codelib.evaluate.prompts import prompts
 from codelib.evaluate.run import Outcome
-from codelib.evaluate.similarity import TextScores, score_texts
 from codelib.evaluate.spectrum_scores import spectrum
-from codelib.evaluate.statistics import Interval, accuracy_interval, f1_interval, mean_interval, num_effective_patients
+from codelib.evaluate.statistics import Interval, accuracy_interval, f1_interval, num_effective_patients
 from codelib.evaluate.subgroups import subgroups, withheld
 from codelib.evaluate.variants import BENCHMARKS, CLASSIFICATION, GENERATION, SPECTRUM, Variant
+from codelib.evaluate.written import ROWS, written
 
 Row = dict[str, Any]
 
-ROWS = "rows"  # of a generation's scores: metric -> one value a row, in their order; taken out before the report is written
 REFUSED = "refused"  # status of a canary, and of its variant: there is nothing to score
 _NOT_RUN = {"status": "not_run", "why": "", "num_items": 0, "num_equal_to_base": 0, "largest_difference": None}
 
@@ -86,22 +86,16 @@ def _constrained(rows: Sequence[Row], samples: Mapping[str, Sample], seed: int) 
     return {**{name: getattr(scored, name) for name in shown}, "accuracy_ci": _pair(interval)}
 
 
-def _text(scores: TextScores, patients: Sequence[str], seed: int) -> dict[str, Any]:
-    result: dict[str, Any] = {"n": len(scores.bleu), "corpus_bleu": scores.corpus_bleu}
-    for name in ("bleu", "meteor", "cosine"):
-        values: Sequence[float] = getattr(scores, name)
-        result[name] = sum(values) / len(values)
-        result[f"{name}_ci"] = _pair(mean_interval(values, patients, seed))
-    result[ROWS] = {name: list(getattr(scores, name)) for name in TEXT_METRICS}
-    methods = {name: getattr(scores, name) for name in ("bleu_signature", "meteor_method", "cosine_method")}
-    return {**result, **methods, **_people(patients)}
+def _written(
+    references: Sequence[str], answers: Sequence[str], patients: Sequence[str], settings: EvaluateSettings
+) -> dict[str, Any]:
+    return {**written(references, answers, patients, settings.embeddings, settings.seed), **_people(patients)}
 
 
 def _generation(rows: Sequence[Row], samples: Mapping[str, Sample], settings: EvaluateSettings) -> dict[str, Any]:
     answers = [row["parsed"] or "" for row in rows]
-    scores = score_texts([row["reference"] for row in rows], answers, settings.embedding)
     patients = [samples[row["sample_id"]].patient for row in rows]
-    return {**_text(scores, patients, settings.seed), "num_unparsed": answers.count("")}
+    return _written([row["reference"] for row in rows], answers, patients, settings)
 
 
 def _spectrum(rows: Sequence[Row], samples: Mapping[str, Sample], seed: int) -> dict[str, Any]:
@@ -168,8 +162,7 @@ def _text_baseline(samples: Sequence[Sample], settings: EvaluateSettings) -> dic
     if not whole:
         return None
     answers = [donors[sample.sample_id].reference for sample in whole]
-    scores = score_texts([sample.reference for sample in whole], answers, settings.embedding)
-    scored = _text(scores, [sample.patient for sample in whole], settings.seed)
+    scored = _written([sample.reference for sample in whole], answers, [sample.patient for sample in whole], settings)
     del scored[ROWS]
     return {"name": "another patient's report", **scored}
 
@@ -185,6 +178,8 @@ def evaluate_scores(
     samples = {sample.sample_id: sample for tests in plan.tests.values() for sample in tests}
     patient_of = {name: sample.patient for name, sample in samples.items()}
     classify, generate = plan.tests.get(CLASSIFICATION, ()), plan.tests.get(GENERATION, ())
+    reports = [row for row in rows if row["benchmark"] == GENERATION and row["status"] == OK]
+    prepare([text for row in reports for text in (row["reference"], row["parsed"] or "")], settings.embeddings)
     text_baseline = _text_baseline(generate, settings) if generate else None
     report: dict[str, Any] = {
         "dataset": dataset_name,

@@ -78,7 +78,7 @@ def reference_names(reference: str) -> tuple[str, ...]:
 
 def _known_names(others: tuple[str, ...]) -> dict[str, str]:
     """What a name is called here: a test set may say "tooth decay" for "Dental caries"."""
-    known = {}
+    known: dict[str, str] = {}
     for condition in vocabulary(others).conditions:
         for name in (condition.en, condition.zh, *condition.names_en, *condition.synonyms):
             known.setdefault(plain(name), condition.en)

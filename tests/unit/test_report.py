@@ -27,7 +27,7 @@ from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x.png onerror=alert(1)> \"'& Caries"
-SETTINGS = EvaluateSettings(embedding="ngrams", num_examples=4)
+SETTINGS = EvaluateSettings(embeddings=("ngrams",), num_examples=4)
 SHOWN = (
     Variant(name="tuned <b>", model="tiny", adapter="train/demo"),
     Variant(name="shuffled", model="tiny", adapter="train/demo", images="shuffled", benchmarks=("classification",)),
