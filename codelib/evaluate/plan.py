@@ -33,7 +33,8 @@ class EvaluateSettings(Settings):
     num_cpus_per_actor: float | None = None  # None: 1 for local models, 0.25 where every variant is remote
     num_gpus_per_actor: float | None = None  # None: 1 where the cluster has GPUs and a variant is local, else 0
     embedding: Literal["auto", "minilm", "ngrams"] = "auto"
-    num_examples: int = Field(default=12, ge=0)  # shown in the report
+    num_examples: int = Field(default=12, ge=0)  # shown in the report where scripts are not allowed
+    page_mb: int = Field(default=25, ge=1, le=500)  # the report's page, thumbnails and answers of its error browser included
 
 
 @dataclass(frozen=True)
