@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ from pydantic import Field, model_validator
 from codelib.contracts import SIX_CLASSES
 from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
-from codelib.evaluate.benchmarks import NobodyElse, Sample, exemplars, few_shot, limited, load_samples, shuffled
+from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
+from codelib.evaluate.questions import Asked, ask
 from codelib.evaluate.variants import CLASSIFICATION, MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 from codelib.models.engine import Decoding
@@ -42,6 +43,8 @@ class EvaluateSettings(Settings):
     num_gpus_per_actor: float | None = Field(
         default=None, ge=0
     )  # None: 1 where the cluster has GPUs and a variant is local, else 0
+    spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
+    variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
     embedding: Literal["auto", "minilm", "ngrams"] = "auto"
     num_examples: int = Field(default=12, ge=0)  # shown in the report
 
@@ -91,20 +94,16 @@ class _Prints:
         return self.known[name]
 
 
-def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], limit: int | None, seed: int) -> tuple[Sample, ...]:
+def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], drawn: frozenset[str], seed: int) -> Asked:
     """The samples as this variant is asked them. Shuffling and examples are drawn over the whole test set, so that --limit
-    changes nobody's question."""
+    changes nobody's question; drawn: ids of what it leaves."""
     try:
-        asked = shuffled(test, seed) if variant.images == "shuffled" else test
-        if variant.num_exemplars:
-            benchmark, languages = test[0].benchmark, {sample.language for sample in test}
-            shown = {spoken: exemplars(dataset, benchmark, variant.num_exemplars, seed, spoken) for spoken in sorted(languages)}
-            asked = tuple(few_shot(sample, shown[sample.language]) for sample in asked)
+        asked = ask(variant, dataset, test, seed)
     except NobodyElse:
         raise
     except ValueError as error:
         raise ValueError(f"variant {variant.name}: {error}") from None
-    return limited(asked, limit, seed)
+    return replace(asked, samples=tuple(sample for sample in asked.samples if sample.sample_id in drawn))
 
 
 def make_plan(
@@ -114,7 +113,9 @@ def make_plan(
     twice = [name for name, count in Counter(variant.name for variant in variants).items() if count > 1]
     if twice:
         raise ValueError(f"variants: {twice[0]} stands twice; every variant needs a name of its own")
-    whole = {benchmark: load_samples(dataset, benchmark) for benchmark in benchmarks}
+    whole = {benchmark: load_samples(dataset, benchmark, settings.spectrum_visits) for benchmark in benchmarks}
+    tests = {benchmark: limited(samples, limit, settings.seed) for benchmark, samples in whole.items()}
+    drawn = {benchmark: frozenset(sample.sample_id for sample in samples) for benchmark, samples in tests.items()}
     prints = _Prints(dataset.folder)
     fingerprints = {variant.name: fingerprint(variant) for variant in variants}
     questions: dict[tuple[str, str], tuple[Sample, ...]] = {}
@@ -124,9 +125,12 @@ def make_plan(
             if benchmark not in variant.benchmarks:
                 continue
             try:
-                questions[variant.name, benchmark] = _questions(variant, dataset, whole[benchmark], limit, settings.seed)
+                found = _questions(variant, dataset, whole[benchmark], drawn[benchmark], settings.seed)
             except NobodyElse as reason:
                 left_out.append(f"{variant.name} was not asked on {benchmark}: {reason}.")
+                continue
+            left_out += [f"{variant.name}, {benchmark}: {note}." for note in found.notes]
+            questions[variant.name, benchmark] = found.samples
     if not questions:
         raise ValueError(f"no variant takes part in {', '.join(benchmarks)}; see `benchmarks` in the variants file")
     groups = _groups(variants, fingerprints)
@@ -141,7 +145,6 @@ def make_plan(
                     cutter.add(named[name], sample, question_key(named[name], fingerprints[name], sample, prints))
         work += [Work(extra=partition) for partition in cutter.partitions if partition["rows"]]
         keys |= cutter.place.keys()
-    tests = {benchmark: limited(samples, limit, settings.seed) for benchmark, samples in whole.items()}
     left_out += _without_images(tests, prints)
     return Plan(work, tuple(variants), tests, questions, fingerprints, frozenset(keys), tuple(left_out), groups)
 
@@ -152,7 +155,8 @@ def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]
     for variant in variants:
         model = fingerprints[variant.name]["model"]
         base = variant.model if MISSING in model else model
-        found.setdefault(digest([variant.engine, base, variant.base_url]), []).append(variant)
+        server = [variant.base_url, variant.api_key_env, variant.azure_deployment, variant.azure_api_version]
+        found.setdefault(digest([variant.engine, base, *server]), []).append(variant)
     return tuple(
         Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")
         for key, members in found.items()
@@ -224,7 +228,7 @@ class _Cutter:
 
 def choices(variant: Variant, benchmark: str) -> tuple[str, ...]:
     """The answers whose likelihood is asked for as well."""
-    return SIX_CLASSES if benchmark == CLASSIFICATION and getattr(variant, "constrained", False) else ()
+    return SIX_CLASSES if benchmark == CLASSIFICATION and variant.constrained else ()
 
 
 def question_key(variant: Variant, prints: dict[str, str], sample: Sample, images: _Prints) -> str:
@@ -238,9 +242,8 @@ def question_key(variant: Variant, prints: dict[str, str], sample: Sample, image
         "pixels": [pixels.min_pixels, pixels.max_pixels],
         "max_new_tokens": variant.answer_length(sample.benchmark),
     }
-    decoding = getattr(variant, "decoding", Decoding())
-    if decoding != Decoding():
-        asked["decoding"] = vars(decoding)
+    if variant.decoding != Decoding():
+        asked["decoding"] = vars(variant.decoding)
     if weighed := choices(variant, sample.benchmark):
         asked["choices"] = list(weighed)
     return digest(asked)

@@ -6,7 +6,7 @@
     Chief Complaint: pain on the lower left
     Given the images and the patient's details, identify the oral condition. …
 
-Written here for training (codelib.data.sharegpt) and for evaluation in another language or with less to see (codelib.evaluate.asking). The
+Written here for training (codelib.data.sharegpt) and for evaluation in another language or with less to see (codelib.evaluate.questions). The
 input fields are the benchmark's own (arXiv 2511.04948, table of benchmarks) and no others: a diagnosis in the question would be the answer.
 """
 
