@@ -87,16 +87,14 @@ def default_device() -> str:
 
 
 def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: str | None = None) -> Any:
-    """The bare model, without adapter. ``dtype`` float32 | bfloat16 | auto (bfloat16 on a GPU); ``device`` cpu | cuda | cuda:N | auto, or
-    spread: layer by layer over all GPUs of this process (accelerate), for a model that one of them does not hold;
+    """The bare model, without adapter. ``dtype`` float32 | bfloat16 | auto (bfloat16 on a GPU); ``device`` cpu | cuda | cuda:N | auto;
     ``attention`` as transformers names it (sdpa, flash_attention_2, eager), None: its own choice."""
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # our own progress speaks
-    spread = device == "spread"
-    device = default_device() if device in ("auto", "spread") else device
+    device = default_device() if device == "auto" else device
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
     if dtype not in ("float32", "bfloat16"):
@@ -104,15 +102,11 @@ def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: s
     check_files(name, "model", "config.json")
     try:
         model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            name,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            attn_implementation=attention,
-            device_map="auto" if spread else None,
+            name, dtype=getattr(torch, dtype), local_files_only=True, attn_implementation=attention
         )
     except OSError:
         raise ValueError(f"model {name}: not on this machine; {WAY_OUT.format(name=name)}") from None
-    return model if spread else model.to(device)  # a spread model lies where accelerate put it, and cannot be moved
+    return model.to(device)
 
 
 def load_model(name: str, adapter: str | Path | None = None, dtype: str = "auto", device: str = "auto") -> Any:
