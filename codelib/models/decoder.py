@@ -23,7 +23,12 @@ from codelib.models.choosing import Chooser
 from codelib.models.lora_rows import LoraRows
 from codelib.models.prefixes import Piece
 from codelib.models.sight import Seen, Sight, release
-from codelib.models.slots import Slots
+from codelib.models.slots import Slots, Span, attend_in_spans, spans
+
+# rows x columns that must be left unread to be worth another call of the attention in every block: on a CPU some 30 us, on a GPU as long as
+# it takes to read this much
+_SPAN_WORTH = {"cpu": 2_000, "cuda": 100_000}
+_BEGUN = 64  # columns of an answer that room is made for at once
 
 
 class NotFinite(ValueError):
@@ -58,6 +63,11 @@ class Prompt:
     @property
     def next_position(self) -> int:
         return self.length + self._ahead
+
+    @property
+    def kind(self) -> int:
+        """Rows of one kind are of like length, within a factor of 1.4."""
+        return (len(self.ids) ** 2).bit_length()
 
     def restart(self) -> None:
         self.said, self.weights, self.length = [], [], 0
@@ -94,9 +104,11 @@ class Decoder:
         self.lora, self.sight, self.ends = lora, sight, ends
         self.model: Any = lora.model
         self.tokens_per_forward = tokens_per_forward
+        attend_in_spans(self.model)
         self.slots = Slots(self.model.config.text_config, rows, self.model.dtype, self.model.device)
         self.queue: deque[Prompt] = deque()
         self.active: list[Prompt] = []  # the one in slot 0, in slot 1, ...
+        self._span_worth = _SPAN_WORTH.get(self.model.device.type, _SPAN_WORTH["cuda"])
         self.computed = 0  # prompt tokens that went through the model: what tests and benchmarks count
 
     def run(self, prompts: Sequence[Prompt]) -> Iterator[Prompt]:
@@ -217,15 +229,16 @@ class Decoder:
             self._say(rows, logits)
 
     def _groups(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Jobs of like length, up to the tokens of one forward pass and the free slots."""
+        """Jobs of like length, in what is computed and in what is seen, up to the tokens of one forward pass and the free slots."""
         group: list[_Job] = []
-        for job in sorted(jobs, key=lambda job: -job.tokens):
-            full = len(group) >= self.slots.count - len(self.active)
-            if group and (
-                full or (len(group) + 1) * group[0].tokens > self.tokens_per_forward or 4 * job.tokens < 3 * group[0].tokens
-            ):
-                yield group
-                group = []
+        for job in sorted(jobs, key=lambda job: (-job.end.bit_length(), -job.tokens)):
+            if group:
+                tokens = [one.tokens for one in (*group, job)]
+                seen = [one.end for one in (*group, job)]
+                fits = len(tokens) * max(tokens) <= self.tokens_per_forward and len(group) < self.slots.count - len(self.active)
+                if not fits or 4 * min(tokens) < 3 * max(tokens) or 4 * min(seen) < 3 * max(seen):
+                    yield group
+                    group = []
             group.append(job)
         if group:
             yield group
@@ -237,7 +250,7 @@ class Decoder:
         ids = torch.zeros(len(jobs), tokens, dtype=torch.int64)
         positions = torch.zeros(3, len(jobs), tokens, dtype=torch.int64)
         width = max(job.start for job in jobs) + tokens
-        self.slots.reserve(width)
+        self.slots.reserve(first + len(jobs), max(width, max(len(job.prompt.ids) for job in jobs) + _BEGUN))
         for row, job in enumerate(jobs):
             ids[row, : job.tokens] = job.prompt.ids[job.start : job.end]
             positions[:, row, : job.tokens] = job.prompt.positions[:, job.start : job.end]
@@ -274,6 +287,7 @@ class Decoder:
         first: int,
         starts: torch.Tensor,
         sees: torch.Tensor,
+        cut: list[Span] | None = None,
     ) -> torch.Tensor:
         """The language blocks over (rows, tokens, hidden). positions: (3, rows, tokens); sees: (rows, tokens, width) bool."""
         self.slots.aim(first, starts, embeds.shape[1], sees.shape[-1])
@@ -284,6 +298,7 @@ class Decoder:
                 attention_mask={"full_attention": sees[:, None]},
                 past_key_values=self.slots,
                 use_cache=True,
+                spans=cut,
             ).last_hidden_state
 
     def _logits(self, rows: Sequence[Prompt], hidden: torch.Tensor) -> torch.Tensor:
@@ -320,7 +335,7 @@ class Decoder:
                 positions[row, span] = torch.arange(size) + one.next_position
                 sees[row, span, columns] = torch.ones(size, size, dtype=torch.bool).tril()
                 place += size
-        self.slots.reserve(width)
+        self.slots.reserve(len(self.active) + len(rows), width)
         starts = torch.tensor([one.length for one in rows], device=device)
         embeds = self.model.model.language_model.embed_tokens(ids.to(device))
         return self._forward(rows, embeds, positions.to(device).expand(3, -1, -1), len(self.active), starts, sees.to(device))
@@ -333,12 +348,15 @@ class Decoder:
         began = time.perf_counter()
         try:
             starts = torch.tensor([one.length for one in rows], device=device)
-            width = max(one.length for one in rows) + 1
-            self.slots.reserve(width)
+            lengths = [one.length + 1 for one in rows]
+            width = max(lengths)
+            if width > self.slots.columns:
+                self.slots.reserve(len(rows), width)
+            cut = spans(lengths, self._span_worth)
             positions = torch.tensor([[one.next_position] for one in rows], device=device).expand(3, -1, -1)
             embeds = self.model.model.language_model.embed_tokens(torch.tensor([[one.said[-1]] for one in rows], device=device))
             sees = torch.arange(width, device=device) <= starts[:, None, None]
-            hidden = self._forward(rows, embeds, positions, 0, starts, sees)
+            hidden = self._forward(rows, embeds, positions, 0, starts, sees, cut)
             for one in rows:
                 one.length += 1
             self._say(rows, self._logits(rows, hidden[:, -1]))
@@ -360,20 +378,27 @@ class Decoder:
                 one.said.append(one.chooser(logits[row], one.ids, one.said) if one.chooser.special else token)
 
     def _finished(self) -> Iterator[Prompt]:
-        """Give out the rows that are through; the last row moves into the gap, so that the rows' slots stay side by side."""
+        """Give out the rows that are through and close their gaps."""
         done = []
         for slot in reversed(range(len(self.active))):
             one = self.active[slot]
-            if not one.error and one.said[-1] not in self.ends and len(one.said) < one.max_new_tokens:
-                continue
-            if one.error:
-                self.slots.wipe(slot)
-            last = self.active.pop()
-            if last is not one:
-                self.slots.move(len(self.active), slot, last.length)
-                self.active[slot] = last
-            done.append(one)
+            if one.error or one.said[-1] in self.ends or len(one.said) >= one.max_new_tokens:
+                if one.error:
+                    self.slots.wipe(slot)
+                self._close(slot)
+                done.append(one)
         yield from done
+
+    def _close(self, gap: int) -> None:
+        """Slots stay side by side, and rows of one kind too: the last one of the next kind moves into the gap, and so on from its own."""
+        while gap < len(self.active) - 1:
+            last = gap + 1
+            while last + 1 < len(self.active) and self.active[last + 1].kind == self.active[gap + 1].kind:
+                last += 1
+            self.slots.move(last, gap, self.active[last].length)
+            self.active[gap] = self.active[last]
+            gap = last
+        self.active.pop()
 
     def _charge(self, began: float, rows: Sequence[Prompt], parts: Sequence[int]) -> None:
         seconds, whole = time.perf_counter() - began, sum(parts)
