@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -106,17 +107,30 @@ class Decoder:
         self.tokens_per_forward = tokens_per_forward
         attend_in_spans(self.model)
         self.slots = Slots(self.model.config.text_config, rows, self.model.dtype, self.model.device)
+        self._whole = rows, tokens_per_forward  # as long as memory lasts
+        self._features: dict[tuple[Seen, str | None], torch.Tensor] = {}
         self.queue: deque[Prompt] = deque()
         self.active: list[Prompt] = []  # the one in slot 0, in slot 1, ...
+        self._expected = 0  # most rows that this run will have at once
         self._span_worth = _SPAN_WORTH.get(self.model.device.type, _SPAN_WORTH["cuda"])
         self.computed = 0  # prompt tokens that went through the model: what tests and benchmarks count
 
     def run(self, prompts: Sequence[Prompt]) -> Iterator[Prompt]:
         """Each prompt once, as it is finished: with what it ``said``, or with its ``error``."""
         self.queue, self.active = deque(prompts), []
-        with torch.inference_mode():
+        self._all_room()
+        self._expected = min(len(prompts), self.slots.count)
+        try:
             while self.queue or self.active:
-                yield from self._admit() if self._refill() else self._step()
+                with torch.inference_mode():  # not around the yield: it would hold for the caller's code too
+                    done = self._admit() if self._refill() else self._step()
+                yield from done
+        finally:
+            self.queue, self.active, self._features = deque(), [], {}
+            self.sight.forget()
+
+    def _all_room(self) -> None:
+        self.slots.count, self.tokens_per_forward = self._whole
 
     def _refill(self) -> bool:
         """Whether prompts are taken in now. Several together: a forward pass over few tokens costs nearly that over many."""
@@ -127,11 +141,13 @@ class Decoder:
 
     # taking prompts in
 
-    def _admit(self) -> Iterator[Prompt]:
+    def _admit(self) -> list[Prompt]:
+        """Take in as many as there are slots. Returns those that are finished, or have failed, already."""
         free = 1 if self.queue[0].alone else self.slots.count - len(self.active)
         new: list[Prompt] = []
         while self.queue and len(new) < free and (not new or not self.queue[0].alone):
             new.append(self.queue.popleft())
+        self.sight.ahead([image for one in islice(self.queue, self.slots.count) for _, _, image in one.images])
         try:
             blind = self._look(new)
             seeing = [one for one in new if one not in blind]
@@ -139,16 +155,15 @@ class Decoder:
         # the one wide catch of taking in: whatever the model meets, its other rows are answered
         except Exception as error:
             self.active = [one for one in self.active if one not in new]  # they came last
-            yield from self._recover(error, new)
-            return
+            return self._recover(error, new)
         for one in new:
             if one.piece:
                 one.piece.done()
                 one.piece = None
-        yield from blind
-        yield from self._finished()
+        self._features = {}
+        return [*blind, *self._finished()]
 
-    def _recover(self, error: Exception, new: list[Prompt]) -> Iterator[Prompt]:
+    def _recover(self, error: Exception, new: list[Prompt]) -> list[Prompt]:
         """Out of memory: with half as much at once. Anything else: each one by itself, to see whose fault it is."""
         release(error)
         for one in new:
@@ -164,11 +179,13 @@ class Decoder:
             new[0].error = error
             if new[0].piece:
                 new[0].piece.done()
-            yield new[0]
+            self._all_room()  # it was this one that did not fit: the others shall not go one by one for it
+            return new
         else:
-            for one in reversed(new):
+            for one in new:
                 one.alone = True
             self.queue.extendleft(reversed(new))
+        return []
 
     def _shrink(self, count: int) -> bool:
         """Fewer slots; rows beyond them start again later. False where there is nothing left to give."""
@@ -178,12 +195,13 @@ class Decoder:
             one.restart()
             self.queue.appendleft(one)
         del self.active[count:]
+        self._expected = min(self._expected, count)
         self.slots.shrink(count)
         return True
 
     def _look(self, new: Sequence[Prompt]) -> list[Prompt]:
         """Features of every image that will be computed. Returns the prompts with an image that cannot be shown, with their error."""
-        self._features: dict[tuple[Seen, str | None], torch.Tensor] = {}
+        self._features = {}
         blind = []
         for tower in dict.fromkeys(one.tower for one in new):
             of_tower = [one for one in new if one.tower == tower]
@@ -250,7 +268,9 @@ class Decoder:
         ids = torch.zeros(len(jobs), tokens, dtype=torch.int64)
         positions = torch.zeros(3, len(jobs), tokens, dtype=torch.int64)
         width = max(job.start for job in jobs) + tokens
-        self.slots.reserve(first + len(jobs), max(width, max(len(job.prompt.ids) for job in jobs) + _BEGUN))
+        # for all rows that will come, not for one group of them after the other: growing is copying
+        rows = max(first + len(jobs), self._expected)
+        self.slots.reserve(rows, max(width, max(len(job.prompt.ids) for job in jobs) + _BEGUN))
         for row, job in enumerate(jobs):
             ids[row, : job.tokens] = job.prompt.ids[job.start : job.end]
             positions[:, row, : job.tokens] = job.prompt.positions[:, job.start : job.end]
@@ -264,8 +284,10 @@ class Decoder:
                     features = self._features[image, job.prompt.tower]
                     embeds[row, start - job.start : end - job.start] = features.to(embeds.dtype)
         starts = torch.tensor([job.start for job in jobs], device=device)
-        columns, asking = torch.arange(width, device=device), torch.arange(tokens, device=device)
-        sees = columns <= starts[:, None, None] + asking[:, None]
+        sees = None  # from the first token on: each sees those before it, which needs no mask and is faster without
+        if any(job.start for job in jobs):
+            columns, asking = torch.arange(width, device=device), torch.arange(tokens, device=device)
+            sees = columns <= starts[:, None, None] + asking[:, None]
         hidden = self._forward([job.prompt for job in jobs], embeds, positions.to(device), first, starts, sees)
         for row, job in enumerate(jobs):
             if job.piece:
@@ -286,16 +308,17 @@ class Decoder:
         positions: torch.Tensor,
         first: int,
         starts: torch.Tensor,
-        sees: torch.Tensor,
+        sees: torch.Tensor | None,
         cut: list[Span] | None = None,
     ) -> torch.Tensor:
-        """The language blocks over (rows, tokens, hidden). positions: (3, rows, tokens); sees: (rows, tokens, width) bool."""
-        self.slots.aim(first, starts, embeds.shape[1], sees.shape[-1])
+        """The language blocks over (rows, tokens, hidden). positions: (3, rows, tokens); sees: (rows, tokens, width) bool; None:
+        causal from column 0 on."""
+        self.slots.aim(first, starts, embeds.shape[1], embeds.shape[1] if sees is None else sees.shape[-1])
         with self.lora.using([one.adapter for one in rows]):
             return self.model.model.language_model(
                 inputs_embeds=embeds,
                 position_ids=positions,
-                attention_mask={"full_attention": sees[:, None]},
+                attention_mask={"full_attention": None if sees is None else sees[:, None]},
                 past_key_values=self.slots,
                 use_cache=True,
                 spans=cut,
@@ -342,8 +365,8 @@ class Decoder:
 
     # answering
 
-    def _step(self) -> Iterator[Prompt]:
-        """One more token for every row."""
+    def _step(self) -> list[Prompt]:
+        """One more token for every row. Returns those that are finished with it."""
         rows, device = self.active, self.model.device
         began = time.perf_counter()
         try:
@@ -363,10 +386,9 @@ class Decoder:
         # the one wide catch of answering, as in _admit
         except Exception as error:
             self.active = []
-            yield from self._recover(error, rows)
-            return
+            return self._recover(error, rows)
         self._charge(began, rows, [1] * len(rows))
-        yield from self._finished()
+        return self._finished()
 
     def _say(self, rows: Sequence[Prompt], logits: torch.Tensor) -> None:
         best, ids = logits.max(-1)
@@ -377,8 +399,8 @@ class Decoder:
             else:
                 one.said.append(one.chooser(logits[row], one.ids, one.said) if one.chooser.special else token)
 
-    def _finished(self) -> Iterator[Prompt]:
-        """Give out the rows that are through and close their gaps."""
+    def _finished(self) -> list[Prompt]:
+        """Take out the rows that are through and close their gaps."""
         done = []
         for slot in reversed(range(len(self.active))):
             one = self.active[slot]
@@ -387,7 +409,7 @@ class Decoder:
                     self.slots.wipe(slot)
                 self._close(slot)
                 done.append(one)
-        yield from done
+        return done
 
     def _close(self, gap: int) -> None:
         """Slots stay side by side, and rows of one kind too: the last one of the next kind moves into the gap, and so on from its own."""
