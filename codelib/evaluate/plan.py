@@ -155,7 +155,7 @@ def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]
     for variant in variants:
         model = fingerprints[variant.name]["model"]
         base = variant.model if MISSING in model else model
-        found.setdefault(digest([variant.engine, base, variant.base_url]), []).append(variant)
+        found.setdefault(digest([variant.engine, base, variant.server().fingerprint()]), []).append(variant)
     return tuple(
         Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")
         for key, members in found.items()
@@ -227,7 +227,7 @@ class _Cutter:
 
 def choices(variant: Variant, benchmark: str) -> tuple[str, ...]:
     """The answers whose likelihood is asked for as well."""
-    return SIX_CLASSES if benchmark == CLASSIFICATION and getattr(variant, "constrained", False) else ()
+    return SIX_CLASSES if benchmark == CLASSIFICATION and variant.constrained else ()
 
 
 def question_key(variant: Variant, prints: dict[str, str], sample: Sample, images: _Prints) -> str:
@@ -241,9 +241,8 @@ def question_key(variant: Variant, prints: dict[str, str], sample: Sample, image
         "pixels": [pixels.min_pixels, pixels.max_pixels],
         "max_new_tokens": variant.answer_length(sample.benchmark),
     }
-    decoding = getattr(variant, "decoding", Decoding())
-    if decoding != Decoding():
-        asked["decoding"] = vars(decoding)
+    if variant.decoding != Decoding():
+        asked["decoding"] = vars(variant.decoding)
     if weighed := choices(variant, sample.benchmark):
         asked["choices"] = list(weighed)
     return digest(asked)

@@ -27,7 +27,7 @@ from codelib.evaluate.deaths import DIED, LOADING, Note, open_note
 from codelib.evaluate.plan import choices
 from codelib.evaluate.variants import CLASSIFICATION, Variant
 from codelib.models.conversation import Conversation, Message
-from codelib.models.engine import Answer, Decoding, Engine, Request, failed
+from codelib.models.engine import Answer, Engine, Request, failed
 
 BAD_REFERENCE = "evaluate:reference"  # the dataset's own answer names no class: no model can help, it is not asked again
 CHECKUPS = "checkups"  # in an answer's file: the visits that its question shows something of
@@ -43,7 +43,7 @@ def make_engine(variants: Sequence[Variant], num_gpus: float = 0.0) -> Engine:
     if first.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
 
-        return OpenAIEngine(first.model, base_url=first.base_url, concurrency=max(variant.batch_size for variant in variants))
+        return OpenAIEngine(first.model, fields=first.server(), concurrency=max(variant.batch_size for variant in variants))
     if Path(first.model).is_absolute() and not Path(first.model).exists():
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine
@@ -64,7 +64,7 @@ def question_request(variant: Variant, benchmark: str, prompt: Conversation) -> 
         variant.adapter,
         variant.pixels(),
         choices(variant, benchmark),
-        getattr(variant, "decoding", Decoding()),
+        variant.decoding,
     )
 
 

@@ -29,9 +29,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from codelib.core.config import Settings, nearest
+from codelib.core.config import nearest
 from codelib.models.engine import Decoding
 from codelib.models.prompt import PixelPolicy
+from codelib.models.remote_settings import ServerFields
 
 CLASSIFICATION = "classification"
 GENERATION = "generation"
@@ -39,6 +40,13 @@ SPECTRUM = "spectrum"
 BENCHMARKS: tuple[str, ...] = (CLASSIFICATION, GENERATION, SPECTRUM)
 ANSWER_TOKENS = {CLASSIFICATION: 32, GENERATION: 768, SPECTRUM: 256}  # most that an answer needs
 MISSING = "missing"  # fingerprint of a model or adapter that is not there
+_NO_ANSWER = (
+    "api_key_env",
+    "timeout_s",
+    "allow_remote",
+    "usd_per_million_input",
+    "usd_per_million_output",
+)  # nothing depends on them
 NUM_EXEMPLARS = 3  # few-shot without a number: the paper shows three example checkups
 
 
@@ -52,8 +60,8 @@ def _decoding_names(given: Any) -> Any:
     return given
 
 
-class Variant(Settings):
-    """One row of the report's table. Frozen; unknown fields are refused."""
+class Variant(ServerFields):
+    """One row of the report's table. Frozen; unknown fields are refused. The fields of a server are for engine openai alone."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     engine: Literal["transformers", "openai"] = "transformers"
@@ -79,12 +87,6 @@ class Variant(Settings):
     constrained: bool = False  # classification: the likeliest of the six classes as well, in a column of its own
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
 
-    # openai only
-    base_url: str | None = None  # None: the client's own default
-    api_key_env: str = "OPENAI_API_KEY"  # name of the variable; no key stands in a file
-    azure_deployment: str | None = None  # base_url is the resource's endpoint then
-    azure_api_version: str = "2024-10-21"
-
     @model_validator(mode="after")
     def _consistent(self) -> Variant:
         if self.prompting == "few-shot" and set(self.benchmarks) != {GENERATION}:
@@ -108,11 +110,9 @@ class Variant(Settings):
                 raise ValueError(
                     "constrained needs the likelihood of given answers, which servers do not tell; engine transformers"
                 )
-            if self.azure_deployment is not None and self.base_url is None:
-                raise ValueError("azure_deployment needs base_url, the resource's endpoint: https://NAME.openai.azure.com")
         else:
-            for name in ("base_url", "api_key_env", "azure_deployment", "azure_api_version"):
-                if getattr(self, name) != type(self).model_fields[name].default:
+            for name, field in ServerFields.model_fields.items():
+                if getattr(self, name) != field.default:
                     raise ValueError(f"{name} is for engine openai")
         if self.constrained and CLASSIFICATION not in self.benchmarks:
             raise ValueError("constrained weighs the six classes; write `benchmarks: [classification]` or take it away")
@@ -120,6 +120,10 @@ class Variant(Settings):
     def pixels(self) -> PixelPolicy:
         given = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
         return PixelPolicy(**{name: value for name, value in given.items() if value is not None})
+
+    def server(self) -> ServerFields:
+        """What is said of the server, for `codelib.models.openai_engine`."""
+        return ServerFields(**{name: getattr(self, name) for name in ServerFields.model_fields})
 
     @property
     def num_exemplars(self) -> int:
@@ -131,7 +135,7 @@ class Variant(Settings):
 
     def twin(self, *but: str) -> str:
         """Equal for two variants that differ in nothing but name and ``but`` (images): a variant and its shuffled control."""
-        left_out = {"name", "batch_size", "benchmarks", "api_key_env", *(but or ("images",))}
+        left_out = {"name", "batch_size", "benchmarks", *_NO_ANSWER, *(but or ("images",))}
         return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
 
