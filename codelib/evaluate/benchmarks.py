@@ -76,7 +76,6 @@ class TestSet(Dataset):
     __test__ = False  # pytest takes it for a test by its name
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     release: Dataset | None = None
-    notes: tuple[str, ...] = ()
 
 
 def _samples(conversations: Sequence[Conversation], benchmark: str, folder: Path) -> tuple[Sample, ...]:
