@@ -72,6 +72,7 @@ class Asker:
                 yield from _all(left, error)
                 return
 
+
 def _all(left: dict[int, Request], error: str) -> Iterator[tuple[int, Answer]]:
     for number in left:
         yield number, failed(error)

@@ -13,6 +13,7 @@ those of the mean log probability of an answer's tokens, in nats.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +81,7 @@ def trainers_items(variant: Variant, dataset: Path) -> Items | None:
 
 def _by_id(dataset: Path, wanted: Mapping[str, Any]) -> list[Conversation]:
     opened = open_dataset(dataset)
-    files = {name.rsplit("/", 1)[0] for name in wanted} & set(opened.files)
+    files = {str(name).rsplit("/", 1)[0] for name in wanted} & set(opened.files)
     return [
         one
         for name in sorted(files)
@@ -110,13 +111,15 @@ def judge(items: Items, answers: Sequence[Answer]) -> dict[str, Any]:
     """answers: to `requests`, in their order."""
     pairs = list(zip(answers[::2], answers[1::2], strict=True))
     errors = sorted({one.error for pair in pairs for one in pair if one.error is not None})
-    if errors or not all(one.log_likelihoods for pair in pairs for one in pair):
-        why = f"its canary items met {', '.join(errors)}" if errors else "this engine tells no likelihoods"
+    if errors or not pairs or not all(one.log_likelihoods for pair in pairs for one in pair):
+        why = f"its canary items met {', '.join(errors)}" if errors else "no items, or an engine that tells no likelihoods"
         return _verdict(NOT_RUN, why)
     base = [without.log_likelihoods[0] for without, _ in pairs]
     tuned = [with_it.log_likelihoods[0] for _, with_it in pairs]
     equal = sum(without.text == with_it.text for without, with_it in pairs)
     counts = (len(pairs), equal, max((abs(a - b) for a, b in zip(tuned, base, strict=True)), default=0.0))
+    if all(map(math.isfinite, base)) and not all(map(math.isfinite, tuned)):
+        return _verdict(REFUSED, "with it the likelihood of an answer is no number: its weights are broken", *counts[:2])
     tolerance = 2 * _TOLERANCE * items.size  # a log probability is a difference of two logits
     if items.trained and _apart(base, items.base) <= tolerance:
         problem = _against_trainer(items, base, tuned, tolerance)
@@ -210,13 +213,11 @@ def _of_variant(
 
 def _base_of(variant: Variant, plan: Plan) -> Variant | None:
     """The variant that is asked the same without the adapter: bare weights of the group, or a server's first model of the list."""
-    apart = ("name", "batch_size", "benchmarks", "adapter", "model")
+    asked = variant.twin("adapter", "model")
     alike = [
         one
         for one in plan.variants
-        if one.name != variant.name
-        and one.model_dump(exclude=set(apart)) == variant.model_dump(exclude=set(apart))
-        and set(one.benchmarks) & set(variant.benchmarks)
+        if one.name != variant.name and one.twin("adapter", "model") == asked and set(one.benchmarks) & set(variant.benchmarks)
     ]
     if variant.engine == "transformers":
         model = plan.fingerprints[variant.name]["model"]

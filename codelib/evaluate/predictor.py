@@ -11,13 +11,15 @@ model becomes rejected rows of its variant (``evaluate:<error class>``): the oth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES, rejected
+from codelib.core.shared import Shared
 from codelib.core.stage import digest
 from codelib.core.store import Store
 from codelib.evaluate import canary
@@ -37,19 +39,36 @@ class ModelNotFound(ValueError):
     """A model folder that is not there."""
 
 
-def make_engine(variants: Sequence[Variant], num_gpus: float = 0.0) -> Engine:
+@dataclass(frozen=True)
+class Remote:
+    """What all servers of a run have in common. ``desk``: its one limiter and budget; ``scan``: looks for identifiers in what goes outside."""
+
+    max_retries: int = 4
+    backoff_s: float = 0.5
+    desk: Shared | None = None
+    scan: Callable[[str], str | None] | None = None
+
+
+def make_engine(variants: Sequence[Variant], remote: Remote) -> Engine:
     """The engine of a group of resolved variants. Raises whatever its model's loading raises."""
-    first = variants[0]
+    first, together = variants[0], max(variant.batch_size for variant in variants)
     if first.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
 
-        return OpenAIEngine(first.model, fields=first.server(), concurrency=max(variant.batch_size for variant in variants))
+        return OpenAIEngine(
+            first.model,
+            fields=first.server(),
+            concurrency=together,
+            max_retries=remote.max_retries,
+            backoff_s=remote.backoff_s,
+            desk=remote.desk,
+            scan=remote.scan,
+        )
     if Path(first.model).is_absolute() and not Path(first.model).exists():
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine
 
-    batch_size = min(variant.batch_size for variant in variants)
-    return TransformersEngine(first.model, batch_size=batch_size, device="spread" if num_gpus > 1 else "auto")
+    return TransformersEngine(first.model, batch_size=together)
 
 
 def answer_name(key: str) -> str:
@@ -71,8 +90,8 @@ def question_request(variant: Variant, benchmark: str, prompt: Conversation) -> 
 class Predictor:
     """What an actor holds: at most one engine, and the ledger of answers.
 
-    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. num_gpus: of this actor.
-    run: of one `jobs.evaluate`; another run's canaries are asked again.
+    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. remote: for served
+    models. run: of one `jobs.evaluate`; another run's canaries are asked again.
     """
 
     def __init__(
@@ -81,11 +100,11 @@ class Predictor:
         groups: dict[str, tuple[Variant, ...]],
         fingerprints: dict[str, dict[str, str]],
         store: Store,
-        num_gpus: float = 0.0,
+        remote: Remote | None = None,
         run: str = "",
     ):
         self.folder, self.groups, self.fingerprints, self.store = Path(folder), groups, fingerprints, store
-        self.num_gpus, self.run = num_gpus, run
+        self.remote, self.run = remote or Remote(), run
         self.variants = {variant.name: variant for members in groups.values() for variant in members}
         self.group: str | None = None
         self.engine: Engine | None = None
@@ -201,7 +220,7 @@ class Predictor:
             self.engine = None  # let go first, for its memory
             note.about_to(LOADING)
             try:  # wide: loading is somebody else's code, and the other groups go on
-                self.engine, self.group = make_engine(self.groups[group], self.num_gpus), group
+                self.engine, self.group = make_engine(self.groups[group], self.remote), group
             except Exception as error:
                 self.broken[group] = type(error).__name__
                 raise LoadFailed(self.broken[group]) from None

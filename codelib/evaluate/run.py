@@ -27,7 +27,7 @@ from codelib.core.stage import run as run_stage
 from codelib.core.store import Store
 from codelib.evaluate import canary, deaths
 from codelib.evaluate.plan import VERSION, EvaluateSettings, Plan
-from codelib.evaluate.predictor import BAD_REFERENCE, Predictor
+from codelib.evaluate.predictor import BAD_REFERENCE, Predictor, Remote
 from codelib.models.conversation import Dataset
 
 
@@ -55,7 +55,9 @@ class _Half:
     work: list[Work]
 
 
-def _halves(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, run: str = "") -> list[_Half]:
+def _halves(
+    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, remote: Remote | None = None, run: str = ""
+) -> list[_Half]:
     """Of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor). Remote models come first: their
     actors need little, and must not wait until the local ones leave a CPU."""
     named = {variant.name: variant for variant in plan.variants}
@@ -75,7 +77,7 @@ def _halves(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettin
             name="predictions" if local else "predictions/remote",  # below the same folder
             version=VERSION,
             contract=PREDICTIONS,
-            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, gpus, run),
+            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, remote, run),
             unit="answers",
             num_cpus=cpus,
             num_gpus=gpus,
@@ -99,11 +101,12 @@ def num_pending(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSe
     return sum(pending(half.stage, half.work, store) for half in _halves(dataset, plan, store, settings))
 
 
-def predict(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings) -> Outcome:
-    """Make what is missing and return all predictions of the plan. Needs a connected Ray where anything is missing."""
+def predict(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, remote: Remote | None = None) -> Outcome:
+    """Make what is missing and return all predictions of the plan. Needs a connected Ray where anything is missing. remote: what the run's
+    servers have in common."""
     kept = num_known(plan, store)
     deaths.forget(store)
-    parts = _run(_halves(dataset, plan, store, settings, uuid4().hex), store)
+    parts = _run(_halves(dataset, plan, store, settings, remote, uuid4().hex), store)
     table = _in_order(plan, pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)]))
     verdicts = canary.verdicts(plan, table, store)
     for part in parts:
