@@ -201,6 +201,19 @@ def _spectrum(dataset: Dataset, chosen: SpectrumVisits) -> tuple[Sample, ...]:
     return tuple(samples)
 
 
+def left_out(dataset: Dataset, benchmarks: Sequence[str], chosen: SpectrumVisits) -> list[str]:
+    """What a reader must know of whom a benchmark does not ask."""
+    if SPECTRUM not in benchmarks or isinstance(dataset, TestSet):
+        return []
+    found = spectrum.read_spectrum(dataset)
+    if not found.seen or chosen == "all":
+        return []
+    return [
+        f"spectrum: {len(found.seen)} of {len(found.visits)} test visits are of patients who stand in training (column split), and are not "
+        "asked. Models that were not tuned on this data set can be asked about all of them: --set spectrum_visits=all."
+    ]
+
+
 def limited(samples: Sequence[Sample], limit: int | None, seed: int) -> tuple[Sample, ...]:
     """A seeded draw in the order of the file; a larger limit keeps what a smaller one drew. Rows of one visit, a release in two languages
     has, are drawn one after the other."""
