@@ -28,6 +28,7 @@ from codelib.evaluate.plan import choices
 from codelib.evaluate.variants import CLASSIFICATION, Variant
 from codelib.models.conversation import Conversation, Message
 from codelib.models.engine import Answer, Engine, Request, failed
+from codelib.models.remote_desk import Access
 
 BAD_REFERENCE = "evaluate:reference"  # the dataset's own answer names no class: no model can help, it is not asked again
 CHECKUPS = "checkups"  # in an answer's file: the visits that its question shows something of
@@ -37,14 +38,14 @@ class ModelNotFound(ValueError):
     """A model folder that is not there."""
 
 
-def make_engine(variants: Sequence[Variant], num_gpus: float = 0.0) -> Engine:
-    """The engine of a group of resolved variants. Raises whatever its model's loading raises."""
+def make_engine(variants: Sequence[Variant], num_gpus: float = 0.0, access: Access | None = None) -> Engine:
+    """The engine of a group of resolved variants. Raises whatever its model's loading raises. access: to servers."""
     first = variants[0]
     if first.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
 
         concurrency = max(variant.batch_size for variant in variants)
-        return OpenAIEngine(first.model, base_url=first.base_url, api_key_env=first.api_key_env, concurrency=concurrency)
+        return OpenAIEngine(first.model, fields=first, concurrency=concurrency, access=access)
     if Path(first.model).is_absolute() and not Path(first.model).exists():
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine
@@ -73,7 +74,7 @@ class Predictor:
     """What an actor holds: at most one engine, and the ledger of answers.
 
     groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. num_gpus: of this actor.
-    run: of one `jobs.evaluate`; another run's canaries are asked again.
+    run: of one `jobs.evaluate`; another run's canaries are asked again. access: to servers, where a group asks one.
     """
 
     def __init__(
@@ -84,9 +85,10 @@ class Predictor:
         store: Store,
         num_gpus: float = 0.0,
         run: str = "",
+        access: Access | None = None,
     ):
         self.folder, self.groups, self.fingerprints, self.store = Path(folder), groups, fingerprints, store
-        self.num_gpus, self.run = num_gpus, run
+        self.num_gpus, self.run, self.access = num_gpus, run, access
         self.variants = {variant.name: variant for members in groups.values() for variant in members}
         self.group: str | None = None
         self.engine: Engine | None = None
@@ -156,7 +158,7 @@ class Predictor:
         if ask["key"] in note.given_up or LOADING in note.given_up:
             return DIED
         variant = self.variants[ask["variant"]]
-        if variant.adapter is None:
+        if variant.adapter is None or variant.engine != "transformers":  # a server's LoRA modules are judged by their answers
             return None
         if not (Path(variant.adapter) / "adapter_config.json").is_file():
             return "AdapterNotFound"
@@ -202,7 +204,7 @@ class Predictor:
             self.engine = None  # let go first, for its memory
             note.about_to(LOADING)
             try:  # wide: loading is somebody else's code, and the other groups go on
-                self.engine, self.group = make_engine(self.groups[group], self.num_gpus), group
+                self.engine, self.group = make_engine(self.groups[group], self.num_gpus, self.access), group
             except Exception as error:
                 self.broken[group] = type(error).__name__
                 raise LoadFailed(self.broken[group]) from None

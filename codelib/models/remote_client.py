@@ -94,11 +94,15 @@ class Unusable(InputError):
         self.name, self.gone = name, gone
 
 
+class KeyMissing(InputError):
+    """The environment has no key for a server."""
+
+
 def key_of(server: Server) -> str:
-    """Raises InputError where the key is missing."""
+    """Raises KeyMissing."""
     key = os.environ.get(server.key_env, "")
     if not key and not server.key_optional:
-        raise InputError(
+        raise KeyMissing(
             f"{server.key_setting or server.place + '.key_env'}: the environment variable {server.key_env} is not set on the machine "
             "that asks; export the key of the service there, or ask no server"
         )
