@@ -40,19 +40,19 @@ class EvaluateSettings(RemoteSettings):
     partition_samples: int = Field(default=16, ge=1)  # visits in a partition, each with all that its group is asked about it
     num_actors: int | None = Field(default=None, ge=1)  # None: one for each GPU, else CPU; 4 where every variant is remote
     num_cpus_per_actor: float | None = Field(default=None, gt=0)  # None: 1 for local models, 0.25 where every variant is remote
-    num_gpus_per_actor: float | None = Field(
-        default=None, ge=0
-    )  # None: 1 where the cluster has GPUs and a variant is local, else 0
+    num_gpus_per_actor: float | None = Field(default=None, ge=0)  # None: 1 where there are GPUs and a variant is local, else 0
     spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
     variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
     embedding: Literal["auto", "minilm", "ngrams"] = "auto"
     num_examples: int = Field(default=12, ge=0)  # shown in the report
 
     @model_validator(mode="after")
-    def _whole_gpus(self) -> EvaluateSettings:
-        gpus = self.num_gpus_per_actor
-        if gpus is not None and gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"num_gpus_per_actor={gpus}: a share of one GPU (0.5: two actors on it), or a whole number of GPUs")
+    def _one_gpu(self) -> EvaluateSettings:
+        if self.num_gpus_per_actor is not None and self.num_gpus_per_actor > 1:
+            raise ValueError(
+                f"num_gpus_per_actor={self.num_gpus_per_actor:g}: a model lies on one GPU here (0.5: two actors on each); one that needs "
+                "several is served, `vllm serve MODEL --tensor-parallel-size N`, and asked by a variant with `engine: openai` and its base_url"
+            )
         return self
 
 

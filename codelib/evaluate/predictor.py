@@ -38,20 +38,18 @@ class ModelNotFound(ValueError):
     """A model folder that is not there."""
 
 
-def make_engine(variants: Sequence[Variant], num_gpus: float = 0.0, access: Access | None = None) -> Engine:
+def make_engine(variants: Sequence[Variant], access: Access | None) -> Engine:
     """The engine of a group of resolved variants. Raises whatever its model's loading raises. access: to servers."""
-    first = variants[0]
+    first, together = variants[0], max(variant.batch_size for variant in variants)
     if first.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
 
-        concurrency = max(variant.batch_size for variant in variants)
-        return OpenAIEngine(first.model, fields=first, concurrency=concurrency, access=access)
+        return OpenAIEngine(first.model, fields=first, concurrency=together, access=access)
     if Path(first.model).is_absolute() and not Path(first.model).exists():
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine
 
-    batch_size = min(variant.batch_size for variant in variants)
-    return TransformersEngine(first.model, batch_size=batch_size, device="spread" if num_gpus > 1 else "auto")
+    return TransformersEngine(first.model, batch_size=together)
 
 
 def answer_name(key: str) -> str:
@@ -73,8 +71,8 @@ def question_request(variant: Variant, benchmark: str, prompt: Conversation) -> 
 class Predictor:
     """What an actor holds: at most one engine, and the ledger of answers.
 
-    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. num_gpus: of this actor.
-    run: of one `jobs.evaluate`; another run's canaries are asked again. access: to servers, where a group asks one.
+    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. access: to servers, where a
+    group asks one. run: of one `jobs.evaluate`; another run's canaries are asked again.
     """
 
     def __init__(
@@ -83,12 +81,11 @@ class Predictor:
         groups: dict[str, tuple[Variant, ...]],
         fingerprints: dict[str, dict[str, str]],
         store: Store,
-        num_gpus: float = 0.0,
-        run: str = "",
         access: Access | None = None,
+        run: str = "",
     ):
         self.folder, self.groups, self.fingerprints, self.store = Path(folder), groups, fingerprints, store
-        self.num_gpus, self.run, self.access = num_gpus, run, access
+        self.access, self.run = access, run
         self.variants = {variant.name: variant for members in groups.values() for variant in members}
         self.group: str | None = None
         self.engine: Engine | None = None
@@ -204,7 +201,7 @@ class Predictor:
             self.engine = None  # let go first, for its memory
             note.about_to(LOADING)
             try:  # wide: loading is somebody else's code, and the other groups go on
-                self.engine, self.group = make_engine(self.groups[group], self.num_gpus, self.access), group
+                self.engine, self.group = make_engine(self.groups[group], self.access), group
             except Exception as error:
                 self.broken[group] = type(error).__name__
                 raise LoadFailed(self.broken[group]) from None

@@ -59,7 +59,7 @@ class _Half:
 
 
 def _halves(
-    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, run: str = "", access: Access | None = None
+    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, access: Access | None = None, run: str = ""
 ) -> list[_Half]:
     """Of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor). Remote models come first: their
     actors need little, and must not wait until the local ones leave a CPU."""
@@ -80,7 +80,7 @@ def _halves(
             name="predictions" if local else "predictions/remote",  # below the same folder
             version=VERSION,
             contract=PREDICTIONS,
-            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, gpus, run, access),
+            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, access, run),
             unit="answers",
             num_cpus=cpus,
             num_gpus=gpus,
@@ -112,7 +112,7 @@ def predict(
     kept = num_known(plan, store)
     deaths.forget(store)
     with _access(plan, store, settings, scan) as access:
-        parts = _run(_halves(dataset, plan, store, settings, uuid4().hex, access), store)
+        parts = _run(_halves(dataset, plan, store, settings, access, uuid4().hex), store)
     table = _in_order(plan, pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)]))
     verdicts = canary.verdicts(plan, table, store)
     for part in parts:
