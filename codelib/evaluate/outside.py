@@ -21,16 +21,23 @@ from codelib.models.prompt import image_size
 from codelib.models.remote_budget import Budget, Limits, spent_before
 from codelib.models.remote_client import KeyMissing, Server, key_of
 from codelib.models.remote_prices import OVERHEAD_TOKENS, Price, image_tokens, tokens_of
-from codelib.models.remote_settings import is_outside, price_for, server_of
+from codelib.models.remote_settings import price_for, server_of
 
 _SUMS = "SHA256SUMS"
 _BLOCK = 1 << 20
 
 
 def check_servers(plan: Plan, dataset: Dataset, settings: EvaluateSettings) -> None:
-    """Raises ValueError where data that is no verified release would go to a server outside without anybody having said so, and where a
-    budget in money is set for a model whose price nobody knows."""
-    outside = [variant for variant in plan.variants if _server(variant) is not None and is_outside(_known(variant).base_url)]
+    """Raises ValueError where data that is no verified release would go to a server outside without anybody having said so, where a budget
+    in money is set for a model whose price nobody knows, and where a service is asked for somebody's LoRA module."""
+    served = [(variant, _server(variant)) for variant in plan.variants if variant.engine == "openai"]
+    for variant, server in served:
+        if variant.adapter is not None and server.must_name_its_snapshot:
+            raise ValueError(
+                f"variant {variant.name}: adapter={variant.adapter} is the name of a LoRA module of one's own server; this one has none. "
+                "Give base_url, or name a tuned model in `model`"
+            )
+    outside = [variant for variant, server in served if server.outside]
     unasked = [variant for variant in outside if not (settings.allow_remote or variant.allow_remote)]
     if unasked and (reason := _unverified(dataset, plan)):
         raise ValueError(
@@ -46,14 +53,8 @@ def check_servers(plan: Plan, dataset: Dataset, settings: EvaluateSettings) -> N
             )
 
 
-def _server(variant: Variant) -> Server | None:
-    return server_of(variant, variant.model, f"variant {variant.name}") if variant.engine == "openai" else None
-
-
-def _known(variant: Variant) -> Server:
-    server = _server(variant)
-    assert server is not None, f"{variant.name} asks no server"
-    return server
+def _server(variant: Variant) -> Server:
+    return server_of(variant, variant.model, f"variant {variant.name}")
 
 
 def _unverified(dataset: Dataset, plan: Plan) -> str | None:
@@ -154,9 +155,9 @@ def _image(name: str, variant: Variant, dataset: Dataset, sizes: dict[str, tuple
 
 def _missing_key(variant: Variant) -> str:
     try:
-        key_of(_known(variant))
+        key_of(_server(variant))
     except KeyMissing:
-        return f"   {_known(variant).key_env} NOT SET"
+        return f"   {_server(variant).key_env} NOT SET"
     return ""
 
 

@@ -97,8 +97,6 @@ class Variant(ServerFields):
     def _check_engine(self) -> None:
         """Raises ValueError for a field that the engine would not use."""
         if self.engine == "openai":
-            if self.adapter is not None and self.base_url is None:
-                raise ValueError("adapter is the name of a server's LoRA module; give base_url beside it")
             if self.constrained:
                 raise ValueError(
                     "constrained needs the likelihood of given answers, which servers do not tell; engine transformers"

@@ -28,7 +28,7 @@ from codelib.models.remote_client import Refused, Reply, Trouble, Unusable, ask,
 from codelib.models.remote_desk import Access, DeskGate
 from codelib.models.remote_limits import RateLimiter
 from codelib.models.remote_prices import OVERHEAD_TOKENS, image_tokens, tokens_of
-from codelib.models.remote_settings import ServerFields, is_outside, price_for, server_of
+from codelib.models.remote_settings import ServerFields, price_for, server_of
 
 _THIS_REQUEST = frozenset({"BadRequestError"})  # of what is called unusable, what another request need not meet
 _MOST_IMAGES_KEPT = 64  # a visit's images are sent several times in a row: once for each question
@@ -83,7 +83,6 @@ class OpenAIEngine:
         scan = access.scan if access else None
         if access is not None:
             self.patience = Patience(access.settings.max_retries, access.settings.backoff_s)
-        self.outside = is_outside(self.server.base_url)
         self.scan = lru_cache(maxsize=1024)(scan) if scan else None  # the same examples stand in every few-shot prompt
         self.image_url = lru_cache(maxsize=_MOST_IMAGES_KEPT)(image_url)
         self.gone: str | None = None  # what the last stream met where no server was: the next one asks one harmless word first
@@ -94,7 +93,7 @@ class OpenAIEngine:
         """See `codelib.models.engine.Engine`. Closing it drops what is under way; the books count that as paid."""
         if not requests:
             return
-        if self.outside and self.scan is None:
+        if self.server.outside and self.scan is None:
             for index in range(len(requests)):
                 yield index, failed("NotScanned")
             return
@@ -120,7 +119,7 @@ class OpenAIEngine:
     def compose(self, request: Request) -> _Sent:
         """Raises ValueError for what cannot be sent: an image that is not there, an identifier, a way of decoding that the server lacks."""
         question = request.question
-        if self.outside and any(self.scan(message.content) for message in question.messages if self.scan):
+        if self.server.outside and any(self.scan(message.content) for message in question.messages if self.scan):
             raise IdentifierFound
         decoding = request.decoding
         body: dict[str, Any] = {

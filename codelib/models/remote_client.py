@@ -43,6 +43,8 @@ class Server:
     azure_api_version: str = AZURE_API_VERSION
     key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable with the key; the key itself stands in no file."""
+    outside: bool = True
+    """Whether what is sent leaves the house (`remote_settings.is_outside`)."""
     key_optional: bool = False
     timeout_s: float = 120.0
     place: str = "translate"

@@ -88,14 +88,17 @@ ANSWERS_ALIKE = frozenset({"api_key_env", "usd_per_million_input", "usd_per_mill
 
 def server_of(fields: ServerFields, model: str, place: str) -> Server:
     """``place``: the variant, for messages."""
+    beside = fields.base_url is None and bool(os.environ.get("CODELIB_SERVED"))  # slurm/vllm.sh started it with this job
     base_url = fields.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL  # the client's own default
+    outside = is_outside(base_url) and not beside
     return Server(
         model,
         base_url,
         fields.azure_deployment,
         fields.azure_api_version,
         fields.api_key_env,
-        key_optional=not is_outside(base_url) and fields.azure_deployment is None,
+        outside=outside,
+        key_optional=not outside and fields.azure_deployment is None,
         timeout_s=fields.timeout_s,
         place=place,
         key_setting=f"{place}, api_key_env",

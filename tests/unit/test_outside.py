@@ -66,6 +66,21 @@ def test_what_is_no_release_stays_until_somebody_says_so(release: Path, change: 
     check_servers(*planned(release, {**GPT, "base_url": "http://10.0.0.3:8000/v1"}))
 
 
+def test_a_service_has_no_lora_modules_and_a_server_beside_the_job_is_inside(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    tuned = {**GPT, "model": "qwen", "adapter": "sft"}
+    with pytest.raises(ValueError, match=r"adapter=sft is the name of a LoRA module"):
+        check_servers(*planned(release, tuned))
+    (release / "SHA256SUMS").unlink()
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://8.8.8.8:8000/v1")
+    with pytest.raises(ValueError, match="asks a server outside"):
+        check_servers(*planned(release, tuned))
+    monkeypatch.setenv("CODELIB_SERVED", "vllm:qwen")
+    check_servers(*planned(release, tuned))
+
+
 def test_a_budget_needs_a_price(release: Path) -> None:
     nobody = {**GPT, "model": "new-model"}
     with pytest.raises(ValueError, match=r"budget_usd=5: no price is known for new-model \(variant gpt\)"):
