@@ -23,8 +23,10 @@ from codelib.core.cli import JobFailed, Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load, nearest, recipe_file
 from codelib.core.store import Store, Workspace
+from codelib.data.identifiers import contains_identifier
 from codelib.evaluate.benchmarks import left_out
 from codelib.evaluate.outlook import known_answers, outlook
+from codelib.evaluate.outside import advice, check_servers, cost_lines
 from codelib.evaluate.own_set import OwnSet, read_own_set
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
 from codelib.evaluate.report import FOLDER, summary, write_report
@@ -155,13 +157,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"evaluate: {len(plan.variants)} variants on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
     _print_plan(plan, shown, asked, notes, store, pending)
+    for line in cost_lines(plan, dataset, settings, store):
+        print(line)
+    check_servers(plan, dataset, settings)
     if args.dry_run:
         return 0
     workspace.create()
     # with nothing to ask there is nothing for Ray to do
     with workspace.locked():  # to the end of the report: a withdrawal must not come between answers and page
         with connect(args.num_cpus) if pending else nullcontext():
-            outcome = predict(dataset, plan, store, settings)
+            outcome = predict(dataset, plan, store, settings, contains_identifier)
         report = evaluate_scores(asked.name, shown, plan, outcome, settings)
         report["notes"] += [*notes, *retrain_notes(plan.variants)]
         store.commit(_REJECTED, asked.own.rejected_csv()) if asked.own else store.delete(_REJECTED)
@@ -169,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"  predictions: {outcome.num_kept} kept, {outcome.num_made} made\n")
     print(summary(report))
     print(f"\n  report: {page}", flush=True)
-    _raise_unfinished(report)
+    _raise_unfinished(report, settings, store)
     return 0
 
 
@@ -179,7 +184,7 @@ def _not_asked(variants: Sequence[Variant], asked: _Questions) -> list[str]:
     return [f"{variant.name} is asked nothing: its benchmarks are {', '.join(variant.benchmarks)}." for variant in idle]
 
 
-def _raise_unfinished(report: dict[str, Any]) -> None:
+def _raise_unfinished(report: dict[str, Any], settings: EvaluateSettings, store: Store) -> None:
     """Raises JobFailed where a variant did not answer everything, naming it and the reason."""
     unfinished = []
     for variant in report["variants"]:
@@ -187,9 +192,10 @@ def _raise_unfinished(report: dict[str, Any]) -> None:
         if reasons:
             unfinished.append(f"{variant['name']} ({variant['num_answered']} of {variant['num_asked']}: {', '.join(reasons)})")
     if unfinished:
+        hint = advice((reason for variant in report["variants"] for reason in variant["failures"]), settings, store)
         raise JobFailed(
             f"not every question was answered: {'; '.join(unfinished)}. The report says so; mend that and run the same command "
-            "again: only what failed is asked"
+            f"again: only what failed is asked{hint and f'. {hint}'}"
         )
 
 

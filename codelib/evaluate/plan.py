@@ -21,19 +21,19 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from codelib.contracts import SIX_CLASSES
-from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
 from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
 from codelib.evaluate.questions import Asked, ask
 from codelib.evaluate.variants import CLASSIFICATION, MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 from codelib.models.engine import Decoding
+from codelib.models.remote_settings import RemoteSettings, ServerFields
 
 VERSION = 2  # of the partitions: raised when a row of the table would be made in another way
 _QUESTION = 1  # of the questions: raised when one would be put in another way, so that no old answer fits any more
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(RemoteSettings):
     """What `jobs.evaluate --set` knows."""
 
     seed: int = 0  # draws of --limit, few-shot examples, shuffling, bootstrap, examples shown
@@ -155,7 +155,8 @@ def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]
     for variant in variants:
         model = fingerprints[variant.name]["model"]
         base = variant.model if MISSING in model else model
-        found.setdefault(digest([variant.engine, base, variant.server().fingerprint()]), []).append(variant)
+        server = [getattr(variant, name) for name in ServerFields.model_fields]
+        found.setdefault(digest([variant.engine, base, *server]), []).append(variant)
     return tuple(
         Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")
         for key, members in found.items()

@@ -32,7 +32,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from codelib.core.config import nearest
 from codelib.models.engine import Decoding
 from codelib.models.prompt import PixelPolicy
-from codelib.models.remote_settings import ServerFields
+from codelib.models.remote_settings import ANSWERS_ALIKE, ServerFields
 
 CLASSIFICATION = "classification"
 GENERATION = "generation"
@@ -40,13 +40,6 @@ SPECTRUM = "spectrum"
 BENCHMARKS: tuple[str, ...] = (CLASSIFICATION, GENERATION, SPECTRUM)
 ANSWER_TOKENS = {CLASSIFICATION: 32, GENERATION: 768, SPECTRUM: 256}  # most that an answer needs
 MISSING = "missing"  # fingerprint of a model or adapter that is not there
-_NO_ANSWER = (
-    "api_key_env",
-    "timeout_s",
-    "allow_remote",
-    "usd_per_million_input",
-    "usd_per_million_output",
-)  # nothing depends on them
 NUM_EXEMPLARS = 3  # few-shot without a number: the paper shows three example checkups
 
 
@@ -104,15 +97,13 @@ class Variant(ServerFields):
     def _check_engine(self) -> None:
         """Raises ValueError for a field that the engine would not use."""
         if self.engine == "openai":
-            if self.adapter is not None:
-                raise ValueError("adapter is for engine transformers; a server loads its own adapters")
             if self.constrained:
                 raise ValueError(
                     "constrained needs the likelihood of given answers, which servers do not tell; engine transformers"
                 )
         else:
-            for name, field in ServerFields.model_fields.items():
-                if getattr(self, name) != field.default:
+            for name, known in ServerFields.model_fields.items():
+                if getattr(self, name) != known.default:
                     raise ValueError(f"{name} is for engine openai")
         if self.constrained and CLASSIFICATION not in self.benchmarks:
             raise ValueError("constrained weighs the six classes; write `benchmarks: [classification]` or take it away")
@@ -120,10 +111,6 @@ class Variant(ServerFields):
     def pixels(self) -> PixelPolicy:
         given = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
         return PixelPolicy(**{name: value for name, value in given.items() if value is not None})
-
-    def server(self) -> ServerFields:
-        """What is said of the server, for `codelib.models.openai_engine`."""
-        return ServerFields(**{name: getattr(self, name) for name in ServerFields.model_fields})
 
     @property
     def num_exemplars(self) -> int:
@@ -135,7 +122,7 @@ class Variant(ServerFields):
 
     def twin(self, *but: str) -> str:
         """Equal for two variants that differ in nothing but name and ``but`` (images): a variant and its shuffled control."""
-        left_out = {"name", "batch_size", "benchmarks", *_NO_ANSWER, *(but or ("images",))}
+        left_out = {"name", "batch_size", "benchmarks", *ANSWERS_ALIKE, *(but or ("images",))}
         return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
 
@@ -309,7 +296,9 @@ def fingerprint(variant: Variant) -> dict[str, str]:
     else:
         model = f"{variant.model}@{_hub_revision(variant.model)}"
     prints = {"model": model}
-    if variant.adapter:
+    if variant.adapter and variant.engine == "openai":
+        prints["adapter"] = f"LoRA module {variant.adapter}"
+    elif variant.adapter:
         adapter = Path(variant.adapter)
         prints["adapter"] = f"sha256:{files_digest(adapter)}" if adapter.exists() else MISSING
     return prints

@@ -35,7 +35,6 @@ def test_the_papers_list_is_valid_and_complete() -> None:
         ({"name": "a", "model": "m", "images": "shufled"}, "did you mean shuffled"),
         ({"name": "a", "model": "m", "prompting": "few-shot"}, "generation only"),
         ({"name": "a", "model": "m", "k": 3}, "few-shot"),
-        ({"name": "a", "model": "m", "engine": "openai", "adapter": "x"}, "adapter"),
         ({"name": "a", "model": "m", "base_url": "http://x"}, "base_url"),
         ({"name": "a", "model": "m", "max_new_tokens": 0}, "max_new_tokens"),
         ({"name": "a", "model": "m", "min_pixels": 9000, "max_pixels": 8000}, "max_pixels"),
