@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from codelib.contracts import SIX_CLASSES
 from codelib.core.stage import Work, digest
 from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
+from codelib.evaluate.embeddings import Embeddings
 from codelib.evaluate.questions import Asked, ask
 from codelib.evaluate.variants import CLASSIFICATION, MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
@@ -43,7 +44,7 @@ class EvaluateSettings(RemoteSettings):
     num_gpus_per_actor: float | None = Field(default=None, ge=0)  # None: 1 where there are GPUs and a variant is local, else 0
     spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
     variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
-    embedding: Literal["auto", "minilm", "ngrams"] = "auto"
+    embeddings: Embeddings = ("auto",)  # models of the cosine similarity, which is their mean
     num_examples: int = Field(default=12, ge=0)  # shown in the report
 
     @model_validator(mode="after")

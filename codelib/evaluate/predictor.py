@@ -21,7 +21,7 @@ from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES, rejected
 from codelib.core.stage import digest
 from codelib.core.store import Store
 from codelib.evaluate import canary
-from codelib.evaluate.answers import parse_class
+from codelib.evaluate.answers import options_in, parse_class
 from codelib.evaluate.asking import Asker, LoadFailed
 from codelib.evaluate.deaths import DIED, LOADING, Note, open_note
 from codelib.evaluate.plan import choices
@@ -222,15 +222,18 @@ class Predictor:
 
 def _row(row: dict[str, Any], extra: dict[str, Any], answer: Answer | None, reason: str | None) -> dict[str, Any]:
     empty = dict.fromkeys(PREDICTIONS.schema.names)
-    images = extra["questions"][extra["asks"][row["ask"]]["question"]]["images"]
+    question = extra["questions"][extra["asks"][row["ask"]]["question"]]
     told = {name: row[name] for name in ("variant", "benchmark", "sample_id", "reference")}
-    made = empty | told | {"images": images, "status": OK}
+    made = empty | told | {"images": question["images"], "status": OK}
     if reason is not None:
         return made | rejected(reason)
     assert answer is not None, "a sample without a reason was asked"
     if answer.error is not None:
         return made | rejected(f"evaluate:{answer.error}")
-    parsed = parse_class(answer.text) if row["benchmark"] == CLASSIFICATION else (answer.text.strip() or None)
+    if row["benchmark"] == CLASSIFICATION:
+        parsed = parse_class(answer.text, options_in(question["messages"][-1][1]))
+    else:
+        parsed = answer.text.strip() or None
     return made | {
         "answer": answer.text,
         "parsed": parsed,

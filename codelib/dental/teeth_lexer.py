@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from codelib.data.teeth_fdi import FDI
-from codelib.data.teeth_guards import measured_before, unit_follows
-from codelib.data.teeth_words import CIRCLED, ENGLISH, ENGLISH_KINDS, GLYPHS, ROMAN_CHARS, VOCABULARY, Vocabulary
+from codelib.dental.teeth_fdi import FDI
+from codelib.dental.teeth_guards import measured_before, unit_follows
+from codelib.dental.teeth_words import CIRCLED, ENGLISH, ENGLISH_KINDS, GLYPHS, ROMAN_CHARS, VOCABULARY, Vocabulary
 
 _DIGITS = frozenset("0123456789")
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codelib.data.teeth_cells import Item, Source, in_quadrants, quadrants_of
-from codelib.data.teeth_digits import digits
-from codelib.data.teeth_drawn import row
-from codelib.data.teeth_fdi import FDI, fdi_range
-from codelib.data.teeth_names import counted, names
-from codelib.data.teeth_places import Place, place, places_at
+from codelib.dental.teeth_cells import Item, Source, in_quadrants, quadrants_of
+from codelib.dental.teeth_digits import digits
+from codelib.dental.teeth_drawn import row
+from codelib.dental.teeth_fdi import FDI, fdi_range
+from codelib.dental.teeth_names import counted, names
+from codelib.dental.teeth_places import Place, place, places_at
 
 
 def located(src: Source, i: int) -> Item | None:

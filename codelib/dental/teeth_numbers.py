@@ -4,16 +4,16 @@
     hashed  = "#" fdi [range ["#"] fdi]              #16, #13-#23
     zone    = ("A" | "B" | "C" | "D") digit          A6, where the clinic says so
 
-Most of this file says what such a number is when it is no tooth; the words for that stand in `codelib.data.teeth_guards`.
+Most of this file says what such a number is when it is no tooth; the words for that stand in `codelib.dental.teeth_guards`.
 """
 
 from __future__ import annotations
 
 import re
 
-from codelib.data.teeth_cells import Item, Source
-from codelib.data.teeth_fdi import FDI, IMPOSSIBLE, fdi_number, fdi_range, universal_number
-from codelib.data.teeth_guards import (
+from codelib.dental.teeth_cells import Item, Source
+from codelib.dental.teeth_fdi import FDI, IMPOSSIBLE, fdi_number, fdi_range, universal_number
+from codelib.dental.teeth_guards import (
     INSTRUMENT_SIZES,
     curette_after,
     curette_before,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from codelib.data.teeth_cells import Source, letters_element, quadrants_of
+from codelib.dental.teeth_cells import Source, letters_element, quadrants_of
 
 _MAX_PLACES = 4
 _MAX_WORDS = 4  # of one place: 右上颌, 上颌右侧

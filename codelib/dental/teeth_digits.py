@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from codelib.data.teeth_cells import (
+from codelib.dental.teeth_cells import (
     Element,
     Item,
     Source,
@@ -20,9 +20,9 @@ from codelib.data.teeth_cells import (
     letters_element,
     quadrants_of,
 )
-from codelib.data.teeth_fdi import FDI, fdi_number, fdi_range
-from codelib.data.teeth_guards import finding_at, grade_follows, unit_follows
-from codelib.data.teeth_places import Place
+from codelib.dental.teeth_fdi import FDI, fdi_number, fdi_range
+from codelib.dental.teeth_guards import finding_at, grade_follows, unit_follows
+from codelib.dental.teeth_places import Place
 
 _FINDING_AFTER = frozenset("缺龋残叩松阻拔伸折倾楔")
 _BOUNDARY = frozenset("。；;，,、：:!！?？()（）[]+-~/\n \t")

@@ -1,6 +1,6 @@
-"""The vocabulary of tooth notation: words and glyphs. What tells a quantity from a tooth stands in `codelib.data.teeth_guards`.
+"""The vocabulary of tooth notation: words and glyphs. What tells a quantity from a tooth stands in `codelib.dental.teeth_guards`.
 
-Tables only; what the words mean together stands in `codelib.data.teeth_grammar`.
+Tables only; what the words mean together stands in `codelib.dental.teeth_grammar`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The diagnosis dictionary: the terms of `codelib.data.annotate_lists`, folded, and the longest match in a folded text.
+"""The diagnosis dictionary: the terms of `codelib.dental.condition_lists`, folded, and the longest match in a folded text.
 
     安氏Ⅱ類錯𬌗  ->  folded 安氏II类错合  ->  安氏II类错牙合, K07.2, characters 0 to 6 of the text as written
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from codelib.data.annotate_lists import ClassRow, Condition, TermRow, conditions, no_conditions
+from codelib.dental.condition_lists import ClassRow, Condition, TermRow, conditions, no_conditions
 
 _ROMAN = {"Ⅰ": "I", "Ⅱ": "II", "Ⅲ": "III", "Ⅳ": "IV", "ⅰ": "I", "ⅱ": "II", "ⅲ": "III", "ⅳ": "IV"}
 _TRADITIONAL = dict(

@@ -2,7 +2,7 @@
 
     cell = element { [space | separator | range] element },  element = digits 1-8 | A-E | Ⅰ-Ⅴ | ⑥
 
-A cell says which teeth of a quadrant; brackets, glyphs, bars (`codelib.data.teeth_drawn`) or words say which quadrant.
+A cell says which teeth of a quadrant; brackets, glyphs, bars (`codelib.dental.teeth_drawn`) or words say which quadrant.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from codelib.data.teeth_fdi import FDI, QUADRANT, fdi_number
-from codelib.data.teeth_lexer import Token
-from codelib.data.teeth_words import DRAWING, ROMAN
+from codelib.dental.teeth_fdi import FDI, QUADRANT, fdi_number
+from codelib.dental.teeth_lexer import Token
+from codelib.dental.teeth_words import DRAWING, ROMAN
 
 Element = tuple[int, bool]
 """(digit, primary): 4 is (4, False), D and Ⅳ are (4, True)."""

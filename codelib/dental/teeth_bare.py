@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from codelib.data.teeth_cells import Element, Item, Source, element, in_quadrants
-from codelib.data.teeth_digits import digits
-from codelib.data.teeth_fdi import FDI
-from codelib.data.teeth_guards import finding_at, surface_at, surface_before
-from codelib.data.teeth_places import Place, place
+from codelib.dental.teeth_cells import Element, Item, Source, element, in_quadrants
+from codelib.dental.teeth_digits import digits
+from codelib.dental.teeth_fdi import FDI
+from codelib.dental.teeth_guards import finding_at, surface_at, surface_before
+from codelib.dental.teeth_places import Place, place
 
 _MAX_APART = 16  # characters between the tooth that says the quadrant and one that takes it from there
 _SENTENCE_END = frozenset("。；;\n！!？?")

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from codelib.contracts import SIX_CLASSES
 from codelib.core.config import Settings, nearest
-from codelib.data.teeth_lists import of_path, table_lines
+from codelib.dental.teeth_lists import of_path, table_lines
 
 TERMS = Path(__file__).parent / "terms"
 _ICD10 = re.compile(r"[A-Z][0-9]{2}(\.[0-9]{1,3})?")
@@ -64,7 +64,7 @@ class ClassRow(Settings):
 
 def _closest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.3)  # Chinese names are short
-    return f"did you mean {close[0]}?" if close else "the names stand in codelib/data/terms/diagnoses.csv"
+    return f"did you mean {close[0]}?" if close else "the names stand in codelib/dental/terms/diagnoses.csv"
 
 
 # --- reading a clinic's file ---------------------------------------------------------------------------------------------------

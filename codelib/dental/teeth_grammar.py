@@ -16,14 +16,14 @@ whole is linear in the length of the text.
 
 from __future__ import annotations
 
-from codelib.data import teeth_lexer as lexer
-from codelib.data.teeth_bare import bare, bare_primary, inherited
-from codelib.data.teeth_cells import Item, Source
-from codelib.data.teeth_drawn import bars, cross, glyphs, grid, lower_row
-from codelib.data.teeth_guards import unit_follows
-from codelib.data.teeth_located import located, named, quadrant
-from codelib.data.teeth_numbers import decimal, hashed, plain, zone
-from codelib.data.teeth_words import Name, fold, vocabulary_with
+from codelib.dental import teeth_lexer as lexer
+from codelib.dental.teeth_bare import bare, bare_primary, inherited
+from codelib.dental.teeth_cells import Item, Source
+from codelib.dental.teeth_drawn import bars, cross, glyphs, grid, lower_row
+from codelib.dental.teeth_guards import unit_follows
+from codelib.dental.teeth_located import located, named, quadrant
+from codelib.dental.teeth_numbers import decimal, hashed, plain, zone
+from codelib.dental.teeth_words import Name, fold, vocabulary_with
 
 _OPEN_NOTHING = frozenset(["OTHER", "SPACE", "NEWLINE", "SEP", "STOP"])
 _LIST_JOINTS = frozenset("、/")  # values of separators that join FDI numbers into one mention; a comma may end a clause

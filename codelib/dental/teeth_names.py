@@ -6,10 +6,10 @@ count = number measure                                   上颌两个4
 
 from __future__ import annotations
 
-from codelib.data.teeth_cells import Element, Item, Source, in_quadrants
-from codelib.data.teeth_fdi import ARCHES
-from codelib.data.teeth_guards import finding_at
-from codelib.data.teeth_words import Name
+from codelib.dental.teeth_cells import Element, Item, Source, in_quadrants
+from codelib.dental.teeth_fdi import ARCHES
+from codelib.dental.teeth_guards import finding_at
+from codelib.dental.teeth_words import Name
 
 
 def counted(src: Source, i: int) -> int | None:

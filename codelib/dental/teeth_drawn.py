@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from codelib.data.teeth_cells import Element, Item, Source, cell, in_quadrants
-from codelib.data.teeth_fdi import FDI, QUADRANT
-from codelib.data.teeth_guards import measured_before
-from codelib.data.teeth_words import CROSSES
+from codelib.dental.teeth_cells import Element, Item, Source, cell, in_quadrants
+from codelib.dental.teeth_fdi import FDI, QUADRANT
+from codelib.dental.teeth_guards import measured_before
+from codelib.dental.teeth_words import CROSSES
 
 _MAX_SLOTS = 64
 _MAX_RULE = 200

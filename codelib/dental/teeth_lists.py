@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from codelib.core.config import Settings, nearest
-from codelib.data.teeth_words import VOCABULARY, Name, fold
+from codelib.dental.teeth_words import VOCABULARY, Name, fold
 
 
 def of_path(reader: Callable[[str], Any]) -> BeforeValidator:

@@ -3,7 +3,7 @@
     36岁 36mm 36颗   unit_follows            PD 3 年龄36 图16   measured_before
     主尖25# 15#K锉   instrument_context      松动Ⅱ度 II类       grade_follows
 
-All positions are in the folded text (`codelib.data.teeth_words.fold`). Every look is bounded to a few characters.
+All positions are in the folded text (`codelib.dental.teeth_words.fold`). Every look is bounded to a few characters.
 """
 
 from __future__ import annotations
