@@ -14,7 +14,7 @@ from functools import cache
 import yaml
 
 from codelib.contracts import SIX_CLASSES
-from codelib.data.annotate_terms import Dictionary
+from codelib.dental.condition_terms import Dictionary
 from codelib.models.words import FOLDER, LANGUAGES, words
 
 _BLANKS = re.compile(r"\s+")

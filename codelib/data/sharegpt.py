@@ -23,10 +23,10 @@ from codelib.core.config import Settings
 from codelib.core.stage import Part, read_part
 from codelib.data import sharegpt_draw as draw
 from codelib.data.annotate import DEFAULT, AnnotateSettings
-from codelib.data.annotate_terms import Dictionary
 from codelib.data.label_names import names_label
 from codelib.data.release import conditions
 from codelib.data.sharegpt_answers import ANSWERS
+from codelib.dental.condition_terms import Dictionary
 from codelib.models.visit_question import user_message
 from codelib.models.words import LANGUAGES, SECTIONS, Language, Modalities, questions, words
 

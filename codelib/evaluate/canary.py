@@ -223,4 +223,8 @@ def _base_of(variant: Variant, plan: Plan) -> Variant | None:
         model = plan.fingerprints[variant.name]["model"]
         return next((one for one in alike if one.adapter is None and plan.fingerprints[one.name]["model"] == model), None)
     first = next((one for one in plan.variants if one.name == variant.name or one in alike), None)
-    return first if first is not None and first.name != variant.name and first.model != variant.model else None
+    return (
+        first
+        if first is not None and first.name != variant.name and (first.model, first.adapter) != (variant.model, variant.adapter)
+        else None
+    )

@@ -16,24 +16,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from codelib.contracts import SIX_CLASSES
-from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
 from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
+from codelib.evaluate.embeddings import Embeddings
 from codelib.evaluate.questions import Asked, ask
 from codelib.evaluate.variants import CLASSIFICATION, MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 from codelib.models.engine import Decoding
+from codelib.models.remote_settings import RemoteSettings, ServerFields
 
 VERSION = 2  # of the partitions: raised when a row of the table would be made in another way
 _QUESTION = 1  # of the questions: raised when one would be put in another way, so that no old answer fits any more
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(RemoteSettings):
     """What `jobs.evaluate --set` knows."""
 
     seed: int = 0  # draws of --limit, few-shot examples, shuffling, bootstrap, examples shown
@@ -43,7 +44,7 @@ class EvaluateSettings(Settings):
     num_gpus_per_actor: float | None = Field(default=None, ge=0)  # None: 1 where there are GPUs and a variant is local, else 0
     spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
     variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
-    embedding: Literal["auto", "minilm", "ngrams"] = "auto"
+    embeddings: Embeddings = ("auto",)  # models of the cosine similarity, which is their mean
     num_examples: int = Field(default=12, ge=0)  # shown in the report
 
     @model_validator(mode="after")
@@ -155,7 +156,7 @@ def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]
     for variant in variants:
         model = fingerprints[variant.name]["model"]
         base = variant.model if MISSING in model else model
-        server = [variant.base_url, variant.api_key_env, variant.azure_deployment, variant.azure_api_version]
+        server = [getattr(variant, name) for name in ServerFields.model_fields]
         found.setdefault(digest([variant.engine, base, *server]), []).append(variant)
     return tuple(
         Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")

@@ -11,25 +11,24 @@ model becomes rejected rows of its variant (``evaluate:<error class>``): the oth
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES, rejected
-from codelib.core.shared import Shared
 from codelib.core.stage import digest
 from codelib.core.store import Store
 from codelib.evaluate import canary
-from codelib.evaluate.answers import parse_class
+from codelib.evaluate.answers import options_in, parse_class
 from codelib.evaluate.asking import Asker, LoadFailed
 from codelib.evaluate.deaths import DIED, LOADING, Note, open_note
 from codelib.evaluate.plan import choices
 from codelib.evaluate.variants import CLASSIFICATION, Variant
 from codelib.models.conversation import Conversation, Message
 from codelib.models.engine import Answer, Engine, Request, failed
+from codelib.models.remote_desk import Access
 
 BAD_REFERENCE = "evaluate:reference"  # the dataset's own answer names no class: no model can help, it is not asked again
 CHECKUPS = "checkups"  # in an answer's file: the visits that its question shows something of
@@ -39,39 +38,13 @@ class ModelNotFound(ValueError):
     """A model folder that is not there."""
 
 
-@dataclass(frozen=True)
-class Remote:
-    """What all servers of a run have in common. ``desk``: its one limiter and budget; ``scan``: looks for identifiers in what goes outside."""
-
-    max_retries: int = 4
-    backoff_s: float = 0.5
-    desk: Shared | None = None
-    scan: Callable[[str], str | None] | None = None
-
-
-def make_engine(variants: Sequence[Variant], remote: Remote) -> Engine:
-    """The engine of a group of resolved variants. Raises whatever its model's loading raises."""
+def make_engine(variants: Sequence[Variant], access: Access | None) -> Engine:
+    """The engine of a group of resolved variants. Raises whatever its model's loading raises. access: to servers."""
     first, together = variants[0], max(variant.batch_size for variant in variants)
     if first.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
-        from codelib.models.remote_settings import ServerFields
 
-        azure = first.azure_api_version if first.azure_deployment else None
-        fields = ServerFields(
-            base_url=first.base_url,
-            azure_deployment=first.azure_deployment,
-            azure_api_version=azure,
-            api_key_env=first.api_key_env,
-        )
-        return OpenAIEngine(
-            first.model,
-            fields=fields,
-            concurrency=together,
-            max_retries=remote.max_retries,
-            backoff_s=remote.backoff_s,
-            desk=remote.desk,
-            scan=remote.scan,
-        )
+        return OpenAIEngine(first.model, fields=first, concurrency=together, access=access)
     if Path(first.model).is_absolute() and not Path(first.model).exists():
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine
@@ -98,8 +71,8 @@ def question_request(variant: Variant, benchmark: str, prompt: Conversation) -> 
 class Predictor:
     """What an actor holds: at most one engine, and the ledger of answers.
 
-    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. remote: for served
-    models. run: of one `jobs.evaluate`; another run's canaries are asked again.
+    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. access: to servers, where a
+    group asks one. run: of one `jobs.evaluate`; another run's canaries are asked again.
     """
 
     def __init__(
@@ -108,11 +81,11 @@ class Predictor:
         groups: dict[str, tuple[Variant, ...]],
         fingerprints: dict[str, dict[str, str]],
         store: Store,
-        remote: Remote | None = None,
+        access: Access | None = None,
         run: str = "",
     ):
         self.folder, self.groups, self.fingerprints, self.store = Path(folder), groups, fingerprints, store
-        self.remote, self.run = remote or Remote(), run
+        self.access, self.run = access, run
         self.variants = {variant.name: variant for members in groups.values() for variant in members}
         self.group: str | None = None
         self.engine: Engine | None = None
@@ -186,7 +159,8 @@ class Predictor:
         items: dict[str, canary.Items] = {}
         for name in sorted(names):
             variant = self.variants[name]
-            if variant.adapter is None or name in self.canaries:
+            # a server's LoRA modules are judged by their answers
+            if variant.adapter is None or variant.engine != "transformers" or name in self.canaries:
                 continue
             if not (Path(variant.adapter) / "adapter_config.json").is_file():
                 self.canaries[name] = "AdapterNotFound"
@@ -236,7 +210,7 @@ class Predictor:
             self.engine = None  # let go first, for its memory
             note.about_to(LOADING)
             try:  # wide: loading is somebody else's code, and the other groups go on
-                self.engine, self.group = make_engine(self.groups[group], self.remote), group
+                self.engine, self.group = make_engine(self.groups[group], self.access), group
             except Exception as error:
                 self.broken[group] = type(error).__name__
                 raise LoadFailed(self.broken[group]) from None
@@ -257,15 +231,18 @@ class Predictor:
 
 def _row(row: dict[str, Any], extra: dict[str, Any], answer: Answer | None, reason: str | None) -> dict[str, Any]:
     empty = dict.fromkeys(PREDICTIONS.schema.names)
-    images = extra["questions"][extra["asks"][row["ask"]]["question"]]["images"]
+    question = extra["questions"][extra["asks"][row["ask"]]["question"]]
     told = {name: row[name] for name in ("variant", "benchmark", "sample_id", "reference")}
-    made = empty | told | {"images": images, "status": OK}
+    made = empty | told | {"images": question["images"], "status": OK}
     if reason is not None:
         return made | rejected(reason)
     assert answer is not None, "a sample without a reason was asked"
     if answer.error is not None:
         return made | rejected(f"evaluate:{answer.error}")
-    parsed = parse_class(answer.text) if row["benchmark"] == CLASSIFICATION else (answer.text.strip() or None)
+    if row["benchmark"] == CLASSIFICATION:
+        parsed = parse_class(answer.text, options_in(question["messages"][-1][1]))
+    else:
+        parsed = answer.text.strip() or None
     return made | {
         "answer": answer.text,
         "parsed": parsed,

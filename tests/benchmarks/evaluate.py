@@ -234,7 +234,7 @@ def metrics(folder: Path) -> tuple[str, bool]:
     model = folder / "model"
     model.mkdir()
     variants = [Variant.model_validate({"name": f"v{number}", "model": str(model)}) for number in range(5)]
-    settings = EvaluateSettings(embedding="ngrams")
+    settings = EvaluateSettings(embeddings=("ngrams",))
     plan = make_plan(open_dataset(folder), variants, BENCHMARKS, None, settings)
     empty = dict.fromkeys(PREDICTIONS.schema.names)
     predictions = []

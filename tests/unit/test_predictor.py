@@ -49,7 +49,7 @@ class Place:
             f"{request.adapter and 'tuned '}{words(request)}"
         )
 
-        def make(variants: Any, remote: Any) -> FakeEngine:
+        def make(variants: Any, access: Any) -> FakeEngine:
             self.load()
             self.engines.append(FakeEngine(lambda request: self.reply(request)))
             return self.engines[-1]

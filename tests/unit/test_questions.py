@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codelib.contracts import SIX_CLASSES, TEXT_FIELDS
-from codelib.evaluate.questions import ask, images_only, in_language, spoken, text_only
 from codelib.evaluate.benchmarks import Sample, limited, load_samples
+from codelib.evaluate.questions import ask, images_only, in_language, spoken, text_only
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import IMAGE, Dataset, Message, open_dataset
 from codelib.models.visit_question import report, user_message

@@ -27,7 +27,7 @@ from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x.png onerror=alert(1)> \"'& Caries"
-SETTINGS = EvaluateSettings(embedding="ngrams", num_examples=4)
+SETTINGS = EvaluateSettings(embeddings=("ngrams",), num_examples=4)
 SHOWN = (
     Variant(name="tuned <b>", model="tiny", adapter="train/demo"),
     Variant(name="shuffled", model="tiny", adapter="train/demo", images="shuffled", benchmarks=("classification",)),
@@ -82,7 +82,7 @@ def make_run(folder: Path) -> tuple[Plan, Outcome]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (300, 200), (index * 10, 0, 0)).save(path)
         question = (Message("user", f"<image>\nWhat is {index}?"),)
-        told = {"language": ("en", "zh")[index % 2], "names_label": index < 5}
+        told = {"language": ("en", "zh")[index % 2], "names_label": index < 10}
         samples.append(Sample(f"test-cls/{index}", "classification", f"{index // 2:04d}", question, (name,), label, **told))
         for variant in SHOWN:
             answer = {"tuned <b>": label if index < 15 else (HOSTILE if index == 15 else "no idea"), "shuffled": "Caries"}.get(
@@ -138,7 +138,7 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
     assert tuned["generation"]["corpus_bleu"] == pytest.approx(100)
     assert blind["classification"]["accuracy"] == 0.2
     assert (broken["status"], broken["classification"], broken["failures"]) == ("failed", None, {"evaluate:OSError": 20})
-    assert [row["accuracy"] for row in report["baselines"]["classification"]] == pytest.approx([1 / 6, 0.2])
+    assert [row["accuracy"] for row in report["baselines"]["classification"]] == pytest.approx([1 / 6, 0.2, 0.2])
     assert report["baselines"]["generation"][0]["meteor"] < 0.9
     control = report["controls"][0]
     assert (control["as_is"], control["shuffled"]) == ("tuned <b>", "shuffled")
@@ -146,8 +146,8 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
     assert control["change_ci"][0] < control["change"] < control["change_ci"][1] < 0
     groups = {g["name"]: (g["n"], g["accuracy"]) for g in tuned["classification"]["subgroups"]}
     assert groups == {
-        "complaint names the label": (5, 1.0),
-        "complaint does not name it": (15, pytest.approx(10 / 15)),
+        "complaint names the label": (10, 1.0),
+        "complaint does not name it": (10, 0.5),
         "asked in English": (10, 0.8),
         "asked in Chinese": (10, 0.7),
     }
@@ -176,10 +176,10 @@ def test_the_page_is_self_contained_and_shows_the_figures(written: tuple[dict[st
     assert page.row("Gingivitis")[1:] == ["0", "3", "0", "0", "0", "0", "1"]
     named = [row for row in page.rows if row and row[0].startswith("tuned <b>") and "complaint" in row[1]]
     assert [row[1:] for row in named] == [
-        ["complaint names the label", named[0][2], "5"],
-        ["complaint does not name it", named[1][2], "15"],
+        ["complaint names the label", named[0][2], "10"],
+        ["complaint does not name it", named[1][2], "10"],
     ]
-    assert [row[2].split("[")[0] for row in named] == ["100.0", "66.7"]
+    assert [row[2].split("[")[0] for row in named] == ["100.0", "50.0"]
     assert page.tags["svg"] == 3
     assert page.tags["article"] == 4
 
@@ -216,7 +216,7 @@ def test_the_summary_names_every_row(written: tuple[dict[str, Any], Path]) -> No
         "majority (always Caries)",
         "another patient's report",
         "-55.0 points",
-        "complaint names the label 100.0 (n = 5); complaint does not name it 66.7 (n = 15)",
+        "complaint names the label 100.0 (n = 10); complaint does not name it 50.0 (n = 10)",
     ):
         assert words in text
 
