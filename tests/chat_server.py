@@ -2,10 +2,10 @@
 
 A prompt's text ends in ``do: act act …``: one act for each time it is asked, the last one for ever. So what happens depends on no order.
 
-    answer (the text's first word, seen 7 tokens, made 3) · long (cut at the limit) · blank · nothing (no choices) · null (choices: [null]) ·
-    filter · refuse · filter400 · html · garbage · half (the connection is reset in the middle) · drip (byte by byte, for ever) · late (0.3 s) · last:N (of N requests) ·
-    usage:… (this JSON as usage) · model:… (another model answers) · 429:S (Retry-After) · 400 401 403 404 500 503 · quota · context ·
-    newer (knows max_completion_tokens alone)
+    answer (the text's first word, seen 7 tokens, made 3) · late (0.3 s) · last:N (of N requests) · long (cut at the limit) · blank ·
+    nothing (no choices) · null (choices: [null]) · filter · refuse · filter400 · html · garbage · half (the connection is reset in the
+    middle) · drip (byte by byte, for ever) · usage:… (this JSON as usage) · model:… (another model answers) · 429:S (Retry-After) ·
+    400 401 403 404 500 503 · quota · context · newer (knows max_completion_tokens alone)
 """
 
 from __future__ import annotations

@@ -76,7 +76,6 @@ class TestSet(Dataset):
     __test__ = False  # pytest takes it for a test by its name
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     release: Dataset | None = None
-    notes: tuple[str, ...] = ()
 
 
 def _samples(conversations: Sequence[Conversation], benchmark: str, folder: Path) -> tuple[Sample, ...]:
@@ -200,6 +199,19 @@ def _spectrum(dataset: Dataset, chosen: SpectrumVisits) -> tuple[Sample, ...]:
             "a model that was not tuned on them can be asked with --set spectrum_visits=all"
         )
     return tuple(samples)
+
+
+def left_out(dataset: Dataset, benchmarks: Sequence[str], chosen: SpectrumVisits) -> list[str]:
+    """What a reader must know of whom a benchmark does not ask."""
+    if SPECTRUM not in benchmarks or isinstance(dataset, TestSet):
+        return []
+    found = spectrum.read_spectrum(dataset)
+    if not found.seen or chosen == "all":
+        return []
+    return [
+        f"spectrum: {len(found.seen)} of {len(found.visits)} test visits are of patients who stand in training (column split), and are not "
+        "asked. Models that were not tuned on this data set can be asked about all of them: --set spectrum_visits=all."
+    ]
 
 
 def limited(samples: Sequence[Sample], limit: int | None, seed: int) -> tuple[Sample, ...]:

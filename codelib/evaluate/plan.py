@@ -21,7 +21,6 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from codelib.contracts import SIX_CLASSES
-from codelib.core.config import Settings
 from codelib.core.stage import Work, digest
 from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
 from codelib.evaluate.embeddings import Embeddings
@@ -29,21 +28,20 @@ from codelib.evaluate.questions import Asked, ask
 from codelib.evaluate.variants import CLASSIFICATION, MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 from codelib.models.engine import Decoding
+from codelib.models.remote_settings import RemoteSettings, ServerFields
 
 VERSION = 2  # of the partitions: raised when a row of the table would be made in another way
 _QUESTION = 1  # of the questions: raised when one would be put in another way, so that no old answer fits any more
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(RemoteSettings):
     """What `jobs.evaluate --set` knows."""
 
     seed: int = 0  # draws of --limit, few-shot examples, shuffling, bootstrap, examples shown
     partition_samples: int = Field(default=16, ge=1)  # visits in a partition, each with all that its group is asked about it
     num_actors: int | None = Field(default=None, ge=1)  # None: one for each GPU, else CPU; 4 where every variant is remote
     num_cpus_per_actor: float | None = Field(default=None, gt=0)  # None: 1 for local models, 0.25 where every variant is remote
-    num_gpus_per_actor: float | None = Field(
-        default=None, ge=0
-    )  # None: 1 where the cluster has GPUs and a variant is local, else 0
+    num_gpus_per_actor: float | None = Field(default=None, ge=0)  # None: 1 where there are GPUs and a variant is local, else 0
     spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
     variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
     embeddings: Embeddings = ("auto",)  # models of the cosine similarity, which is their mean
@@ -51,10 +49,12 @@ class EvaluateSettings(Settings):
     page_mb: int = Field(default=25, ge=1, le=500)  # the report's page, thumbnails and answers of its error browser included
 
     @model_validator(mode="after")
-    def _whole_gpus(self) -> EvaluateSettings:
-        gpus = self.num_gpus_per_actor
-        if gpus is not None and gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"num_gpus_per_actor={gpus}: a share of one GPU (0.5: two actors on it), or a whole number of GPUs")
+    def _one_gpu(self) -> EvaluateSettings:
+        if self.num_gpus_per_actor is not None and self.num_gpus_per_actor > 1:
+            raise ValueError(
+                f"num_gpus_per_actor={self.num_gpus_per_actor:g}: a model lies on one GPU here (0.5: two actors on each); one that needs "
+                "several is served, `vllm serve MODEL --tensor-parallel-size N`, and asked by a variant with `engine: openai` and its base_url"
+            )
         return self
 
 
@@ -157,7 +157,7 @@ def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]
     for variant in variants:
         model = fingerprints[variant.name]["model"]
         base = variant.model if MISSING in model else model
-        server = [variant.base_url, variant.api_key_env, variant.azure_deployment, variant.azure_api_version]
+        server = [getattr(variant, name) for name in ServerFields.model_fields]
         found.setdefault(digest([variant.engine, base, *server]), []).append(variant)
     return tuple(
         Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")

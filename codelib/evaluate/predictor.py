@@ -11,7 +11,7 @@ model becomes rejected rows of its variant (``evaluate:<error class>``): the oth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from codelib.evaluate.plan import choices
 from codelib.evaluate.variants import CLASSIFICATION, Variant
 from codelib.models.conversation import Conversation, Message
 from codelib.models.engine import Answer, Engine, Request, failed
+from codelib.models.remote_desk import Access
 
 BAD_REFERENCE = "evaluate:reference"  # the dataset's own answer names no class: no model can help, it is not asked again
 CHECKUPS = "checkups"  # in an answer's file: the visits that its question shows something of
@@ -37,20 +38,18 @@ class ModelNotFound(ValueError):
     """A model folder that is not there."""
 
 
-def make_engine(variants: Sequence[Variant], num_gpus: float = 0.0) -> Engine:
-    """The engine of a group of resolved variants. Raises whatever its model's loading raises."""
-    first = variants[0]
+def make_engine(variants: Sequence[Variant], access: Access | None) -> Engine:
+    """The engine of a group of resolved variants. Raises whatever its model's loading raises. access: to servers."""
+    first, together = variants[0], max(variant.batch_size for variant in variants)
     if first.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
 
-        concurrency = max(variant.batch_size for variant in variants)
-        return OpenAIEngine(first.model, base_url=first.base_url, api_key_env=first.api_key_env, concurrency=concurrency)
+        return OpenAIEngine(first.model, fields=first, concurrency=together, access=access)
     if Path(first.model).is_absolute() and not Path(first.model).exists():
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine
 
-    batch_size = min(variant.batch_size for variant in variants)
-    return TransformersEngine(first.model, batch_size=batch_size, device="spread" if num_gpus > 1 else "auto")
+    return TransformersEngine(first.model, batch_size=together)
 
 
 def answer_name(key: str) -> str:
@@ -72,8 +71,8 @@ def question_request(variant: Variant, benchmark: str, prompt: Conversation) -> 
 class Predictor:
     """What an actor holds: at most one engine, and the ledger of answers.
 
-    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. num_gpus: of this actor.
-    run: of one `jobs.evaluate`; another run's canaries are asked again.
+    groups: group key -> its variants. fingerprints: variant name -> what its model and adapter are, by content. access: to servers, where a
+    group asks one. run: of one `jobs.evaluate`; another run's canaries are asked again.
     """
 
     def __init__(
@@ -82,11 +81,11 @@ class Predictor:
         groups: dict[str, tuple[Variant, ...]],
         fingerprints: dict[str, dict[str, str]],
         store: Store,
-        num_gpus: float = 0.0,
+        access: Access | None = None,
         run: str = "",
     ):
         self.folder, self.groups, self.fingerprints, self.store = Path(folder), groups, fingerprints, store
-        self.num_gpus, self.run = num_gpus, run
+        self.access, self.run = access, run
         self.variants = {variant.name: variant for members in groups.values() for variant in members}
         self.group: str | None = None
         self.engine: Engine | None = None
@@ -137,8 +136,10 @@ class Predictor:
         note.begin()
         got: dict[int, Answer] = {}
         ready: list[int] = []
+        problems = self._problems(extra, {asks[number]["variant"] for number in todo}, note)
         for number in todo:
-            problem = self._problem(extra, asks[number], note)
+            given_up = asks[number]["key"] in note.given_up or LOADING in note.given_up
+            problem = DIED if given_up else problems.get(asks[number]["variant"])
             if problem is None:
                 ready.append(number)
             else:
@@ -151,38 +152,45 @@ class Predictor:
         note.done()
         return got
 
-    def _problem(self, extra: dict[str, Any], ask: dict[str, Any], note: Note) -> str | None:
-        """Why a question is not put to the engine; the class of an error."""
-        if ask["key"] in note.given_up or LOADING in note.given_up:
-            return DIED
-        variant = self.variants[ask["variant"]]
-        if variant.adapter is None:
-            return None
-        if not (Path(variant.adapter) / "adapter_config.json").is_file():
-            return "AdapterNotFound"
-        if variant.name not in self.canaries:
-            self.canaries[variant.name] = self._canary(extra, variant, note)
-        return self.canaries[variant.name]
+    def _problems(self, extra: dict[str, Any], names: Iterable[str], note: Note) -> dict[str, str]:
+        """Variant -> class of the error for which its adapter is not asked. The canaries of all adapters go to the engine together, once in
+        each actor, unless another of this run asked them: what it finds is committed."""
+        records: dict[str, str] = {}
+        items: dict[str, canary.Items] = {}
+        for name in sorted(names):
+            variant = self.variants[name]
+            # a server's LoRA modules are judged by their answers
+            if variant.adapter is None or variant.engine != "transformers" or name in self.canaries:
+                continue
+            if not (Path(variant.adapter) / "adapter_config.json").is_file():
+                self.canaries[name] = "AdapterNotFound"
+                continue
+            records[name] = canary.record_name(self.fingerprints[name], variant)
+            held = self.store.read_json(records[name]) if self.store.exists(records[name]) else {}
+            if held.get("run") == self.run and held["status"] == canary.PASSED:
+                self.canaries[name] = None
+            elif records[name] in note.given_up:
+                self.canaries[name] = DIED
+            elif LOADING not in note.given_up:
+                items[name] = canary.trainers_items(variant, self.folder) or self._own_items(extra, variant)
+        self._judge(extra["group"], items, records, note)
+        return {name: problem for name in names if (problem := self.canaries.get(name)) is not None}
 
-    def _canary(self, extra: dict[str, Any], variant: Variant, note: Note) -> str | None:
-        """Asked once in each actor, unless one of this run did for all: what it finds is committed."""
-        name = canary.record_name(self.fingerprints[variant.name], variant)
-        held = self.store.read_json(name) if self.store.exists(name) else {}
-        if held.get("run") == self.run and held["status"] == canary.PASSED:
-            return None
-        if name in note.given_up:
-            return DIED
-        references = {row["ask"]: row["reference"] for row in extra["rows"]}
+    def _own_items(self, extra: dict[str, Any], variant: Variant) -> canary.Items:
+        references = {row["ask"]: row["reference"] for row in extra["rows"] if row["reference"]}
         mine = [
             (number, ask) for number, ask in enumerate(extra["asks"]) if ask["variant"] == variant.name and number in references
         ]
-        own = [(self._request(extra, ask).prompt, references[number]) for number, ask in mine if references[number]]
-        items = canary.trainers_items(variant, self.folder) or canary.own_items(variant, own)
-        asked = canary.requests(variant, items)
-        answers = dict(self._answers(extra["group"], asked, [name] * len(asked), note))
-        found = canary.judge(items, [answers[index] for index in range(len(asked))])
-        self.store.commit_json(name, {**found, "run": self.run})
-        return canary.NO_EFFECT if found["status"] == canary.REFUSED else None
+        return canary.own_items(variant, [(self._request(extra, ask).prompt, references[number]) for number, ask in mine])
+
+    def _judge(self, group: str, items: dict[str, canary.Items], records: dict[str, str], note: Note) -> None:
+        asked = [(name, request) for name in items for request in canary.requests(self.variants[name], items[name])]
+        keys = [records[name] for name, _ in asked]
+        answers = dict(self._answers(group, [request for _, request in asked], keys, note))
+        for name in items:
+            found = canary.judge(items[name], [answers[index] for index, (owner, _) in enumerate(asked) if owner == name])
+            self.store.commit_json(records[name], {**found, "run": self.run})
+            self.canaries[name] = canary.NO_EFFECT if found["status"] == canary.REFUSED else None
 
     def _answers(self, group: str, requests: Sequence[Request], keys: Sequence[str], note: Note) -> Iterator[tuple[int, Answer]]:
         """Each request's answer, exactly once. keys: what is noted where somebody died over this partition before."""
@@ -202,7 +210,7 @@ class Predictor:
             self.engine = None  # let go first, for its memory
             note.about_to(LOADING)
             try:  # wide: loading is somebody else's code, and the other groups go on
-                self.engine, self.group = make_engine(self.groups[group], self.num_gpus), group
+                self.engine, self.group = make_engine(self.groups[group], self.access), group
             except Exception as error:
                 self.broken[group] = type(error).__name__
                 raise LoadFailed(self.broken[group]) from None

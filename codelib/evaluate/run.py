@@ -12,6 +12,8 @@ A partition that holds a failed row is reported, and then taken back: the same c
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,7 @@ from codelib.evaluate import canary, deaths
 from codelib.evaluate.plan import VERSION, EvaluateSettings, Plan
 from codelib.evaluate.predictor import BAD_REFERENCE, Predictor
 from codelib.models.conversation import Dataset
+from codelib.models.remote_desk import Access, open_desk
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class _Half:
     work: list[Work]
 
 
-def _halves(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, run: str = "") -> list[_Half]:
+def _halves(
+    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, access: Access | None = None, run: str = ""
+) -> list[_Half]:
     """Of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor). Remote models come first: their
     actors need little, and must not wait until the local ones leave a CPU."""
     named = {variant.name: variant for variant in plan.variants}
@@ -75,7 +80,7 @@ def _halves(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettin
             name="predictions" if local else "predictions/remote",  # below the same folder
             version=VERSION,
             contract=PREDICTIONS,
-            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, gpus, run),
+            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, access, run),
             unit="answers",
             num_cpus=cpus,
             num_gpus=gpus,
@@ -99,11 +104,15 @@ def num_pending(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSe
     return sum(pending(half.stage, half.work, store) for half in _halves(dataset, plan, store, settings))
 
 
-def predict(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings) -> Outcome:
-    """Make what is missing and return all predictions of the plan. Needs a connected Ray where anything is missing."""
+def predict(
+    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, scan: Callable[[str], str | None] | None = None
+) -> Outcome:
+    """Make what is missing and return all predictions of the plan. Needs a connected Ray where anything is missing. scan: see
+    `codelib.models.remote_desk.Access`."""
     kept = num_known(plan, store)
     deaths.forget(store)
-    parts = _run(_halves(dataset, plan, store, settings, uuid4().hex), store)
+    with _access(plan, store, settings, scan) as access:
+        parts = _run(_halves(dataset, plan, store, settings, access, uuid4().hex), store)
     table = _in_order(plan, pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)]))
     verdicts = canary.verdicts(plan, table, store)
     for part in parts:
@@ -114,6 +123,19 @@ def predict(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettin
         if reason is not None:
             failures.setdefault(name, Counter())[reason] += 1
     return Outcome(table, kept, num_known(plan, store) - kept, failures, verdicts)
+
+
+@contextmanager
+def _access(
+    plan: Plan, store: Store, settings: EvaluateSettings, scan: Callable[[str], str | None] | None
+) -> Iterator[Access | None]:
+    """To servers, where one is asked: their desk lives as long as the run, and writes down at the end what was spent."""
+    if all(group.local for group in plan.groups):
+        yield None
+        return
+    desk = open_desk(settings, store)
+    yield Access(desk, settings, scan)
+    desk.call_and_wait("close")
 
 
 def _run(halves: list[_Half], store: Store) -> list[Part]:

@@ -29,9 +29,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from codelib.core.config import Settings, nearest
+from codelib.core.config import nearest
 from codelib.models.engine import Decoding
 from codelib.models.prompt import PixelPolicy
+from codelib.models.remote_settings import ANSWERS_ALIKE, ServerFields
 
 CLASSIFICATION = "classification"
 GENERATION = "generation"
@@ -52,8 +53,8 @@ def _decoding_names(given: Any) -> Any:
     return given
 
 
-class Variant(Settings):
-    """One row of the report's table. Frozen; unknown fields are refused."""
+class Variant(ServerFields):
+    """One row of the report's table. Frozen; unknown fields are refused. The fields of a server are for engine openai alone."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     engine: Literal["transformers", "openai"] = "transformers"
@@ -79,12 +80,6 @@ class Variant(Settings):
     constrained: bool = False  # classification: the likeliest of the six classes as well, in a column of its own
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
 
-    # openai only
-    base_url: str | None = None  # None: the client's own default
-    api_key_env: str = "OPENAI_API_KEY"  # name of the variable; no key stands in a file
-    azure_deployment: str | None = None  # base_url is the resource's endpoint then
-    azure_api_version: str = "2024-10-21"
-
     @model_validator(mode="after")
     def _consistent(self) -> Variant:
         if self.prompting == "few-shot" and set(self.benchmarks) != {GENERATION}:
@@ -102,17 +97,13 @@ class Variant(Settings):
     def _check_engine(self) -> None:
         """Raises ValueError for a field that the engine would not use."""
         if self.engine == "openai":
-            if self.adapter is not None:
-                raise ValueError("adapter is for engine transformers; a server loads its own adapters")
             if self.constrained:
                 raise ValueError(
                     "constrained needs the likelihood of given answers, which servers do not tell; engine transformers"
                 )
-            if self.azure_deployment is not None and self.base_url is None:
-                raise ValueError("azure_deployment needs base_url, the resource's endpoint: https://NAME.openai.azure.com")
         else:
-            for name in ("base_url", "api_key_env", "azure_deployment", "azure_api_version"):
-                if getattr(self, name) != type(self).model_fields[name].default:
+            for name, known in ServerFields.model_fields.items():
+                if getattr(self, name) != known.default:
                     raise ValueError(f"{name} is for engine openai")
         if self.constrained and CLASSIFICATION not in self.benchmarks:
             raise ValueError("constrained weighs the six classes; write `benchmarks: [classification]` or take it away")
@@ -131,7 +122,7 @@ class Variant(Settings):
 
     def twin(self, *but: str) -> str:
         """Equal for two variants that differ in nothing but name and ``but`` (images): a variant and its shuffled control."""
-        left_out = {"name", "batch_size", "benchmarks", "api_key_env", *(but or ("images",))}
+        left_out = {"name", "batch_size", "benchmarks", *ANSWERS_ALIKE, *(but or ("images",))}
         return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
 
@@ -305,7 +296,9 @@ def fingerprint(variant: Variant) -> dict[str, str]:
     else:
         model = f"{variant.model}@{_hub_revision(variant.model)}"
     prints = {"model": model}
-    if variant.adapter:
+    if variant.adapter and variant.engine == "openai":
+        prints["adapter"] = f"LoRA module {variant.adapter}"
+    elif variant.adapter:
         adapter = Path(variant.adapter)
         prints["adapter"] = f"sha256:{files_digest(adapter)}" if adapter.exists() else MISSING
     return prints

@@ -122,7 +122,8 @@ def _name(column: str) -> str:
 def _visit(row: dict[str, str]) -> Visit | None:
     """None for a row that names no checkup."""
     photographs, radiographs = (_listed(row.get(kind, ""), f"Images/{kind.capitalize()}/") for kind in KINDS)
-    checkup = row.get("checkup_id", "").strip() or _checkup_of((*photographs, *radiographs))
+    # the file names first: they are what a question is matched by
+    checkup = _checkup_of((*photographs, *radiographs)) or row.get("checkup_id", "").strip()
     if not checkup:
         return None
     return Visit(

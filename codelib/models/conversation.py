@@ -119,7 +119,7 @@ def parse(row: Any, sample_id: str, folder: Path) -> Conversation:
     if not isinstance(row, dict):
         raise RowError(_SHAPE, f"{sample_id}: expected an object with messages, found {type(row).__name__}")
     turns = row.get("messages") or row.get("conversations")
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
         raise RowError(_SHAPE, f"{sample_id}: neither messages nor conversations")
     given = row.get("images") or []
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):

@@ -41,8 +41,8 @@ def make_processor(image_processor: Any, tokenizer: Any, chat_template: str) -> 
     return _processor_class()(image_processor, tokenizer, chat_template=chat_template)
 
 
-def _check(name: str, what: str, file: str) -> None:
-    """A clear sentence before transformers' long one. A name with a path's looks must be a folder."""
+def check_files(name: str, what: str, file: str) -> None:
+    """A clear sentence before a library's long one: ValueError where ``name`` has no ``file``. A name with a path's looks must be a folder."""
     path = Path(name)
     if path.is_dir():
         if not (path / file).is_file():
@@ -71,7 +71,7 @@ def load_processor(name: str) -> Any:
     """Tokenizer, chat template and image settings of a model. Raises ValueError where the model is not to be had."""
     from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-    _check(name, "model", "config.json")
+    check_files(name, "model", "config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
         image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, local_files_only=True)
@@ -87,32 +87,26 @@ def default_device() -> str:
 
 
 def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: str | None = None) -> Any:
-    """The bare model, without adapter. ``dtype`` float32 | bfloat16 | auto (bfloat16 on a GPU); ``device`` cpu | cuda | cuda:N | auto, or
-    spread: layer by layer over all GPUs of this process (accelerate), for a model that one of them does not hold;
+    """The bare model, without adapter. ``dtype`` float32 | bfloat16 | auto (bfloat16 on a GPU); ``device`` cpu | cuda | cuda:N | auto;
     ``attention`` as transformers names it (sdpa, flash_attention_2, eager), None: its own choice."""
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # our own progress speaks
-    spread = device == "spread"
-    device = default_device() if device in ("auto", "spread") else device
+    device = default_device() if device == "auto" else device
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype {dtype}: float32, bfloat16 or auto")
-    _check(name, "model", "config.json")
+    check_files(name, "model", "config.json")
     try:
         model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            name,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            attn_implementation=attention,
-            device_map="auto" if spread else None,
+            name, dtype=getattr(torch, dtype), local_files_only=True, attn_implementation=attention
         )
     except OSError:
         raise ValueError(f"model {name}: not on this machine; {WAY_OUT.format(name=name)}") from None
-    return model if spread else model.to(device)  # a spread model lies where accelerate put it, and cannot be moved
+    return model.to(device)
 
 
 def load_model(name: str, adapter: str | Path | None = None, dtype: str = "auto", device: str = "auto") -> Any:
@@ -121,6 +115,6 @@ def load_model(name: str, adapter: str | Path | None = None, dtype: str = "auto"
     if adapter is not None:
         from peft import PeftModel
 
-        _check(str(adapter), "adapter", "adapter_config.json")
+        check_files(str(adapter), "adapter", "adapter_config.json")
         model = PeftModel.from_pretrained(model, str(adapter))
     return model.eval()

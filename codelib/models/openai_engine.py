@@ -13,26 +13,22 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
 from codelib.core.cli import InputError
-from codelib.core.shared import Shared
 from codelib.models.engine import Answer, Request, failed
 from codelib.models.prompt import image_size, image_url, openai_messages
 from codelib.models.remote_asking import AnyGate, Asking, Gate, Patience, name_of
 from codelib.models.remote_budget import Budget, Limits
 from codelib.models.remote_client import Refused, Reply, Trouble, Unusable, ask, key_of, make_api, meaning
-from codelib.models.remote_desk import DeskGate
+from codelib.models.remote_desk import Access, DeskGate
 from codelib.models.remote_limits import RateLimiter
 from codelib.models.remote_prices import OVERHEAD_TOKENS, image_tokens, tokens_of
-from codelib.models.remote_settings import ServerFields, is_outside, price_for, server_of
-
-Scan = Callable[[str], str | None]
-"""Class of an identifier in a text, or None: `codelib.data.identifiers.contains_identifier`, which this room may not import."""
+from codelib.models.remote_settings import ServerFields, price_for, server_of
 
 _THIS_REQUEST = frozenset({"BadRequestError"})  # of what is called unusable, what another request need not meet
 _MOST_IMAGES_KEPT = 64  # a visit's images are sent several times in a row: once for each question
@@ -58,8 +54,8 @@ class OpenAIEngine:
         fields: these two and all else that is said of a server, in place of them.
         concurrency: requests under way at once.
         max_retries, backoff_s: see `codelib.models.remote_asking.Patience`.
-        desk: budget and limiter of the whole run (`codelib.models.remote_desk`); None: a limiter of this engine's own, and no budget.
-        scan: looks for identifiers in what is sent outside; without it nothing is.
+        access: budget, limiter and patience of the whole run, and the scan of what goes outside; None: a limiter of this engine's own, no
+            budget, and nothing goes outside.
 
     Raises ValueError where a key is needed and the variable is unset. A request's ``adapter`` is the name of a LoRA module of the server;
     its ``choices`` are not weighed, since a server shows the likelihood of its own answers alone.
@@ -69,22 +65,24 @@ class OpenAIEngine:
         self,
         model: str,
         base_url: str | None = None,
-        api_key_env: str | None = None,
+        api_key_env: str = "OPENAI_API_KEY",
         fields: ServerFields | None = None,
         concurrency: int = 4,
         timeout_s: float = 120.0,
         max_retries: int = 4,
         backoff_s: float = 0.5,
-        desk: Shared | None = None,
-        scan: Scan | None = None,
+        access: Access | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency={concurrency}: at least 1")
         fields = fields or ServerFields(base_url=base_url, api_key_env=api_key_env, timeout_s=timeout_s)
         self.server, self.price = server_of(fields, model, f"model {model}"), price_for(fields, model)
         key_of(self.server)
-        self.concurrency, self.patience, self.desk = concurrency, Patience(max_retries, backoff_s), desk
-        self.outside = is_outside(self.server.base_url)
+        self.concurrency, self.patience = concurrency, Patience(max_retries, backoff_s)
+        self.desk = access.desk if access else None
+        scan = access.scan if access else None
+        if access is not None:
+            self.patience = Patience(access.settings.max_retries, access.settings.backoff_s)
         self.scan = lru_cache(maxsize=1024)(scan) if scan else None  # the same examples stand in every few-shot prompt
         self.image_url = lru_cache(maxsize=_MOST_IMAGES_KEPT)(image_url)
         self.gone: str | None = None  # what the last stream met where no server was: the next one asks one harmless word first
@@ -95,7 +93,7 @@ class OpenAIEngine:
         """See `codelib.models.engine.Engine`. Closing it drops what is under way; the books count that as paid."""
         if not requests:
             return
-        if self.outside and self.scan is None:
+        if self.server.outside and self.scan is None:
             for index in range(len(requests)):
                 yield index, failed("NotScanned")
             return
@@ -121,7 +119,7 @@ class OpenAIEngine:
     def compose(self, request: Request) -> _Sent:
         """Raises ValueError for what cannot be sent: an image that is not there, an identifier, a way of decoding that the server lacks."""
         question = request.question
-        if self.outside and any(self.scan(message.content) for message in question.messages if self.scan):
+        if self.server.outside and any(self.scan(message.content) for message in question.messages if self.scan):
             raise IdentifierFound
         decoding = request.decoding
         body: dict[str, Any] = {

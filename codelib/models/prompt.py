@@ -90,7 +90,10 @@ def _open(path: str | Path) -> Image.Image:
 def image_size(path: str | Path) -> tuple[int, int]:
     """Width and height from the header alone, as a viewer would show them. Raises ImageError."""
     with _open(path) as image:
-        swapped = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
+        try:
+            swapped = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
+        except (OSError, SyntaxError, ValueError):  # a PNG is read to its end for this
+            raise ImageError(f"{Path(path).name}: truncated or corrupt") from None
         return (image.height, image.width) if swapped else (image.width, image.height)
 
 
@@ -108,14 +111,17 @@ def open_pixels(path: str | Path, policy: PixelPolicy) -> Image.Image:
     return pixels if pixels.size == size else pixels.resize(size, Image.Resampling.BICUBIC)
 
 
+def no_control(text: str, place: str) -> None:
+    """Raises ValueError, naming the place, for a text that a model would read as a control token."""
+    if found := _CONTROL.search(text):
+        raise ValueError(f"{place}: the text holds {found.group()}, which the model reads as a control token")
+
+
 def _pieces(conversation: Conversation) -> list[tuple[str, list[str]]]:
     """(role, text split at its placeholders) for each message; checks that no text could be taken for a control token."""
     placeholders = 0
     for message in conversation.messages:
-        if found := _CONTROL.search(message.content):
-            raise ValueError(
-                f"{conversation.sample_id}: the text holds {found.group()}, which the model reads as a control token"
-            )
+        no_control(message.content, conversation.sample_id)
         placeholders += message.content.count(IMAGE)
     if placeholders != len(conversation.images):
         raise ValueError(f"{conversation.sample_id}: {placeholders} {IMAGE} placeholders but {len(conversation.images)} images")

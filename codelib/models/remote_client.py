@@ -43,6 +43,8 @@ class Server:
     azure_api_version: str = AZURE_API_VERSION
     key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable with the key; the key itself stands in no file."""
+    outside: bool = True
+    """Whether what is sent leaves the house (`remote_settings.is_outside`)."""
     key_optional: bool = False
     timeout_s: float = 120.0
     place: str = "translate"
@@ -94,11 +96,15 @@ class Unusable(InputError):
         self.name, self.gone = name, gone
 
 
+class KeyMissing(InputError):
+    """The environment has no key for a server."""
+
+
 def key_of(server: Server) -> str:
-    """Raises InputError where the key is missing."""
+    """Raises KeyMissing."""
     key = os.environ.get(server.key_env, "")
     if not key and not server.key_optional:
-        raise InputError(
+        raise KeyMissing(
             f"{server.key_setting or server.place + '.key_env'}: the environment variable {server.key_env} is not set on the machine "
             "that asks; export the key of the service there, or ask no server"
         )

@@ -138,3 +138,13 @@ class DeskGate:
 def open_desk(settings: RemoteSettings, books: Store) -> Shared:
     """The desk of a run; on a connected Ray all workers reach it. ``books``: where the workspace's spending is kept, over all runs."""
     return share(partial(Desk, settings, books))
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an engine needs to ask servers. Travels to workers. ``scan``: class of an identifier in a text, or None; without it nothing
+    goes outside (`codelib.data.identifiers.contains_identifier`, which this room may not import)."""
+
+    desk: Shared
+    settings: RemoteSettings
+    scan: Callable[[str], str | None] | None = None

@@ -36,21 +36,21 @@ class RemoteSettings(Settings):
 
 
 class ServerFields(Settings):
-    """Of one server: fields of a variant with engine openai. All None: OpenAI's own."""
+    """Of one server: the fields of a variant with engine openai. As they stand here: OpenAI's own."""
 
     base_url: str | None = None
     """Of a compatible server (http://host:8000/v1); with azure_deployment the resource's endpoint, https://NAME.openai.azure.com."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable with the key, on the machine that asks; no key stands in a file. May be unset for a server inside."""
     azure_deployment: str | None = None
-    azure_api_version: str | None = None
-    api_key_env: str | None = None
-    """Name of the environment variable with the key, on the machine that asks. None: OPENAI_API_KEY. May be unset for servers inside."""
+    azure_api_version: str = AZURE_API_VERSION
     usd_per_million_input: float | None = Field(default=None, ge=0)
     """Price of a model that remote_prices.csv does not know, or that is cheaper for you."""
     usd_per_million_output: float | None = Field(default=None, ge=0)
     timeout_s: float = Field(default=120.0, gt=0)
     """Of one request, from its first byte to its last."""
     allow_remote: bool = False
-    """As the setting, for this variant alone."""
+    """Data that is no verified release may be sent to this server though it is outside."""
 
     @field_validator("base_url")
     @classmethod
@@ -77,21 +77,28 @@ class ServerFields(Settings):
             raise ValueError("give usd_per_million_input and usd_per_million_output, or neither")
         if self.azure_deployment is not None and self.base_url is None:
             raise ValueError("azure_deployment needs base_url, the resource's endpoint: https://NAME.openai.azure.com")
-        if self.azure_api_version is not None and self.azure_deployment is None:
+        if self.azure_api_version != AZURE_API_VERSION and self.azure_deployment is None:
             raise ValueError("azure_api_version is for azure_deployment")
         return self
 
 
+ANSWERS_ALIKE = frozenset({"api_key_env", "usd_per_million_input", "usd_per_million_output", "timeout_s", "allow_remote"})
+"""Fields that decide no answer."""
+
+
 def server_of(fields: ServerFields, model: str, place: str) -> Server:
     """``place``: the variant, for messages."""
+    beside = fields.base_url is None and bool(os.environ.get("CODELIB_SERVED"))  # slurm/vllm.sh started it with this job
     base_url = fields.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL  # the client's own default
+    outside = is_outside(base_url) and not beside
     return Server(
         model,
         base_url,
         fields.azure_deployment,
-        fields.azure_api_version or AZURE_API_VERSION,
-        fields.api_key_env or "OPENAI_API_KEY",
-        key_optional=not is_outside(base_url) and fields.azure_deployment is None,
+        fields.azure_api_version,
+        fields.api_key_env,
+        outside=outside,
+        key_optional=not outside and fields.azure_deployment is None,
         timeout_s=fields.timeout_s,
         place=place,
         key_setting=f"{place}, api_key_env",

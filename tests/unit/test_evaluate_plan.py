@@ -172,7 +172,7 @@ def test_missing_images_are_said_before_anything_is_asked(dataset: Dataset, mode
     assert "14 images are not in the dataset's folder; the 14 of 14 samples" in notes[0]
 
 
-@pytest.mark.parametrize("gpus", [1.5, -1])
-def test_shares_of_several_gpus_are_refused(gpus: float) -> None:
+@pytest.mark.parametrize("gpus", [2, -1])
+def test_a_number_of_gpus_that_no_actor_can_use_is_refused(gpus: float) -> None:
     with pytest.raises(ValueError, match="num_gpus_per_actor"):
         EvaluateSettings(num_gpus_per_actor=gpus)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codelib.core.shared import Shared
 from codelib.core.store import Store
 from codelib.models import remote_desk
 from codelib.models.conversation import Conversation, Message
@@ -21,7 +22,7 @@ from codelib.models.engine import Answer, Decoding, Request, answer_all
 from codelib.models.openai_engine import OpenAIEngine
 from codelib.models.remote_asking import Said
 from codelib.models.remote_budget import spent_before
-from codelib.models.remote_desk import Desk, Line, NoMore, open_desk
+from codelib.models.remote_desk import Access, Desk, Line, NoMore, open_desk
 from codelib.models.remote_prices import Price
 from codelib.models.remote_settings import RemoteSettings, ServerFields, is_outside
 from tests import chat_server
@@ -240,13 +241,13 @@ def test_azure_is_asked_by_deployment_and_must_answer_with_the_snapshot(
         ({"base_url": "http://"}, "not an address"),
         ({"base_url": "http://me:secret@host/v1"}, "password stands in the address"),
         ({"azure_deployment": "x"}, "needs base_url"),
-        ({"azure_api_version": "x"}, "is for azure_deployment"),
+        ({"azure_api_version": "2024-01-01"}, "is for azure_deployment"),
         ({"usd_per_million_input": 1.0}, "or neither"),
     ],
 )
 def test_fields_that_do_not_fit_are_named(fields: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        ServerFields(**fields)  # type: ignore[arg-type]
+        ServerFields(**fields)
 
 
 # what leaves the house
@@ -282,13 +283,17 @@ def service(server: chat_server.Running, monkeypatch: pytest.MonkeyPatch) -> cha
     return server
 
 
-def test_nothing_goes_outside_unscanned_and_an_identifier_stays(service: chat_server.Running) -> None:
+def _phone(text: str) -> str | None:
+    return "PHONE" if "138" in text else None
+
+
+def test_nothing_goes_outside_unscanned_and_an_identifier_stays(service: chat_server.Running, tmp_path: Path) -> None:
     fields = ServerFields(base_url="http://llm.service.example/v1", api_key_env="SERVICE_KEY")
     both = [request("fine"), request("call 13812345678")]
     assert told(answer_all(OpenAIEngine("m", fields=fields), both)) == ["NotScanned", "NotScanned"]
     assert service.num_requests == 0
-    scan = lambda text: "PHONE" if "138" in text else None  # noqa: E731
-    assert told(answer_all(OpenAIEngine("m", fields=fields, scan=scan), both)) == ["fine", "IdentifierFound"]
+    access = Access(open_desk(RemoteSettings(), Store(str(tmp_path))), RemoteSettings(), _phone)
+    assert told(answer_all(OpenAIEngine("m", fields=fields, access=access), both)) == ["fine", "IdentifierFound"]
     assert service.num_requests == 1
     assert "13812345678" not in json.dumps(service.bodies)
 
@@ -296,10 +301,10 @@ def test_nothing_goes_outside_unscanned_and_an_identifier_stays(service: chat_se
 # budget and limiter of the whole run
 
 
-def priced(server: chat_server.Running, desk: object, **options: object) -> OpenAIEngine:
+def priced(server: chat_server.Running, desk: Shared, **options: object) -> OpenAIEngine:
     """A dollar for each token that is made, none for what is sent."""
     fields = ServerFields(base_url=server.url, usd_per_million_input=0, usd_per_million_output=1e6)
-    return OpenAIEngine("m", fields=fields, desk=desk, backoff_s=0.01, **options)  # type: ignore[arg-type]
+    return OpenAIEngine("m", fields=fields, access=Access(desk, RemoteSettings(backoff_s=0.01)), **options)  # type: ignore[arg-type]
 
 
 def test_the_budget_is_never_exceeded_and_goes_on_when_raised(server: chat_server.Running, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Place:
             f"{request.adapter and 'tuned '}{words(request)}"
         )
 
-        def make(variants: Any, num_gpus: float) -> FakeEngine:
+        def make(variants: Any, access: Any) -> FakeEngine:
             self.load()
             self.engines.append(FakeEngine(lambda request: self.reply(request)))
             return self.engines[-1]
@@ -276,8 +276,8 @@ def test_one_actor_asks_the_canary_for_all_of_a_run(place: Place) -> None:
     place.reply = weighs(True)
     plan = place.plan(BASE, LORA)
     place.rows(plan)
-    assert place.asked == 24 + 2 * 6
+    assert place.asked == 24 + 2 * 4
     for name in place.store.names("answers"):
         place.store.delete(name)
     place.rows(plan)
-    assert place.asked == 2 * 24 + 2 * 6
+    assert place.asked == 2 * 24 + 2 * 4
