@@ -19,13 +19,13 @@ from PIL import Image
 from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES, rejected
 from codelib.core.store import Store
 from codelib.evaluate.benchmarks import Sample
+from codelib.evaluate.cases import choose, thumbnail
 from codelib.evaluate.plan import EvaluateSettings, Plan
 from codelib.evaluate.predictor import BAD_REFERENCE
-from codelib.evaluate.cases import choose, thumbnail
 from codelib.evaluate.report import summary, write_report
-from codelib.evaluate.tables import table_csv
 from codelib.evaluate.run import Outcome
 from codelib.evaluate.scores import evaluate_scores
+from codelib.evaluate.tables import table_csv
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 
@@ -181,7 +181,7 @@ def test_the_page_is_self_contained_and_shows_the_figures(written: tuple[dict[st
     matrix = [row for row in page.rows if row[:1] == ["Gingivitis"] and len(row) == 8]
     assert matrix[0][1:] == ["0", "3", "0", "0", "0", "0", "1"]
     groups = next(row for row in page.rows if "complaint names the label" in row)
-    (accuracies,) = [row for row in page.rows[page.rows.index(groups) + 1 :][:1]]
+    accuracies = page.rows[page.rows.index(groups) + 1]
     assert [value.split("[")[0] for value in accuracies[1:3]] == ["100.0", "66.7"]
     assert [value.split("n = ")[1] for value in accuracies[1:3]] == ["5", "15"]
     assert page.tags["figure"] == 3
