@@ -18,7 +18,7 @@ from typing import Any
 from codelib.core.store import Store
 from codelib.evaluate import latex
 from codelib.evaluate.cases import collect, examples
-from codelib.evaluate.page import render, without_browser
+from codelib.evaluate.page import render, without_answers
 from codelib.evaluate.plan import EvaluateSettings, Plan
 from codelib.evaluate.run import Outcome
 from codelib.evaluate.summary import summary
@@ -41,7 +41,7 @@ def page_html(
 ) -> str:
     """The page with as many test visits in its error browser as settings.page_mb has room for."""
     rows = outcome.table.to_pylist()
-    room = settings.page_mb * _MB - without_browser(report)
+    room = settings.page_mb * _MB - without_answers(report)
     for_examples = room // 12
     cases = collect(dataset_folder, shown, plan.tests, rows, settings.seed, room - for_examples)
     few = examples(cases, plan.tests, settings.num_examples, settings.seed, for_examples)
