@@ -30,7 +30,7 @@ from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x.png onerror=alert(1)> \"'& Caries"
-SETTINGS = EvaluateSettings(embedding="ngrams", num_examples=4)
+SETTINGS = EvaluateSettings(embeddings=("ngrams",), num_examples=4)
 SHOWN = (
     Variant(name="tuned <b>", model="tiny", adapter="train/demo"),
     Variant(name="shuffled", model="tiny", adapter="train/demo", images="shuffled", benchmarks=("classification",)),
@@ -85,7 +85,7 @@ def make_run(folder: Path) -> tuple[Plan, Outcome]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (300, 200), (index * 10, 0, 0)).save(path)
         question = (Message("user", f"<image>\nWhat is {index}?"),)
-        told = {"language": ("en", "zh")[index % 2], "names_label": index < 5}
+        told = {"language": ("en", "zh")[index % 2], "names_label": index < 10}
         samples.append(Sample(f"test-cls/{index}", "classification", f"{index // 2:04d}", question, (name,), label, **told))
         for variant in SHOWN:
             answer = {"tuned <b>": label if index < 15 else (HOSTILE if index == 15 else "no idea"), "shuffled": "Caries"}.get(
@@ -141,7 +141,7 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
     assert tuned["generation"]["corpus_bleu"] == pytest.approx(100)
     assert blind["classification"]["accuracy"] == 0.2
     assert (broken["status"], broken["classification"], broken["failures"]) == ("failed", None, {"evaluate:OSError": 20})
-    assert [row["accuracy"] for row in report["baselines"]["classification"]] == pytest.approx([1 / 6, 0.2])
+    assert [row["accuracy"] for row in report["baselines"]["classification"]] == pytest.approx([1 / 6, 0.2, 0.2])
     assert report["baselines"]["generation"][0]["meteor"] < 0.9
     control = report["controls"][0]
     assert (control["as_is"], control["shuffled"]) == ("tuned <b>", "shuffled")
@@ -149,8 +149,8 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
     assert control["change_ci"][0] < control["change"] < control["change_ci"][1] < 0
     groups = {g["name"]: (g["n"], g["accuracy"]) for g in tuned["classification"]["subgroups"]}
     assert groups == {
-        "complaint names the label": (5, 1.0),
-        "complaint does not name it": (15, pytest.approx(10 / 15)),
+        "complaint names the label": (10, 1.0),
+        "complaint does not name it": (10, 0.5),
         "asked in English": (10, 0.8),
         "asked in Chinese": (10, 0.7),
     }
@@ -161,7 +161,7 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
 
 
 def test_the_page_is_self_contained_and_shows_the_figures(written: tuple[dict[str, Any], Path]) -> None:
-    _, folder = written
+    report, folder = written
     html = (folder / "report.html").read_text()
     page = Page(html)
     assert page.tags["link"] == page.tags["iframe"] == page.tags["object"] == 0
@@ -182,9 +182,9 @@ def test_the_page_is_self_contained_and_shows_the_figures(written: tuple[dict[st
     assert matrix[0][1:] == ["0", "3", "0", "0", "0", "0", "1"]
     groups = next(row for row in page.rows if "complaint names the label" in row)
     accuracies = page.rows[page.rows.index(groups) + 1]
-    assert [value.split("[")[0] for value in accuracies[1:3]] == ["100.0", "66.7"]
-    assert [value.split("n = ")[1] for value in accuracies[1:3]] == ["5", "15"]
-    assert page.tags["figure"] == 3
+    assert [value.split("[")[0] for value in accuracies[1:3]] == ["100.0", "50.0"]
+    assert [value.split("n = ")[1] for value in accuracies[1:3]] == ["10", "10"]
+    assert page.tags["figure"] == 3 + len(report["ablations"])
     assert page.tags["article"] == 4
 
 
@@ -221,7 +221,7 @@ def test_the_summary_names_every_row(written: tuple[dict[str, Any], Path]) -> No
         "majority (always Caries)",
         "another patient's report",
         "-55.0 points",
-        "complaint names the label 100.0 (n = 5); complaint does not name it 66.7 (n = 15)",
+        "complaint names the label 100.0 (n = 10); complaint does not name it 50.0 (n = 10)",
     ):
         assert words in text
 
