@@ -72,7 +72,9 @@ def read_own_set(
     release: where few-shot examples come from. Raises ValueError where the file as a whole cannot be read, or no row is good."""
     if benchmark not in BENCHMARKS:
         raise ValueError(f"--benchmark {benchmark}: unknown benchmark for a file of your own; {nearest(benchmark, BENCHMARKS)}")
-    root = (images or file.parent).absolute()
+    root = Path(
+        os.path.normpath((images or file.parent).absolute())
+    )  # as the paths of images are: by their words, links followed later
     if not root.is_dir():
         raise ValueError(f"--images {images}: no such folder")
     reader = _Reader(root, benchmark, patients)

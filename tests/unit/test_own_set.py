@@ -155,6 +155,21 @@ def test_other_spellings_are_read(tmp_path: Path) -> None:
     assert (sample.reference, sample.images) == ("Diagnosis: caries of 36.", ("b.jpg",))
 
 
+@pytest.mark.parametrize("images", [None, "pictures/", "../{}/pictures", "pictures/../pictures/."])
+def test_the_folder_of_images_may_be_written_in_any_way(
+    tmp_path: Path, images: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prefix = "" if images else "pictures/"
+    absolute = str(tmp_path / "pictures" / "b.jpg")
+    file = written(
+        tmp_path, [row(1, images=(f"{prefix}a.jpg",)), row(2, images=(f"./{prefix}b.jpg",)), row(3, images=(absolute,))]
+    )
+    folder = Path(images.format(tmp_path.name)) if images else None
+    found = read_own_set(Path("..") / tmp_path.name / file.name, folder, "classification")
+    assert [sample.images for sample in found.tests.samples["classification"]] == [(f"{prefix}{n}.jpg",) for n in "abb"]
+
+
 def test_what_a_question_says_of_the_patient_makes_subgroups(tmp_path: Path) -> None:
     (sample,) = read(tmp_path, [row(7)]).tests.samples["classification"]
     assert (sample.age, sample.gender) == (37, "female")
