@@ -139,9 +139,10 @@ def _head(report: Report) -> str:
     )
 
 
-def without_browser(report: Report) -> int:
-    """Bytes of the page before the error browser: what the browser's room is reckoned from."""
-    return len(render(report).encode())
+def without_answers(report: Report) -> int:
+    """Bytes of the page with its error browser empty: what is left of a limit is the room for answers and pictures."""
+    nothing = Case("", CLASSIFICATION, "", "", "", (), 0, ())
+    return len(render(report, Cases((nothing,), 1, {})).encode())
 
 
 def render(report: Report, cases: Cases = _NO_CASES, examples: Sequence[Case] = ()) -> str:
