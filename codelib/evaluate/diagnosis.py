@@ -38,7 +38,12 @@ def diagnose(
         found.append({"code": code, "benchmark": benchmark, "text": f"{place}: {text}"})
 
     if scored["status"] == "refused":
-        tell("no_effect", None, f"not scored, the canary refused it: {scored['canary']['why']}")
+        tell(
+            "no_effect",
+            None,
+            f"not scored, the canary refused it: {scored['canary']['why'].rstrip('.')}. Check that it is the adapter of this model, and that "
+            "its training changed anything (train/<run>/).",
+        )
         return found
     if scored["status"] == "failed":
         tell(
