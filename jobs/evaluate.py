@@ -191,6 +191,8 @@ def _raise_unfinished(report: dict[str, Any], settings: EvaluateSettings, store:
     unfinished = []
     for variant in report["variants"]:
         reasons = [reason.removeprefix("evaluate:") for reason in variant["failures"]]
+        if variant["status"] == "refused" and not reasons:
+            reasons = ["the canary refused it"]
         if reasons:
             unfinished.append(f"{variant['name']} ({variant['num_answered']} of {variant['num_asked']}: {', '.join(reasons)})")
     if unfinished:
