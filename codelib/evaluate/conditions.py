@@ -33,17 +33,19 @@ _END_BRACKET = re.compile(r"^(.*\S)\s*\(([^()]+)\)$")
 _PIECE_END = re.compile(r"[,，、](?!\d)")
 _ENGLISH_END = re.compile(r"[.;!?](?=\s|$)|[。；！？\n]")
 _DOUBT_BEFORE = re.compile(
-    r"\b(?:suspect(?:ed|ing)?|suspicious (?:of|for)|suspicion of|possibl[ey]|probabl[ey]|questionable|rule out|r/o|may (?:have|be|indicate)|"
-    r"might|"
-    r"could (?:be|indicate|represent)|differential(?: diagnosis)?|(?:cannot|can not|not) (?:be )?(?:exclude[d]?|rule[d]? out)|"
+    r"\b(?:suspect(?:ed|ing)?|suspicious (?:of|for)|suspicion of|possibl[ey]|probabl[ey]|questionable|rule out|r/o|might|"
+    r"may (?:have|be|indicate)|"
+    r"could (?:be|indicate|represent)|differential(?: diagnosis)?|(?:cannot|can not|not) (?:be )?(?:exclude[d]?|rule[d]? out)|less likely|"
     r"history of|hx of|previous(?:ly)?|prior|past|status post|s/p|formerly|childhood|"
     r"prevent(?:s|ing|ion)?(?: of)?|avoid(?:ing)?|risks? (?:of|for)|at risk|reduc(?:e|ing)|monitor(?:ing)? for|watch for|prone to|"
     r"susceptib(?:le|ility) to|progress(?:ion|ing)? (?:to|into)|develop(?:ment|ing)?(?: of)?|leads? to|in case of|if|should|"
-    r"remov(?:al|e|ing)(?: of)?(?: the)?|excavat(?:e|ion|ing)(?: of)?)\b[^.;:\n]{0,40}$"
+    r"remov(?:al|e|ing)(?: of)?(?: the)?|excavat(?:e|ion|ing)(?: of)?)\b:?[^.;:\n]{0,40}$"
 )
 _DOUBT_BEHIND = re.compile(
-    r"^(?:\s*\([^()\n]{0,40}\))?\s*(?:\?|\((?:suspected|possible|probable|r/o|to be ruled out|\?)\)|,? (?:is |was )?(?:suspected|possible|questionable)\b"
+    r"^(?:\s*\([^()\n]{0,40}\))?\s*(?:\?|\((?:suspected|possible|probable|r/o|to be ruled out|\?)\)"
+    r"|,? (?:is |was )?(?:suspected|possible|questionable)\b"
     r"|(?:risks?|prevention|control|removal|excavation|detector|prone)\b"
+    r"|(?:has |have |is |was |now )*(?:been )?(?:resolved|healed|cured)\b"
     r"|(?:was|were|has been|have been|already) (?:\w+ )?(?:treated|filled|restored|removed|extracted)\b)"
 )
 ASSERTED, DENIED, OTHER = "asserted", "denied", "other"
