@@ -67,10 +67,11 @@ def troubles(report: Report) -> list[str]:
         )
     for variant in report["variants"]:
         canary = variant.get("canary") or {}
-        if is_refused(variant):
+        told = variant.get("diagnosis") or ()
+        if is_refused(variant) and not any(isinstance(one, dict) and one.get("code") == "no_effect" for one in told):
             why = canary.get("why") or "its adapter changes no answer"
             found.append(f"{variant['name']} was refused: {why}.")
-        for sentence in variant.get("diagnosis") or ():
+        for sentence in told:
             text = str(sentence.get("text", sentence) if isinstance(sentence, dict) else sentence)
             found.append(text if text.startswith(variant["name"]) else f"{variant['name']}: {text}")
     return found
