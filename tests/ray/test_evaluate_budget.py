@@ -1,0 +1,69 @@
+"""jobs.evaluate under a budget and a rate limit: several actors, one desk."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from codelib.core.cli import run_job
+from codelib.core.cluster import connect
+from codelib.core.store import Store
+from codelib.models.remote_budget import spent_before
+from jobs.evaluate import main
+from tests import chat_server
+from tests.chat_server import Body, completion
+from tests.fixtures import make_release
+
+pytestmark = pytest.mark.ray
+
+# three dollars an answer of the 10 that it may cost
+VARIANT = """
+- name: paid
+  engine: openai
+  model: m
+  base_url: URL
+  usd_per_million_input: 0
+  usd_per_million_output: 1.0e+6
+  max_new_tokens: 10
+  benchmarks: [generation]
+  batch_size: 3
+"""
+
+
+def test_a_budget_holds_over_all_actors_and_the_run_goes_on_when_it_is_raised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_release(tmp_path / "release", visits=48)
+    (folder / "test-diagnostic.json").write_bytes((folder / "test-cls.json").read_bytes())
+    asked: Counter[str] = Counter()
+
+    def answer(body: Body) -> Body:
+        asked[json.dumps(body["messages"])] += 1
+        return completion(body, "A red disc.")
+
+    with chat_server.started(answer) as server, connect(num_cpus=2):
+        (tmp_path / "variants.yaml").write_text(VARIANT.replace("URL", server.url))
+        command = ["--dataset", str(folder), "--workspace", str(tmp_path / "work")]
+        command += ["--variants", str(tmp_path / "variants.yaml"), "--benchmarks", "generation"]
+        command += ["--set", "partition_samples=2", "--set", "num_actors=3"]
+        assert run_job(main, [*command, "--set", "budget_usd=30", "--dry-run"]) == 0
+        told = capsys.readouterr().out
+        assert "paid: 16 requests, about" in told and "at most 160.00 USD" in told
+        assert "spent in this workspace so far: 0.00 USD, 0 tokens; budget: budget_usd=30" in told
+
+        assert run_job(main, [*command, "--set", "budget_usd=30"]) == 1
+        said = capsys.readouterr().err
+        assert "BudgetReached" in said and "budget_usd=30.0 is reached: " in said
+        assert "raise it and run the same command again" in said
+        first = server.num_requests
+        spent = spent_before(Store(str(tmp_path / "work" / "evaluate")))
+        assert spent.usd == 3 * first <= 30 < 3 * first + 10
+
+        assert run_job(main, [*command, "--set", "budget_usd=100"]) == 0
+    assert len(asked) == 16 and max(asked.values()) == 1
+    assert spent_before(Store(str(tmp_path / "work" / "evaluate"))).usd == 48
+    report = json.loads((tmp_path / "work" / "evaluate" / "report" / "report.json").read_text())
+    assert report["variants"][0]["status"] == "complete"
