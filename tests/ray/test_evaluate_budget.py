@@ -56,7 +56,7 @@ def test_a_budget_holds_over_all_actors_and_the_run_goes_on_when_it_is_raised(
 
         assert run_job(main, [*command, "--set", "budget_usd=30"]) == 1
         said = capsys.readouterr().err
-        assert "BudgetReached" in said and "budget_usd=30.0 is reached: " in said
+        assert "BudgetReached" in said and "budget_usd=30 is reached: " in said
         assert "raise it and run the same command again" in said
         first = server.num_requests
         spent = spent_before(Store(str(tmp_path / "work" / "evaluate")))

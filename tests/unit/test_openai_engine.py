@@ -69,6 +69,7 @@ def told(answers: list[Answer]) -> list[str]:
         ("nothing answer", None, 2),
         ("null answer", None, 2),
         ("newer", None, 2),
+        ("strict", None, 2),
         ("500", "InternalServerError", 3),
         ("half", "APIConnectionError", 3),
         ("garbage", "BadReply", 3),
@@ -210,7 +211,7 @@ def test_decoding_and_lora_module_are_passed_on(server: chat_server.Running) -> 
     }
     answer_all(engine(server), [request("hello")])
     assert (server.bodies[-1]["model"], server.bodies[-1]["temperature"]) == ("m", 0.0)
-    assert "repetition_penalty" not in server.bodies[-1]
+    assert server.bodies[-1]["repetition_penalty"] == 1.0, "what is left out a server may take from the model's own configuration"
 
 
 def test_choices_are_not_weighed(server: chat_server.Running) -> None:
@@ -231,6 +232,9 @@ def test_azure_is_asked_by_deployment_and_must_answer_with_the_snapshot(
     assert told([good, other]) == ["word0", "WrongSnapshot"]
     assert server.paths[0] == "/openai/deployments/ours/chat/completions?api-version=2024-10-21"
     assert server.headers[0]["api-key"] == "k-1"
+    assert "repetition_penalty" not in server.bodies[0]
+    penalised = Request(request("hello").prompt, 5, decoding=Decoding(repetition_penalty=1.2))
+    assert told(answer_all(asking, [penalised])) == ["UnsupportedDecoding"]
     assert good.usd == pytest.approx((7 * 2.5 + 3 * 10) / 1e6)
 
 
