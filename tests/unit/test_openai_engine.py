@@ -239,6 +239,25 @@ def test_azure_is_asked_by_deployment_and_must_answer_with_the_snapshot(
 
 
 @pytest.mark.parametrize(
+    ("asked", "said", "fits"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4o-2024-08-06", "gpt-4o-2024-08-06", True),
+        ("gpt-4o-2024-08-06", "gpt-4o-2024-11-20", False),
+    ],
+)
+def test_an_alias_is_answered_by_a_snapshot_of_its_own(
+    server: chat_server.Running, monkeypatch: pytest.MonkeyPatch, asked: str, said: str, fits: bool
+) -> None:
+    monkeypatch.setenv("AZURE_KEY", "k-1")
+    fields = ServerFields(base_url=server.url.removesuffix("/v1"), azure_deployment="ours", api_key_env="AZURE_KEY")
+    [answer] = answer_all(OpenAIEngine(asked, fields=fields), acts(f"model:{said}"))
+    assert answer.error == (None if fits else "WrongSnapshot")
+
+
+@pytest.mark.parametrize(
     ("fields", "why"),
     [
         ({"base_url": "host:8000"}, "not an address"),
