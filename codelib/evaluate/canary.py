@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 PASSED, REFUSED, NOT_NEEDED, NOT_RUN = "passed", "refused", "not_needed", "not_run"
 NO_EFFECT = "AdapterWithoutEffect"  # the class of error of rows that were not asked because of it
-MOST_ITEMS = 6  # of a variant's own questions, where the trainer left none
+MOST_ITEMS = 4  # of a variant's own questions, where the trainer left none
 LEAST_EQUAL = (
     8  # answers that must all equal the base's before that alone speaks against an adapter: two models may agree on a few classes
 )
 _FOLDER = "canaries"
-_TOKENS = 32  # of an item's answer: enough to see two of them part
+_TOKENS = 16  # of an item's answer: enough to see two of them part
 # of the logits' mean size. bfloat16 keeps 8 bits (codelib.train.parity allows as much), and a run trained in float32 may be evaluated in it
 _TOLERANCE = 0.02
 _ROUNDING = 0.02  # nats; a base asked twice in batches of another shape differs by less, in bfloat16 too
@@ -189,7 +189,7 @@ def _of_variant(
 ) -> dict[str, Any]:
     if variant.engine == "transformers" and variant.adapter is None:
         return _verdict(NOT_NEEDED, "no adapter")
-    if variant.engine != "transformers" and variant.base_url is None:
+    if variant.engine != "transformers" and variant.base_url is None and variant.adapter is None:
         return _verdict(NOT_NEEDED, "a public model")
     other = _base_of(variant, plan)
     name = record_name(plan.fingerprints[variant.name], variant)

@@ -46,6 +46,13 @@ _SIDES = {
     "U": re.compile(r"\b(?:upper|maxillary|maxilla)\b|上颌|上(?=[前后牙切磨尖唇])|[左右]上|上[左右]"),
     "D": re.compile(r"\b(?:lower|mandibular|mandible)\b|下颌(?!关节)|(?<!以)下(?=[前后牙切磨尖唇])|[左右]下|下[左右]"),
 }
+_SENTENCE_END = re.compile(r"(?<=[。；;!?])|(?<=[a-z)]\.)\s|(?<=\n)(?![\s\d|┘└┐┌─│\-])")
+"""Where no way of writing teeth goes on: a Palmer cross may stand on two lines, and "No. 16" and "1. 16" hold full stops."""
+_MAY_NAME = re.compile(
+    r"\d|[牙齿齒切尖磨颗]|[左右上下乳][A-E]|[\u2160-\u217f\u23a0-\u23ff\u2460-\u2473\u2500-\u257f]"
+    r"|\b(?:incisor|canine|cuspid|bicuspid|molar|premolar|tooth|teeth)",
+    re.IGNORECASE,
+)
 _BOTH = re.compile(r"\bbilateral|\bboth sides\b|双侧|两侧")
 _OF_QUADRANT = {1: "UR", 2: "UL", 3: "DL", 4: "DR"}
 
@@ -67,7 +74,15 @@ class Findings:
 
 def teeth_in(text: str) -> frozenset[str]:
     """The FDI numbers of the teeth that a text names for certain, by number or by name."""
-    text = _DOTTED.sub(lambda m: m.group().replace(".", ""), _TOOTH_NUMBER.sub(r"\1 ", text))
+    return frozenset(
+        tooth for sentence in _SENTENCE_END.split(text) if _MAY_NAME.search(sentence) for tooth in _teeth_of(sentence)
+    )
+
+
+@lru_cache(maxsize=100_000)
+def _teeth_of(sentence: str) -> frozenset[str]:
+    """Kept, for reports of one clinic, and answers of one model, share many sentences."""
+    text = _DOTTED.sub(lambda m: m.group().replace(".", ""), _TOOTH_NUMBER.sub(r"\1 ", sentence))
     text = _RANGE.sub(r"\1-\2", _NO_TEETH.sub(" ", text))
     return frozenset(number for item in teeth_grammar.parse(text) if item.status == "ok" for number in item.fdi)
 

@@ -45,7 +45,8 @@ class EvaluateSettings(RemoteSettings):
     spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
     variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
     embeddings: Embeddings = ("auto",)  # models of the cosine similarity, which is their mean
-    num_examples: int = Field(default=12, ge=0)  # shown in the report
+    num_examples: int = Field(default=12, ge=0)  # shown in the report where scripts are not allowed
+    page_mb: int = Field(default=25, ge=1, le=500)  # the report's page, thumbnails and answers of its error browser included
 
     @model_validator(mode="after")
     def _one_gpu(self) -> EvaluateSettings:

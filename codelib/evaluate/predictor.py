@@ -11,7 +11,7 @@ model becomes rejected rows of its variant (``evaluate:<error class>``): the oth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +136,10 @@ class Predictor:
         note.begin()
         got: dict[int, Answer] = {}
         ready: list[int] = []
+        problems = self._problems(extra, {asks[number]["variant"] for number in todo}, note)
         for number in todo:
-            problem = self._problem(extra, asks[number], note)
+            given_up = asks[number]["key"] in note.given_up or LOADING in note.given_up
+            problem = DIED if given_up else problems.get(asks[number]["variant"])
             if problem is None:
                 ready.append(number)
             else:
@@ -150,38 +152,45 @@ class Predictor:
         note.done()
         return got
 
-    def _problem(self, extra: dict[str, Any], ask: dict[str, Any], note: Note) -> str | None:
-        """Why a question is not put to the engine; the class of an error."""
-        if ask["key"] in note.given_up or LOADING in note.given_up:
-            return DIED
-        variant = self.variants[ask["variant"]]
-        if variant.adapter is None or variant.engine != "transformers":  # a server's LoRA modules are judged by their answers
-            return None
-        if not (Path(variant.adapter) / "adapter_config.json").is_file():
-            return "AdapterNotFound"
-        if variant.name not in self.canaries:
-            self.canaries[variant.name] = self._canary(extra, variant, note)
-        return self.canaries[variant.name]
+    def _problems(self, extra: dict[str, Any], names: Iterable[str], note: Note) -> dict[str, str]:
+        """Variant -> class of the error for which its adapter is not asked. The canaries of all adapters go to the engine together, once in
+        each actor, unless another of this run asked them: what it finds is committed."""
+        records: dict[str, str] = {}
+        items: dict[str, canary.Items] = {}
+        for name in sorted(names):
+            variant = self.variants[name]
+            # a server's LoRA modules are judged by their answers
+            if variant.adapter is None or variant.engine != "transformers" or name in self.canaries:
+                continue
+            if not (Path(variant.adapter) / "adapter_config.json").is_file():
+                self.canaries[name] = "AdapterNotFound"
+                continue
+            records[name] = canary.record_name(self.fingerprints[name], variant)
+            held = self.store.read_json(records[name]) if self.store.exists(records[name]) else {}
+            if held.get("run") == self.run and held["status"] == canary.PASSED:
+                self.canaries[name] = None
+            elif records[name] in note.given_up:
+                self.canaries[name] = DIED
+            elif LOADING not in note.given_up:
+                items[name] = canary.trainers_items(variant, self.folder) or self._own_items(extra, variant)
+        self._judge(extra["group"], items, records, note)
+        return {name: problem for name in names if (problem := self.canaries.get(name)) is not None}
 
-    def _canary(self, extra: dict[str, Any], variant: Variant, note: Note) -> str | None:
-        """Asked once in each actor, unless one of this run did for all: what it finds is committed."""
-        name = canary.record_name(self.fingerprints[variant.name], variant)
-        held = self.store.read_json(name) if self.store.exists(name) else {}
-        if held.get("run") == self.run and held["status"] == canary.PASSED:
-            return None
-        if name in note.given_up:
-            return DIED
-        references = {row["ask"]: row["reference"] for row in extra["rows"]}
+    def _own_items(self, extra: dict[str, Any], variant: Variant) -> canary.Items:
+        references = {row["ask"]: row["reference"] for row in extra["rows"] if row["reference"]}
         mine = [
             (number, ask) for number, ask in enumerate(extra["asks"]) if ask["variant"] == variant.name and number in references
         ]
-        own = [(self._request(extra, ask).prompt, references[number]) for number, ask in mine if references[number]]
-        items = canary.trainers_items(variant, self.folder) or canary.own_items(variant, own)
-        asked = canary.requests(variant, items)
-        answers = dict(self._answers(extra["group"], asked, [name] * len(asked), note))
-        found = canary.judge(items, [answers[index] for index in range(len(asked))])
-        self.store.commit_json(name, {**found, "run": self.run})
-        return canary.NO_EFFECT if found["status"] == canary.REFUSED else None
+        return canary.own_items(variant, [(self._request(extra, ask).prompt, references[number]) for number, ask in mine])
+
+    def _judge(self, group: str, items: dict[str, canary.Items], records: dict[str, str], note: Note) -> None:
+        asked = [(name, request) for name in items for request in canary.requests(self.variants[name], items[name])]
+        keys = [records[name] for name, _ in asked]
+        answers = dict(self._answers(group, [request for _, request in asked], keys, note))
+        for name in items:
+            found = canary.judge(items[name], [answers[index] for index, (owner, _) in enumerate(asked) if owner == name])
+            self.store.commit_json(records[name], {**found, "run": self.run})
+            self.canaries[name] = canary.NO_EFFECT if found["status"] == canary.REFUSED else None
 
     def _answers(self, group: str, requests: Sequence[Request], keys: Sequence[str], note: Note) -> Iterator[tuple[int, Answer]]:
         """Each request's answer, exactly once. keys: what is noted where somebody died over this partition before."""

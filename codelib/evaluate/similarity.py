@@ -21,50 +21,50 @@ from codelib.evaluate.embeddings import AUTO, Cosines, cosines
 _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 
-@dataclass(frozen=True)
-class TextScores:
-    """Per-row scores in 0..1, and the corpus BLEU in sacrebleu's 0..100. ``lengths``: words of answer and reference, as METEOR cuts them; the
-    texts say by which means."""
-
-    corpus_bleu: float
-    bleu: tuple[float, ...]
-    meteor: tuple[float, ...]
-    cosines: Cosines
-    lengths: tuple[tuple[int, int], ...]
-    bleu_signature: str
-    meteor_method: str
-
-    @property
-    def cosine(self) -> tuple[float, ...]:
-        return self.cosines.mean
-
-    @property
-    def cosine_method(self) -> str:
-        return self.cosines.method
-
-
 # BLEU
 
 
-def corpus_bleu(references: Sequence[str], answers: Sequence[str]) -> tuple[float, str]:
-    """Corpus BLEU (0..100) and sacrebleu's signature. With any Chinese reference all rows are cut by the `zh` rule, which cuts Chinese by
-    character and Latin words as 13a does."""
+@dataclass(frozen=True)
+class BleuRow:
+    """What one row adds to a corpus BLEU. ``counts``: n-grams in common and n-grams of the answer, of 1 to 4 words each; ``lengths``: of answer
+    and reference; ``score``: the row's own BLEU (0..1), with effective order as for single sentences."""
+
+    chinese: bool
+    counts: tuple[int, ...]
+    lengths: tuple[int, int]
+    score: float
+
+
+def bleu_rows(references: Sequence[str], answers: Sequence[str]) -> list[BleuRow]:
+    """Each row cut by the rule of its reference's language: `zh` cuts Chinese by character, 13a cuts words."""
     from sacrebleu.metrics.bleu import BLEU
 
-    corpus = BLEU(tokenize="zh" if any(map(is_chinese, references)) else "13a")
-    score = corpus.corpus_score(list(answers), [list(references)])
-    return float(score.score), str(corpus.get_signature())
+    cut = {chinese: BLEU(tokenize="zh" if chinese else "13a", effective_order=True) for chinese in (True, False)}
+    rows = []
+    for reference, answer in zip(references, answers, strict=True):
+        chinese = is_chinese(reference)
+        found = cut[chinese].sentence_score(answer, [reference])
+        rows.append(BleuRow(chinese, (*found.counts, *found.totals), (found.sys_len, found.ref_len), min(1.0, found.score / 100)))
+    return rows
 
 
-def sentence_bleu(references: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """Sentence BLEU of each row (0..1), exponential smoothing and effective order (sacrebleu), cut by the rule of its reference's language."""
+def corpus_bleu(rows: Sequence[BleuRow]) -> tuple[float, str]:
+    """sacrebleu's corpus BLEU (0..100, exponential smoothing) out of the rows' counts, and its signature; of two languages both signatures."""
     from sacrebleu.metrics.bleu import BLEU
 
-    chinese, english = (BLEU(tokenize=cut, effective_order=True) for cut in ("zh", "13a"))
-    return [
-        min(1.0, (chinese if is_chinese(reference) else english).sentence_score(answer, [reference]).score / 100)
-        for reference, answer in zip(references, answers, strict=True)
-    ]
+    counts = [sum(column) for column in zip(*(row.counts for row in rows), strict=True)]
+    said, true = (sum(column) for column in zip(*(row.lengths for row in rows), strict=True))
+    score = BLEU.compute_bleu(counts[:4], counts[4:], said, true, smooth_method="exp")
+    return float(score.score), " + ".join(_signature(chinese) for chinese in sorted({row.chinese for row in rows}))
+
+
+@cache
+def _signature(chinese: bool) -> str:
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU(tokenize="zh" if chinese else "13a")
+    metric.corpus_score(["a"], [["a"]])  # it learns the number of references from them
+    return str(metric.get_signature())
 
 
 # METEOR
@@ -168,34 +168,60 @@ def meteor_method(chinese: bool = False) -> str:
 # all together
 
 
+@dataclass(frozen=True)
+class TextScores:
+    """Per-row scores in 0..1, and the corpus BLEU in sacrebleu's 0..100. ``lengths``: words of answer and reference, as METEOR cuts them; the
+    texts (signature, methods) say by which means."""
+
+    bleu_of: tuple[BleuRow, ...]
+    meteor: tuple[float, ...]
+    cosines: Cosines
+    lengths: tuple[tuple[int, int], ...]
+
+    @property
+    def bleu(self) -> tuple[float, ...]:
+        return tuple(row.score for row in self.bleu_of)
+
+    @property
+    def corpus_bleu(self) -> float:
+        return corpus_bleu(self.bleu_of)[0]
+
+    @property
+    def bleu_signature(self) -> str:
+        return corpus_bleu(self.bleu_of)[1]
+
+    @property
+    def meteor_method(self) -> str:
+        return meteor_method(any(row.chinese for row in self.bleu_of))
+
+    @property
+    def cosine(self) -> tuple[float, ...]:
+        return self.cosines.mean
+
+    @property
+    def cosine_method(self) -> str:
+        return self.cosines.method
+
+
 def score_texts(references: Sequence[str], answers: Sequence[str], embeddings: Sequence[str] = (AUTO,)) -> TextScores:
     """All text scores of one variant. Raises ValueError where there is nothing to score, or a model cannot be opened."""
     if not references:
         raise ValueError("generation: no answered sample to score")
     pairs = list(zip(references, answers, strict=True))
     meteors = {pair: meteor(*pair) for pair in set(pairs)}
-    corpus, signature = corpus_bleu(references, answers)
     return TextScores(
-        corpus_bleu=corpus,
-        bleu=tuple(sentence_bleu(references, answers)),
+        bleu_of=tuple(bleu_rows(references, answers)),
         meteor=tuple(meteors[pair] for pair in pairs),
         cosines=cosines(references, answers, embeddings),
         lengths=tuple((len(words(answer)), len(words(reference))) for reference, answer in pairs),
-        bleu_signature=signature,
-        meteor_method=meteor_method(any(map(is_chinese, references))),
     )
 
 
-def part_of(scores: TextScores, references: Sequence[str], answers: Sequence[str], which: Sequence[int]) -> TextScores:
-    """The scores of some rows of all: per-row scores as they are, the corpus BLEU anew with the tokeniser that fits these."""
-    mine = [references[n] for n in which]
-    corpus, signature = corpus_bleu(mine, [answers[n] for n in which])
+def part_of(scores: TextScores, which: Sequence[int]) -> TextScores:
+    """The scores of some rows of all."""
     return TextScores(
-        corpus_bleu=corpus,
-        bleu=tuple(scores.bleu[n] for n in which),
+        bleu_of=tuple(scores.bleu_of[n] for n in which),
         meteor=tuple(scores.meteor[n] for n in which),
         cosines=scores.cosines.part(which),
         lengths=tuple(scores.lengths[n] for n in which),
-        bleu_signature=signature,
-        meteor_method=meteor_method(any(map(is_chinese, mine))),
     )

@@ -39,7 +39,7 @@ def written(
     if all(spoken.values()):
         whole["by_language"] = {}
         for language, which in spoken.items():
-            mine = part_of(scores, references, answers, which)
+            mine = part_of(scores, which)
             true, said, people = ([column[n] for n in which] for column in (references, answers, patients))
             whole["by_language"][language] = _figures(mine, true, said, people, seed)
     return whole

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -23,7 +24,12 @@ from codelib.models.choosing import Chooser
 from codelib.models.lora_rows import LoraRows
 from codelib.models.prefixes import Piece
 from codelib.models.sight import Seen, Sight, release
-from codelib.models.slots import Slots
+from codelib.models.slots import Slots, Span, attend_in_spans, spans
+
+# rows x columns that must be left unread to be worth another call of the attention in every block: on a CPU some 30 us, on a GPU as long as
+# it takes to read this much
+_SPAN_WORTH = {"cpu": 2_000, "cuda": 100_000}
+_BEGUN = 64  # columns of an answer that room is made for at once
 
 
 class NotFinite(ValueError):
@@ -58,6 +64,11 @@ class Prompt:
     @property
     def next_position(self) -> int:
         return self.length + self._ahead
+
+    @property
+    def kind(self) -> int:
+        """Rows of one kind are of like length, within a factor of 1.4."""
+        return (len(self.ids) ** 2).bit_length()
 
     def restart(self) -> None:
         self.said, self.weights, self.length = [], [], 0
@@ -94,17 +105,32 @@ class Decoder:
         self.lora, self.sight, self.ends = lora, sight, ends
         self.model: Any = lora.model
         self.tokens_per_forward = tokens_per_forward
+        attend_in_spans(self.model)
         self.slots = Slots(self.model.config.text_config, rows, self.model.dtype, self.model.device)
+        self._whole = rows, tokens_per_forward  # as long as memory lasts
+        self._features: dict[tuple[Seen, str | None], torch.Tensor] = {}
         self.queue: deque[Prompt] = deque()
         self.active: list[Prompt] = []  # the one in slot 0, in slot 1, ...
+        self._expected = 0  # most rows that this run will have at once
+        self._span_worth = _SPAN_WORTH.get(self.model.device.type, _SPAN_WORTH["cuda"])
         self.computed = 0  # prompt tokens that went through the model: what tests and benchmarks count
 
     def run(self, prompts: Sequence[Prompt]) -> Iterator[Prompt]:
         """Each prompt once, as it is finished: with what it ``said``, or with its ``error``."""
         self.queue, self.active = deque(prompts), []
-        with torch.inference_mode():
+        self._all_room()
+        self._expected = min(len(prompts), self.slots.count)
+        try:
             while self.queue or self.active:
-                yield from self._admit() if self._refill() else self._step()
+                with torch.inference_mode():  # not around the yield: it would hold for the caller's code too
+                    done = self._admit() if self._refill() else self._step()
+                yield from done
+        finally:
+            self.queue, self.active, self._features = deque(), [], {}
+            self.sight.forget()
+
+    def _all_room(self) -> None:
+        self.slots.count, self.tokens_per_forward = self._whole
 
     def _refill(self) -> bool:
         """Whether prompts are taken in now. Several together: a forward pass over few tokens costs nearly that over many."""
@@ -115,11 +141,13 @@ class Decoder:
 
     # taking prompts in
 
-    def _admit(self) -> Iterator[Prompt]:
+    def _admit(self) -> list[Prompt]:
+        """Take in as many as there are slots. Returns those that are finished, or have failed, already."""
         free = 1 if self.queue[0].alone else self.slots.count - len(self.active)
         new: list[Prompt] = []
         while self.queue and len(new) < free and (not new or not self.queue[0].alone):
             new.append(self.queue.popleft())
+        self.sight.ahead([image for one in islice(self.queue, self.slots.count) for _, _, image in one.images])
         try:
             blind = self._look(new)
             seeing = [one for one in new if one not in blind]
@@ -127,16 +155,15 @@ class Decoder:
         # the one wide catch of taking in: whatever the model meets, its other rows are answered
         except Exception as error:
             self.active = [one for one in self.active if one not in new]  # they came last
-            yield from self._recover(error, new)
-            return
+            return self._recover(error, new)
         for one in new:
             if one.piece:
                 one.piece.done()
                 one.piece = None
-        yield from blind
-        yield from self._finished()
+        self._features = {}
+        return [*blind, *self._finished()]
 
-    def _recover(self, error: Exception, new: list[Prompt]) -> Iterator[Prompt]:
+    def _recover(self, error: Exception, new: list[Prompt]) -> list[Prompt]:
         """Out of memory: with half as much at once. Anything else: each one by itself, to see whose fault it is."""
         release(error)
         for one in new:
@@ -152,11 +179,13 @@ class Decoder:
             new[0].error = error
             if new[0].piece:
                 new[0].piece.done()
-            yield new[0]
+            self._all_room()  # it was this one that did not fit: the others shall not go one by one for it
+            return new
         else:
-            for one in reversed(new):
+            for one in new:
                 one.alone = True
             self.queue.extendleft(reversed(new))
+        return []
 
     def _shrink(self, count: int) -> bool:
         """Fewer slots; rows beyond them start again later. False where there is nothing left to give."""
@@ -166,12 +195,13 @@ class Decoder:
             one.restart()
             self.queue.appendleft(one)
         del self.active[count:]
+        self._expected = min(self._expected, count)
         self.slots.shrink(count)
         return True
 
     def _look(self, new: Sequence[Prompt]) -> list[Prompt]:
         """Features of every image that will be computed. Returns the prompts with an image that cannot be shown, with their error."""
-        self._features: dict[tuple[Seen, str | None], torch.Tensor] = {}
+        self._features = {}
         blind = []
         for tower in dict.fromkeys(one.tower for one in new):
             of_tower = [one for one in new if one.tower == tower]
@@ -217,15 +247,16 @@ class Decoder:
             self._say(rows, logits)
 
     def _groups(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Jobs of like length, up to the tokens of one forward pass and the free slots."""
+        """Jobs of like length, in what is computed and in what is seen, up to the tokens of one forward pass and the free slots."""
         group: list[_Job] = []
-        for job in sorted(jobs, key=lambda job: -job.tokens):
-            full = len(group) >= self.slots.count - len(self.active)
-            if group and (
-                full or (len(group) + 1) * group[0].tokens > self.tokens_per_forward or 4 * job.tokens < 3 * group[0].tokens
-            ):
-                yield group
-                group = []
+        for job in sorted(jobs, key=lambda job: (-job.end.bit_length(), -job.tokens)):
+            if group:
+                tokens = [one.tokens for one in (*group, job)]
+                seen = [one.end for one in (*group, job)]
+                fits = len(tokens) * max(tokens) <= self.tokens_per_forward and len(group) < self.slots.count - len(self.active)
+                if not fits or 4 * min(tokens) < 3 * max(tokens) or 4 * min(seen) < 3 * max(seen):
+                    yield group
+                    group = []
             group.append(job)
         if group:
             yield group
@@ -237,7 +268,9 @@ class Decoder:
         ids = torch.zeros(len(jobs), tokens, dtype=torch.int64)
         positions = torch.zeros(3, len(jobs), tokens, dtype=torch.int64)
         width = max(job.start for job in jobs) + tokens
-        self.slots.reserve(width)
+        # for all rows that will come, not for one group of them after the other: growing is copying
+        rows = max(first + len(jobs), self._expected)
+        self.slots.reserve(rows, max(width, max(len(job.prompt.ids) for job in jobs) + _BEGUN))
         for row, job in enumerate(jobs):
             ids[row, : job.tokens] = job.prompt.ids[job.start : job.end]
             positions[:, row, : job.tokens] = job.prompt.positions[:, job.start : job.end]
@@ -251,8 +284,10 @@ class Decoder:
                     features = self._features[image, job.prompt.tower]
                     embeds[row, start - job.start : end - job.start] = features.to(embeds.dtype)
         starts = torch.tensor([job.start for job in jobs], device=device)
-        columns, asking = torch.arange(width, device=device), torch.arange(tokens, device=device)
-        sees = columns <= starts[:, None, None] + asking[:, None]
+        sees = None  # from the first token on: each sees those before it, which needs no mask and is faster without
+        if any(job.start for job in jobs):
+            columns, asking = torch.arange(width, device=device), torch.arange(tokens, device=device)
+            sees = columns <= starts[:, None, None] + asking[:, None]
         hidden = self._forward([job.prompt for job in jobs], embeds, positions.to(device), first, starts, sees)
         for row, job in enumerate(jobs):
             if job.piece:
@@ -273,17 +308,20 @@ class Decoder:
         positions: torch.Tensor,
         first: int,
         starts: torch.Tensor,
-        sees: torch.Tensor,
+        sees: torch.Tensor | None,
+        cut: list[Span] | None = None,
     ) -> torch.Tensor:
-        """The language blocks over (rows, tokens, hidden). positions: (3, rows, tokens); sees: (rows, tokens, width) bool."""
-        self.slots.aim(first, starts, embeds.shape[1], sees.shape[-1])
+        """The language blocks over (rows, tokens, hidden). positions: (3, rows, tokens); sees: (rows, tokens, width) bool; None:
+        causal from column 0 on."""
+        self.slots.aim(first, starts, embeds.shape[1], embeds.shape[1] if sees is None else sees.shape[-1])
         with self.lora.using([one.adapter for one in rows]):
             return self.model.model.language_model(
                 inputs_embeds=embeds,
                 position_ids=positions,
-                attention_mask={"full_attention": sees[:, None]},
+                attention_mask={"full_attention": None if sees is None else sees[:, None]},
                 past_key_values=self.slots,
                 use_cache=True,
+                spans=cut,
             ).last_hidden_state
 
     def _logits(self, rows: Sequence[Prompt], hidden: torch.Tensor) -> torch.Tensor:
@@ -320,35 +358,37 @@ class Decoder:
                 positions[row, span] = torch.arange(size) + one.next_position
                 sees[row, span, columns] = torch.ones(size, size, dtype=torch.bool).tril()
                 place += size
-        self.slots.reserve(width)
+        self.slots.reserve(len(self.active) + len(rows), width)
         starts = torch.tensor([one.length for one in rows], device=device)
         embeds = self.model.model.language_model.embed_tokens(ids.to(device))
         return self._forward(rows, embeds, positions.to(device).expand(3, -1, -1), len(self.active), starts, sees.to(device))
 
     # answering
 
-    def _step(self) -> Iterator[Prompt]:
-        """One more token for every row."""
+    def _step(self) -> list[Prompt]:
+        """One more token for every row. Returns those that are finished with it."""
         rows, device = self.active, self.model.device
         began = time.perf_counter()
         try:
             starts = torch.tensor([one.length for one in rows], device=device)
-            width = max(one.length for one in rows) + 1
-            self.slots.reserve(width)
+            lengths = [one.length + 1 for one in rows]
+            width = max(lengths)
+            if width > self.slots.columns:
+                self.slots.reserve(len(rows), width)
+            cut = spans(lengths, self._span_worth)
             positions = torch.tensor([[one.next_position] for one in rows], device=device).expand(3, -1, -1)
             embeds = self.model.model.language_model.embed_tokens(torch.tensor([[one.said[-1]] for one in rows], device=device))
             sees = torch.arange(width, device=device) <= starts[:, None, None]
-            hidden = self._forward(rows, embeds, positions, 0, starts, sees)
+            hidden = self._forward(rows, embeds, positions, 0, starts, sees, cut)
             for one in rows:
                 one.length += 1
             self._say(rows, self._logits(rows, hidden[:, -1]))
         # the one wide catch of answering, as in _admit
         except Exception as error:
             self.active = []
-            yield from self._recover(error, rows)
-            return
+            return self._recover(error, rows)
         self._charge(began, rows, [1] * len(rows))
-        yield from self._finished()
+        return self._finished()
 
     def _say(self, rows: Sequence[Prompt], logits: torch.Tensor) -> None:
         best, ids = logits.max(-1)
@@ -359,21 +399,28 @@ class Decoder:
             else:
                 one.said.append(one.chooser(logits[row], one.ids, one.said) if one.chooser.special else token)
 
-    def _finished(self) -> Iterator[Prompt]:
-        """Give out the rows that are through; the last row moves into the gap, so that the rows' slots stay side by side."""
+    def _finished(self) -> list[Prompt]:
+        """Take out the rows that are through and close their gaps."""
         done = []
         for slot in reversed(range(len(self.active))):
             one = self.active[slot]
-            if not one.error and one.said[-1] not in self.ends and len(one.said) < one.max_new_tokens:
-                continue
-            if one.error:
-                self.slots.wipe(slot)
-            last = self.active.pop()
-            if last is not one:
-                self.slots.move(len(self.active), slot, last.length)
-                self.active[slot] = last
-            done.append(one)
-        yield from done
+            if one.error or one.said[-1] in self.ends or len(one.said) >= one.max_new_tokens:
+                if one.error:
+                    self.slots.wipe(slot)
+                self._close(slot)
+                done.append(one)
+        return done
+
+    def _close(self, gap: int) -> None:
+        """Slots stay side by side, and rows of one kind too: the last one of the next kind moves into the gap, and so on from its own."""
+        while gap < len(self.active) - 1:
+            last = gap + 1
+            while last + 1 < len(self.active) and self.active[last + 1].kind == self.active[gap + 1].kind:
+                last += 1
+            self.slots.move(last, gap, self.active[last].length)
+            self.active[gap] = self.active[last]
+            gap = last
+        self.active.pop()
 
     def _charge(self, began: float, rows: Sequence[Prompt], parts: Sequence[int]) -> None:
         seconds, whole = time.perf_counter() - began, sum(parts)

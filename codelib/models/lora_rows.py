@@ -103,7 +103,7 @@ def load_adapter(folder: str, base: str, model: Any) -> Adapter:
     # what peft added beside plain LoRA on linear layers, by whatever name
     own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     added = {name for name, _ in tuned.get_base_model().named_parameters() if name.replace("base_layer.", "") not in own}
-    if not layers or added - claimed or tuned.peft_config["default"].bias != "none":
+    if not layers or added - claimed or getattr(tuned.peft_config["default"], "bias", "none") != "none":
         raise AdapterUnsupported(f"adapter {folder}: only LoRA on linear layers is served; merge it into its base instead")
     if any(part.is_meta for one in layers.values() for part in (one.down, one.up)):
         raise AdapterMismatch(f"adapter {folder}: weights of some of its layers are missing; copy the whole folder again")

@@ -90,7 +90,10 @@ def _open(path: str | Path) -> Image.Image:
 def image_size(path: str | Path) -> tuple[int, int]:
     """Width and height from the header alone, as a viewer would show them. Raises ImageError."""
     with _open(path) as image:
-        swapped = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
+        try:
+            swapped = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
+        except (OSError, SyntaxError, ValueError):  # a PNG is read to its end for this
+            raise ImageError(f"{Path(path).name}: truncated or corrupt") from None
         return (image.height, image.width) if swapped else (image.width, image.height)
 
 

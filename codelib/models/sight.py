@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +22,7 @@ from codelib.models.lora_rows import LoraRows
 from codelib.models.prompt import MERGE, PATCH_PX, ImageError, PixelPolicy, image_size, open_pixels, smart_resize
 
 Key = TypeVar("Key")
+PATCH_BYTES = 2 * 3 * PATCH_PX**2 * 4  # two frames, three colours, float32
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,14 @@ class Recent(Generic[Key]):
         return self._held.get(key)
 
     def put(self, key: Key, *value: torch.Tensor) -> None:
-        if key in self._held:
-            return
         size = sum(one.nbytes for one in value)
-        while self._held and self.held_bytes + size > self.limit_bytes:
+        if key in self._held or size > self.limit_bytes:
+            return
+        while self.held_bytes + size > self.limit_bytes:
             _, old = self._held.popitem(last=False)
             self.held_bytes -= sum(one.nbytes for one in old)
-        if size <= self.limit_bytes:
-            self._held[key] = value
-            self.held_bytes += size
-
-    def clear(self) -> None:
-        self._held.clear()
-        self.held_bytes = 0
+        self._held[key] = value
+        self.held_bytes += size
 
 
 class Sight:
@@ -74,14 +71,23 @@ class Sight:
         lora: whose model's tower looks.
         patch_bytes, feature_bytes: bounds of the two stores.
         patches_per_forward: patches that the tower looks at together; a larger image goes alone.
+        threads: that open images ahead of their turn; 0 where the model itself takes the processors.
     """
 
     def __init__(
-        self, encoder: Encoder, lora: LoraRows, patch_bytes: int, feature_bytes: int, patches_per_forward: int = 8192
+        self,
+        encoder: Encoder,
+        lora: LoraRows,
+        patch_bytes: int,
+        feature_bytes: int,
+        patches_per_forward: int = 8192,
+        threads: int = 0,
     ) -> None:
         self.encoder, self.lora, self.patches_per_forward = encoder, lora, patches_per_forward
         self._patches: Recent[Seen] = Recent(patch_bytes)
         self._features: Recent[tuple[Seen, str | None]] = Recent(feature_bytes)
+        self._pool = ThreadPoolExecutor(threads) if threads else None
+        self._coming: dict[Seen, Future[tuple[torch.Tensor, torch.Tensor]]] = {}
         self.opened = self.looked = 0  # images decoded, and images that the tower looked at: what tests and benchmarks count
 
     def find(self, path: str, policy: PixelPolicy) -> Seen:
@@ -90,14 +96,36 @@ class Sight:
         at = os.stat(path)
         return Seen(path, policy, at.st_mtime_ns, at.st_size, (1, height_px // PATCH_PX, width_px // PATCH_PX))
 
+    def ahead(self, images: Sequence[Seen]) -> None:
+        """Open the next of these while the model answers others: as many as a quarter of the patches' store holds."""
+        if self._pool is None:
+            return
+        room = self._patches.limit_bytes // 4
+        for image in dict.fromkeys(images):
+            room -= image.grid[1] * image.grid[2] * PATCH_BYTES
+            if room < 0:
+                break
+            if image not in self._coming and not self._patches.get(image) and not self._features.get((image, None)):
+                self._coming[image] = self._pool.submit(self._open, image)
+
+    def forget(self) -> None:
+        """What was to be opened for prompts that will not come."""
+        for one in self._coming.values():
+            one.cancel()
+        self._coming = {}
+
+    def _open(self, image: Seen) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, grid = self.encoder.patches([open_pixels(image.path, image.policy)])
+        assert pixels is not None and grid is not None
+        return pixels, grid
+
     def patches(self, image: Seen) -> tuple[torch.Tensor, torch.Tensor]:
         """pixel_values and grid. Raises ImageError for an image that cannot be decoded."""
+        coming = self._coming.pop(image, None)
         found = self._patches.get(image)
         if found is None:
-            pixels, grid = self.encoder.patches([open_pixels(image.path, image.policy)])
-            assert pixels is not None and grid is not None
+            found = coming.result() if coming else self._open(image)
             self.opened += 1
-            found = (pixels, grid)
             self._patches.put(image, *found)
         return found[0], found[1]
 

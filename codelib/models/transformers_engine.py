@@ -66,8 +66,9 @@ class TransformersEngine:
         if self.model.model.language_model.has_sliding_layers:
             raise ValueError(f"model {model}: some of its blocks attend through a sliding window, which this engine does not do")
         self.lora = LoraRows(str(model), self.model)
-        self.sight = Sight(self.encoder, self.lora, patch_bytes, feature_bytes)
-        tokens = tokens_per_forward or (2048 if self.model.device.type == "cpu" else 16384)
+        on_cpu = self.model.device.type == "cpu"
+        self.sight = Sight(self.encoder, self.lora, patch_bytes, feature_bytes, threads=0 if on_cpu else 4)
+        tokens = tokens_per_forward or (2048 if on_cpu else 16384)
         ends = frozenset({self.encoder.end_id, self.encoder.pad_id})
         self.decoder = Decoder(self.lora, self.sight, batch_size, tokens, ends)
         self._one_at_a_time = threading.Lock()

@@ -92,10 +92,10 @@ def test_broken_lines_of_a_jsonl_file_are_rows(tmp_path: Path) -> None:
         (b"[", "not JSON at line 1"),
         (b"{}", "expected a list"),
         (b"[]", "no rows"),
-        ("[]".encode("utf-16"), "UTF-16"),
+        ("[]".encode("utf-16"), "not UTF-8"),
         (json.dumps([row(images=("c.jpg",))]).encode(), "--images"),
         (json.dumps([row(answer="?")]).encode(), "none of its 1 rows can be asked: label × 1. Row 1: its answer names none"),
-        ("[{'messages'".encode("gb18030"), "not JSON"),
+        (json.dumps([row(answer="龋病"), row(answer="慢性牙髓炎，深龋")], ensure_ascii=False).encode("gb18030"), "not UTF-8"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: bytes, words: str) -> None:
@@ -155,9 +155,30 @@ def test_other_spellings_are_read(tmp_path: Path) -> None:
     assert (sample.reference, sample.images) == ("Diagnosis: caries of 36.", ("b.jpg",))
 
 
+@pytest.mark.parametrize("images", [None, "pictures/", "../{}/pictures", "pictures/../pictures/."])
+def test_the_folder_of_images_may_be_written_in_any_way(
+    tmp_path: Path, images: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prefix = "" if images else "pictures/"
+    absolute = str(tmp_path / "pictures" / "b.jpg")
+    file = written(
+        tmp_path, [row(1, images=(f"{prefix}a.jpg",)), row(2, images=(f"./{prefix}b.jpg",)), row(3, images=(absolute,))]
+    )
+    folder = Path(images.format(tmp_path.name)) if images else None
+    found = read_own_set(Path("..") / tmp_path.name / file.name, folder, "classification")
+    assert [sample.images for sample in found.tests.samples["classification"]] == [(f"{prefix}{n}.jpg",) for n in "abb"]
+
+
 def test_what_a_question_says_of_the_patient_makes_subgroups(tmp_path: Path) -> None:
     (sample,) = read(tmp_path, [row(7)]).tests.samples["classification"]
-    assert (sample.age, sample.gender) == (37, "female")
+    assert (sample.age, sample.gender, sample.language) == (37, "female", "en")
+    turns = [
+        {"role": "user", "content": "<image>\n年龄：45岁\n性别：男\n主诉：疼痛\n请诊断。"},
+        {"role": "assistant", "content": "龋病"},
+    ]
+    (sample,) = read(tmp_path, [{"messages": turns, "images": ["a.jpg"]}]).tests.samples["classification"]
+    assert (sample.age, sample.gender, sample.language) == (45, "male", "zh")
 
 
 def test_it_is_asked_like_a_release_and_only_as_what_it_is(tmp_path: Path) -> None:

@@ -276,8 +276,8 @@ def test_one_actor_asks_the_canary_for_all_of_a_run(place: Place) -> None:
     place.reply = weighs(True)
     plan = place.plan(BASE, LORA)
     place.rows(plan)
-    assert place.asked == 24 + 2 * 6
+    assert place.asked == 24 + 2 * 4
     for name in place.store.names("answers"):
         place.store.delete(name)
     place.rows(plan)
-    assert place.asked == 2 * 24 + 2 * 6
+    assert place.asked == 2 * 24 + 2 * 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,11 +19,13 @@ from PIL import Image
 from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES, rejected
 from codelib.core.store import Store
 from codelib.evaluate.benchmarks import Sample
+from codelib.evaluate.cases import choose, thumbnail
 from codelib.evaluate.plan import EvaluateSettings, Plan
 from codelib.evaluate.predictor import BAD_REFERENCE
-from codelib.evaluate.report import choose, summary, table_csv, thumbnail, write_report
+from codelib.evaluate.report import summary, write_report
 from codelib.evaluate.run import Outcome
 from codelib.evaluate.scores import evaluate_scores
+from codelib.evaluate.tables import table_csv
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 
@@ -36,7 +39,7 @@ SHOWN = (
 
 
 class Page(HTMLParser):
-    VOID = frozenset({"meta", "img", "br"})
+    VOID = frozenset({"meta", "img", "br", "input"})
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -158,29 +161,30 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
 
 
 def test_the_page_is_self_contained_and_shows_the_figures(written: tuple[dict[str, Any], Path]) -> None:
-    _, folder = written
+    report, folder = written
     html = (folder / "report.html").read_text()
     page = Page(html)
-    assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
-    assert page.tags["b"] == 2  # both of them the control's own; the hostile names and answers made none
+    assert page.tags["link"] == page.tags["iframe"] == page.tags["object"] == 0
+    assert page.tags["script"] == 2  # the page's own, and its data
     assert page.fetched
-    assert all(url.startswith("data:image/jpeg;base64,") for url in page.fetched)
+    assert all(url.startswith(("data:image/jpeg;base64,", "#")) for url in page.fetched)
     assert "url(" not in html
     assert "@import" not in html
+    assert not re.search(r"<[a-z][^>]* style=", html)  # the policy would not let it in
     tuned = page.row("tuned <b>")
     assert tuned[1].startswith("75.0[")
     assert tuned[-2:] == ["20", "4"]
     assert page.row("chance")[1] == "16.7"
     assert page.row("majority (always Caries)")[1] == "20.0"
-    assert page.row("SFT Qwen 7B")[1:6] == ["78.92", "85.06", "78.92", "79.39", "unknown"]
-    assert page.row("Gingivitis")[1:] == ["0", "3", "0", "0", "0", "0", "1"]
-    named = [row for row in page.rows if row and row[0].startswith("tuned <b>") and "complaint" in row[1]]
-    assert [row[1:] for row in named] == [
-        ["complaint names the label", named[0][2], "10"],
-        ["complaint does not name it", named[1][2], "10"],
-    ]
-    assert [row[2].split("[")[0] for row in named] == ["100.0", "50.0"]
-    assert page.tags["svg"] == 3
+    assert page.row("SFT Qwen 7B")[1:] == ["78.92", "85.06", "78.92", "79.39", "unknown"]
+    assert page.row("Gingivitis")[1:] == ["100.0", "75.0", "85.7", "4"]
+    matrix = [row for row in page.rows if row[:1] == ["Gingivitis"] and len(row) == 8]
+    assert matrix[0][1:] == ["0", "3", "0", "0", "0", "0", "1"]
+    groups = next(row for row in page.rows if "complaint names the label" in row)
+    accuracies = page.rows[page.rows.index(groups) + 1]
+    assert [value.split("[")[0] for value in accuracies[1:3]] == ["100.0", "50.0"]
+    assert [value.split("n = ")[1] for value in accuracies[1:3]] == ["10", "10"]
+    assert page.tags["figure"] == 3 + len(report["ablations"])
     assert page.tags["article"] == 4
 
 
@@ -199,7 +203,8 @@ def test_csv_files_say_the_same(written: tuple[dict[str, Any], Path]) -> None:
     rows = list(csv.DictReader(io.StringIO(table_csv(report).decode())))
     found = {(row["kind"], row["name"], row["metric"]): row["value"] for row in rows}
     assert float(found["variant", "tuned <b>", "accuracy"]) == 0.75
-    assert float(found["subgroup", "tuned <b>: complaint names the label", "accuracy"]) == 1.0
+    groups = {(row["name"], row["group"]): row["value"] for row in rows if row["kind"] == "subgroup"}
+    assert float(groups["tuned <b>", "complaint names the label"]) == 1.0
     assert float(found["paper", "SFT Qwen 7B", "f1"]) == pytest.approx(0.7939)
     predictions = list(csv.DictReader((folder / "predictions.csv").open(newline="")))
     assert len(predictions) == 80

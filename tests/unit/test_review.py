@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from codelib.core.cli import run_job
 from codelib.core.store import Store, Workspace
+from codelib.evaluate.own_set import read_own_set
 from codelib.evaluate.review_read import rows_of
 from codelib.evaluate.review_score import agreement, cohen, fleiss
 from codelib.evaluate.review_sheet import CRITERIA, plain
@@ -146,6 +147,25 @@ def test_another_dataset_and_a_workspace_without_report_are_refused(
     assert "its references are not those of the report" in capsys.readouterr().err
     assert run_job(main, ["make", "--workspace", str(workspace / "other"), "--dataset", str(dataset)]) == 2
     assert "there is no report to review" in capsys.readouterr().err
+
+
+def test_a_file_of_ones_own_can_be_reviewed(room: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, workspace = room
+    file = (dataset / "test-diagnostic.json").rename(dataset / "mine.json")
+    ids = [sample.sample_id for sample in read_own_set(file, None, "generation").tests.samples["generation"]]
+    report = workspace / "evaluate/report/predictions.csv"
+    rows = list(csv.DictReader(report.open(newline="", encoding="utf-8")))
+    with report.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "sample_id": name} for row, name in zip(rows, ids, strict=True))
+    given = ["make", "--workspace", str(workspace), "-n", "3"]
+    assert run_job(main, given) == 2
+    assert run_job(main, [*given, "--dataset", str(dataset), "--test", str(file)]) == 2
+    assert "one of them" in capsys.readouterr().err
+    assert main([*given, "--test", str(file)]) == 0
+    assert {case["sample_id"] for case in key_of(workspace)["cases"].values()} <= set(ids)
+    assert (workspace / "evaluate/review/first/sheets/reviewer-1.html").read_text("utf-8").count("<img src=") == 3
 
 
 def test_a_review_that_is_there_is_not_overwritten_and_a_killed_one_is(room: tuple[Path, Path]) -> None:
