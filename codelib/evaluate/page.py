@@ -67,7 +67,7 @@ def troubles(report: Report) -> list[str]:
         )
     for variant in report["variants"]:
         canary = variant.get("canary") or {}
-        if is_refused(variant):
+        if is_refused(variant) and not variant.get("diagnosis"):  # which says so, and what to look at
             why = canary.get("why") or "its adapter changes no answer"
             found.append(f"{variant['name']} was refused: {why}.")
         for sentence in variant.get("diagnosis") or ():
