@@ -160,7 +160,7 @@ def read(workspace: Path) -> dict[str, Any]:
 class Page(HTMLParser):
     """Collects what a browser would fetch, what is shown, and whether every tag is closed."""
 
-    VOID = frozenset({"meta", "img", "br", "link"})
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
 
     def __init__(self) -> None:
         super().__init__()
