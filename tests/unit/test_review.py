@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from codelib.core.cli import run_job
 from codelib.core.store import Store, Workspace
 from codelib.evaluate.own_set import read_own_set
-from codelib.evaluate.review_read import rows_of
+from codelib.evaluate.review_read import Filled, read_filled, rows_of
 from codelib.evaluate.review_score import agreement, cohen, fleiss
 from codelib.evaluate.review_sheet import CRITERIA, plain
 from codelib.evaluate.withdrawn import withdraw
@@ -302,6 +303,38 @@ def test_no_bytes_break_the_reader(content: bytes) -> None:
     except ValueError:
         return
     assert all(isinstance(cell, str) for row in rows for cell in row)
+
+
+CELLS = st.sampled_from(
+    ("", "-", "1", "5", "６", "0", "3.0", "A", "b", "tie", "平", "C", "01", "1e0", "²", "=1+1", "x" * 40, "\x00", "a\nb")
+)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from("ABCab"), *[CELLS] * 4), max_size=6))
+def test_whatever_stands_in_a_sheet_is_named_or_is_a_rating(lines: list[tuple]) -> None:
+    key = {
+        "withdrawn": [5],
+        "sheets": {"t": {"reviewer": 1, "order": {str(n): {"A": "reference", "B": "tuned"} for n in range(1, 4)}}},
+    }
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(["sheet", "case", "report", *CRITERIA, "best"])
+    writer.writerows(["t", *line] for line in lines)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        store.commit("filled/a.csv", out.getvalue().encode())
+        filled, told = Filled(), ""
+        try:
+            filled = read_filled(store, key)
+        except ValueError as error:
+            told = str(error)
+    if told:
+        assert re.search(r"a\.csv, rows? \d", told)
+        return
+    assert all(value in (None, 1, 2, 3, 4, 5) for j in filled.judgements for value in j.ratings.values())
+    assert all(choice.name in ("reference", "tuned", "tie") and choice.case < 4 for choice in filled.choices)
+    assert len(filled.judgements) == sum(line[0] < 5 for line in lines)
+    assert bool(filled.late) == any(line[0] == 5 for line in lines)
 
 
 # agreement
