@@ -12,8 +12,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from codelib.models.engine import Answer, Engine, Request, failed
 
 UNANSWERED = "NotAnswered"  # the engine ended without a word about this request
-HOPELESS = frozenset({"APIConnectionError", "AuthenticationError", "NotFoundError", "PermissionDeniedError"})
-"""Errors that the next request will meet as well: after a row of them the rest of a partition is not tried."""
+HOPELESS = frozenset({"APIConnectionError", "AuthenticationError"})
+"""Errors that the next request will meet as well: after a row of them the rest of a partition is not tried. A module that a server has not
+(NotFoundError) is none of them: the next request may be for another."""
 _HOPELESS_ROW = 4
 _MOST_RAISED = 3  # requests in a row, put one by one, at which an engine may raise before it is given up
 

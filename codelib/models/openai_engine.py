@@ -31,6 +31,7 @@ from codelib.models.remote_prices import OVERHEAD_TOKENS, image_tokens, tokens_o
 from codelib.models.remote_settings import ServerFields, price_for, server_of
 
 _THIS_REQUEST = frozenset({"BadRequestError"})  # of what is called unusable, what another request need not meet
+_THIS_MODEL = frozenset({"NotFoundError", "PermissionDeniedError"})  # what another LoRA module of the server need not meet
 _MOST_IMAGES_KEPT = 64  # a visit's images are sent several times in a row: once for each question
 
 
@@ -197,6 +198,7 @@ class _Run:
         self.error: BaseException | None = None
         self._left = iter(range(len(requests)))
         self._lost: str | None = None  # why nothing is sent any more
+        self._lost_models: dict[str | None, str] = {}  # the same of one LoRA module, or of the bare model
         self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working: asyncio.Task[None] | None = None
@@ -251,8 +253,8 @@ class _Run:
             self.answers.put((index, await self._answer(self.requests[index])))
 
     async def _answer(self, request: Request) -> Answer:
-        if self._lost:
-            return failed(self._lost)
+        if lost := self._lost or self._lost_models.get(request.adapter):
+            return failed(lost)
         try:
             sent = await asyncio.to_thread(self.engine.compose, request)
         except ValueError as error:
@@ -262,9 +264,12 @@ class _Run:
         except Trouble as trouble:
             return failed(name_of(trouble))
         except InputError as error:
-            if _class(error) not in _THIS_REQUEST:
+            name = _class(error)
+            if name in _THIS_MODEL:
+                self._lost_models[request.adapter] = name
+            elif name not in _THIS_REQUEST:
                 self._lose(error)
-            return failed(_class(error))
+            return failed(name)
         return answer if answer is not None else failed(self._lost or "NotAnswered")
 
     def _lose(self, error: InputError) -> None:

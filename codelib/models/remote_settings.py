@@ -120,5 +120,7 @@ def is_outside(base_url: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
+        if not host or host.isdigit() or host.startswith("0x"):  # no host, or an address in disguise (134744072 is 8.8.8.8)
+            return True
         return "." in host and not host.endswith(_INSIDE) and ".svc." not in host
     return not (address.is_private or address.is_loopback or address.is_link_local)

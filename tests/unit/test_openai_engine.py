@@ -147,6 +147,16 @@ def test_what_nobody_gets_past_is_met_once(server: chat_server.Running, act: str
     assert server.num_requests == 1
 
 
+def test_a_lora_module_that_is_not_there_takes_no_other_down(server: chat_server.Running) -> None:
+    missing = [Request(one.prompt, 5, adapter="missing") for one in acts(*["404"] * 5)]
+    assert told(answer_all(engine(server, concurrency=1), [*missing, *acts("answer", "answer")])) == [
+        *["NotFoundError"] * 5,
+        "word0",
+        "word1",
+    ]
+    assert server.num_requests == 3
+
+
 def test_a_dead_server_is_given_up_and_found_again(server: chat_server.Running) -> None:
     asking = engine(server, concurrency=2, max_retries=1)
     server.answer = lambda body: {"choices": "none"}
@@ -289,6 +299,8 @@ def test_fields_that_do_not_fit_are_named(fields: dict[str, object], why: str) -
         ("http://gpu01:8000/v1", False),
         ("http://vllm.default.svc.cluster.local:8000/v1", False),
         ("http://llm.hospital.example/v1", True),
+        ("http://134744072/v1", True),
+        ("api.example.com/v1", True),
     ],
 )
 def test_what_is_outside(url: str, outside: bool) -> None:

@@ -20,6 +20,7 @@ from codelib.models import tiny
 from codelib.models.conversation import IMAGE, Conversation, Message
 from codelib.models.encoding import Encoder
 from codelib.models.engine import Request, answer_all
+from codelib.models.loading import load_processor
 from codelib.models.openai_engine import OpenAIEngine
 from codelib.models.prompt import PixelPolicy, data_url, image_url, open_pixels
 from codelib.models.transformers_engine import TransformersEngine
@@ -69,10 +70,15 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "tiny"
     tiny.build(folder, seed=0, eye_steps=0, word_steps=0)
-    return TransformersEngine(folder, batch_size=1, dtype="float32", device="cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(model: Path) -> TransformersEngine:
+    return TransformersEngine(model, batch_size=1, dtype="float32", device="cpu")
 
 
 @pytest.fixture
@@ -129,7 +135,9 @@ def prompts(folder: Path) -> dict[str, Conversation]:
     }
 
 
-def test_the_same_prompt_pixels_and_answer(local: TransformersEngine, served: tuple[Served, str], tmp_path: Path) -> None:
+def test_the_same_prompt_pixels_and_answer(
+    model: Path, local: TransformersEngine, served: tuple[Served, str], tmp_path: Path
+) -> None:
     server, url = served
     asked = [Request(prompt, 12, pixels=SMALL) for prompt in prompts(tmp_path).values()]
     here = answer_all(local, asked)
@@ -140,10 +148,11 @@ def test_the_same_prompt_pixels_and_answer(local: TransformersEngine, served: tu
     assert [(o.prompt_tokens, o.completion_tokens, o.cut) for o in there] == [
         (o.prompt_tokens, o.completion_tokens, o.cut) for o in here
     ]
+    processor = load_processor(str(model))
     for request, received in zip(asked, server.asked, strict=True):
         mine, theirs = (
-            Encoder(local.processor, SMALL).question(request.question),
-            Encoder(local.processor, PixelPolicy()).question(received),
+            Encoder(processor, SMALL).question(request.question),
+            Encoder(processor, PixelPolicy()).question(received),
         )
         assert mine.input_ids.tolist() == theirs.input_ids.tolist()
         for ours, other in zip(request.question.images, received.images, strict=True):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codelib.core.store import Store
+from codelib.data.identifiers import contains_identifier
 from codelib.evaluate.benchmarks import TestSet
 from codelib.evaluate.outside import advice, check_servers, cost_lines
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
+from codelib.evaluate.predictor import Predictor
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Dataset, open_dataset
 from codelib.models.prompt import PixelPolicy
+from codelib.models.remote_desk import Access, open_desk
 from codelib.models.remote_prices import image_tokens, price_of
+from tests import chat_server
 from tests.fixtures import make_release
 
 GPT = {"name": "gpt", "engine": "openai", "model": "gpt-4o-2024-11-20", "benchmarks": ["generation"]}
@@ -148,3 +153,35 @@ def test_an_error_comes_with_its_way_out(tmp_path: Path) -> None:
     told = advice(["evaluate:BudgetReached", "evaluate:NotFoundError"], EvaluateSettings(budget_usd=2), store)
     assert told.startswith("budget_usd=2 is reached: 0 tokens spent")
     assert "NotFoundError: the server has no such model" in told
+
+
+def test_what_names_somebody_stays_and_the_rest_is_asked(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a job does it, to a server under a public name (by way of a proxy)."""
+    path = release / "test-diagnostic.json"
+    rows = json.loads(path.read_text())
+    rows[0]["messages"][0]["content"] += " Reach the patient at 13812345678."
+    path.write_text(json.dumps(rows))
+    store = Store(str(tmp_path / "evaluate"))
+    variant = {
+        **GPT,
+        "model": "m",
+        "base_url": "http://llm.service.example/v1",
+        "allow_remote": True,
+        "api_key_env": "SERVICE_KEY",
+    }
+    plan, dataset, made = planned(release, variant)
+    check_servers(plan, dataset, made)
+    with chat_server.started(lambda body: chat_server.completion(body, "A report.")) as server:
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, server.url.removesuffix("/v1"))
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("SERVICE_KEY", "k")
+        access = Access(open_desk(made, store), made, contains_identifier)
+        groups = {group.key: plan.variants for group in plan.groups}
+        table = Predictor(str(release), groups, plan.fingerprints, store, access)(plan.work[0].extra)
+        assert table["reject_reason"].to_pylist() == ["evaluate:IdentifierFound", None]
+        assert "13812345678" not in json.dumps(server.bodies)
+        assert server.num_requests == 1
+    written = "".join(file.read_text() for file in (tmp_path / "evaluate").rglob("*.json"))
+    assert "13812345678" not in written and "service.example" not in written
