@@ -120,6 +120,17 @@ def test_a_model_that_was_refused_is_never_the_best() -> None:
     assert f"Best at classification: {NAMES[4]}, accuracy" not in render(report)
 
 
+def test_every_broken_variant_is_named_before_any_is_named_twice() -> None:
+    report = old_report()
+    for variant in report["variants"]:
+        variant["diagnosis"] = [
+            {"code": code, "benchmark": None, "text": f"{code} of {variant['name']}"} for code in ("one", "two")
+        ]
+    found = troubles(report)
+    assert ["one of" in text for text in found] == [True] * len(NAMES) + [False] * len(NAMES)
+    assert f"{2 * len(NAMES) - 4} more problems" in render(report)
+
+
 def test_the_terminal_stays_short() -> None:
     text = summary(full_report())
     assert len(text.splitlines()) < 60
