@@ -5,7 +5,7 @@ A prompt's text ends in ``do: act act …``: one act for each time it is asked, 
     answer (the text's first word, seen 7 tokens, made 3) · late (0.3 s) · last:N (of N requests) · long (cut at the limit) · blank ·
     nothing (no choices) · null (choices: [null]) · filter · refuse · filter400 · html · garbage · half (the connection is reset in the
     middle) · drip (byte by byte, for ever) · usage:… (this JSON as usage) · model:… (another model answers) · 429:S (Retry-After) ·
-    400 401 403 404 500 503 · quota · context · newer (knows max_completion_tokens alone)
+    400 401 403 404 500 503 · quota · context · newer (knows max_completion_tokens alone) · strict (knows no repetition_penalty)
 """
 
 from __future__ import annotations
@@ -127,6 +127,11 @@ class _Handler(BaseHTTPRequestHandler):
                 if "max_tokens" in body:
                     said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
                     return self._json(400, {"error": {"message": said, "code": "unsupported_parameter"}})
+                self._json(200, completion(body, word))
+            case "strict":
+                if "repetition_penalty" in body:
+                    said = "body.repetition_penalty: extra fields not permitted"
+                    return self._json(422, {"error": {"message": said, "code": None}})
                 self._json(200, completion(body, word))
             case "half":
                 self._begin(200, 1000)

@@ -42,7 +42,9 @@ def make_room(folder: Path, num_patients: int = 6, variants: tuple[str, ...] = (
         writer = csv.DictWriter(out, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    (report / "report.json").write_text(json.dumps({"variants": [{"name": name, "status": "complete"} for name in variants]}))
+    (report / "report.json").write_text(
+        json.dumps({"dataset": "release", "variants": [{"name": name, "status": "complete"} for name in variants]})
+    )
     return dataset, workspace
 
 

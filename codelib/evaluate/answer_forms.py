@@ -21,6 +21,7 @@ _DEPTH = 4  # how deep a key may be nested
 _TRIES = 40  # brackets at which JSON may begin
 _FENCE = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
 _THOUGHT = re.compile(r"<(think(?:ing)?|reasoning)>.*?(?:</\1>|$)", re.DOTALL | re.IGNORECASE)
+_CIRCLED = re.compile(r"[①-⑳⑴-⒛]")
 _MARKS = re.compile(r"[*_`#>~\"“”「」『』|\\]|</?[a-z]+>|[-‐‑–—](?=[^\s\d])(?<=[a-z][-‐‑–—])", re.IGNORECASE)
 
 _ABOUT = r"(?:[ \t]*\([^()\n]{0,60}\))?(?:[ \t](?:for|of|in|based on|according to|given)\b[^.:;\n]{0,80}?)?[ \t]*"
@@ -65,7 +66,8 @@ def without_thoughts(text: str) -> str:
 
 def plain(text: str) -> str:
     """Small letters in normal width, Markdown and quotes taken away, a hyphen inside words a blank, blanks single; lines stay lines."""
-    folded = _MARKS.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    # ①16 would become 116
+    folded = _MARKS.sub(" ", unicodedata.normalize("NFKC", _CIRCLED.sub("; ", text)).casefold())
     lines = (" ".join(line.split()) for line in folded.splitlines())
     return "\n".join(line for line in lines if line)
 

@@ -189,7 +189,7 @@ def _of_variant(
 ) -> dict[str, Any]:
     if variant.engine == "transformers" and variant.adapter is None:
         return _verdict(NOT_NEEDED, "no adapter")
-    if variant.engine != "transformers" and variant.base_url is None:
+    if variant.engine != "transformers" and variant.base_url is None and variant.adapter is None:
         return _verdict(NOT_NEEDED, "a public model")
     other = _base_of(variant, plan)
     name = record_name(plan.fingerprints[variant.name], variant)

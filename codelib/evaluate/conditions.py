@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from codelib.dental.condition_context import Segment, segments, status_of
+from codelib.dental.condition_context import Segment, healed_behind, segments, status_of
 from codelib.dental.condition_lists import Condition
 from codelib.dental.condition_lists import conditions as listed
 from codelib.dental.condition_terms import Dictionary
@@ -33,17 +33,19 @@ _END_BRACKET = re.compile(r"^(.*\S)\s*\(([^()]+)\)$")
 _PIECE_END = re.compile(r"[,，、](?!\d)")
 _ENGLISH_END = re.compile(r"[.;!?](?=\s|$)|[。；！？\n]")
 _DOUBT_BEFORE = re.compile(
-    r"\b(?:suspect(?:ed|ing)?|suspicious (?:of|for)|suspicion of|possibl[ey]|probabl[ey]|questionable|rule out|r/o|may (?:have|be|indicate)|"
-    r"might|"
-    r"could (?:be|indicate|represent)|differential(?: diagnosis)?|(?:cannot|can not|not) (?:be )?(?:exclude[d]?|rule[d]? out)|"
+    r"\b(?:suspect(?:ed|ing)?|suspicious (?:of|for)|suspicion of|possibl[ey]|probabl[ey]|questionable|rule out|r/o|might|"
+    r"may (?:have|be|indicate)|"
+    r"could (?:be|indicate|represent)|differential(?: diagnosis)?|(?:cannot|can not|not) (?:be )?(?:exclude[d]?|rule[d]? out)|less likely|"
     r"history of|hx of|previous(?:ly)?|prior|past|status post|s/p|formerly|childhood|"
     r"prevent(?:s|ing|ion)?(?: of)?|avoid(?:ing)?|risks? (?:of|for)|at risk|reduc(?:e|ing)|monitor(?:ing)? for|watch for|prone to|"
     r"susceptib(?:le|ility) to|progress(?:ion|ing)? (?:to|into)|develop(?:ment|ing)?(?: of)?|leads? to|in case of|if|should|"
-    r"remov(?:al|e|ing)(?: of)?(?: the)?|excavat(?:e|ion|ing)(?: of)?)\b[^.;:\n]{0,40}$"
+    r"remov(?:al|e|ing)(?: of)?(?: the)?|excavat(?:e|ion|ing)(?: of)?)\b:?[^.;:\n]{0,40}$"
 )
 _DOUBT_BEHIND = re.compile(
-    r"^(?:\s*\([^()\n]{0,40}\))?\s*(?:\?|\((?:suspected|possible|probable|\?)\)|,? (?:is |was )?(?:suspected|possible|questionable)\b"
+    r"^(?:\s*\([^()\n]{0,40}\))?\s*(?:\?|\((?:suspected|possible|probable|r/o|to be ruled out|\?)\)"
+    r"|,? (?:is |was )?(?:suspected|possible|questionable)\b"
     r"|(?:risks?|prevention|control|removal|excavation|detector|prone)\b"
+    r"|(?:has |have |is |was |now )*(?:been )?(?:resolved|healed|cured)\b"
     r"|(?:was|were|has been|have been|already) (?:\w+ )?(?:treated|filled|restored|removed|extracted)\b)"
 )
 ASSERTED, DENIED, OTHER = "asserted", "denied", "other"
@@ -144,11 +146,16 @@ def _clause(line: str, spans: Sequence[tuple[int, int]], span: tuple[int, int]) 
 
 
 def _chinese_statuses(line: str, spans: list[tuple[int, int]]) -> list[str]:
+    capital = line.upper()  # its cues know CT and MRI
+    text = capital if len(capital) == len(line) else line
     statuses = []
-    for segment in segments(line):
+    for segment in segments(text):
         inside = [span for span in spans if segment.start <= span[0] < segment.end]
+        until = next((start for start, _ in spans if start >= segment.end), len(text))
         for n in range(len(inside)):
-            status = status_of(line, segment, inside, n)
+            status = status_of(text, segment, inside, n)
+            if status == "present" and healed_behind(text, segment, until):
+                status = "past"
             statuses.append({"present": ASSERTED, "negated": DENIED}.get(status, OTHER))
     return statuses
 

@@ -28,7 +28,8 @@ _FILLER_ZH = (
 )
 _BEFORE = re.compile(
     r"(?:\b(?:no|not|never|without|neither|nor|non|cannot|can't|don't|doesn't|didn't|isn't|wasn't|aren't|denies|denied|lacks?|absence|free|"
-    r"negative|exclud(?:e|es|ed|ing)|rul(?:e|es|ed|ing) out|rather than|instead of|as opposed to|unlike|unlikely)\b"
+    r"negative|exclud(?:es|ed|ing)|rul(?:es|ed|ing) out|(?:can|could|we|i)(?: \w+)? (?:exclude|rule out)|rather than|"
+    r"instead of|as opposed to|unlike|unlikely)\b"
     rf"(?:[ \n]{_FILLER}\b){{0,7}}[ \n]?(?:\bnon )?"
     r"|(?:无|無|没有|沒有|非|不是|并非|絕非|绝非|未见|未見|未发现|未發現|未查见|未探及|未检出|排除|除外|不考虑|不考慮|不像|不属于|不符合|不支持|否认|否認|未患|不存在|缺乏|"
     rf"并无|不伴|不太?像)(?:{_FILLER_ZH}){{0,4}} ?)$"
@@ -45,7 +46,7 @@ _BEHIND = re.compile(
     r"(?:[ \n](?:therefore|thus|also|likely|probably|clearly|safely|largely|effectively|to be|very|highly|most))*"
     r"(?:[ \n](?:ruled out|excluded|unlikely|absent|denied|not (?:present|seen|visible|evident|apparent|likely|supported|indicated|observed|"
     r"detected|identified|found|noted|suspected|considered|the|a|an|consistent|my|in)|negative)\b)"
-    r"| ?: ?(?:none|no|nil|absent|negative|无|否|-)(?=$|[\s.,;。，；])| ?\((?:-|−|negative|absent)\)"
+    r"| ?: ?(?:none|no|nil|absent|negative|无|否|-)(?=$|[\s.,;。，；])| ?:? ?\((?:-|−|negative|absent)\)"
     r"|[ ]?(?:\([^()\n]{0,40}\))?(?:的?(?:诊断|表现|征象|证据|可能性?|体征)?)(?:可以?|已经?|被|基本|暂|均)?"
     r"(?:排除|除外|不支持|不成立|不考虑|不存在|阴性|未见|依据不足|证据不足|不明显)"
     r"|[ ]?的?可能性?(?:较|很|极)?(?:小|低)"

@@ -49,8 +49,6 @@ def notes(report: dict[str, Any]) -> list[str]:
             "The model called “tiny” is a toy: a randomly initialised miniature of Qwen2.5-VL, trained for seconds. Its figures "
             "show that the pipeline works; they say nothing about dentistry."
         )
-    if report["partial"]:
-        notes.append("Partial: not every variant answered every question. Figures of those that did not may change.")
     notes += [line for variant in report["variants"] if (line := _unfinished(variant))]
     if excluded := max((variant["num_excluded"] for variant in report["variants"]), default=0):
         notes.append(

@@ -134,8 +134,10 @@ def _access(
         yield None
         return
     desk = open_desk(settings, store)
-    yield Access(desk, settings, scan)
-    desk.call_and_wait("close")
+    try:
+        yield Access(desk, settings, scan)
+    finally:
+        desk.call_and_wait("close")
 
 
 def _run(halves: list[_Half], store: Store) -> list[Part]:

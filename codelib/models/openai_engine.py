@@ -88,6 +88,7 @@ class OpenAIEngine:
         self.gone: str | None = None  # what the last stream met where no server was: the next one asks one harmless word first
         self._input_factor = 1.0  # how far the server's counts were above the guesses, at most
         self._length_field = "max_tokens"
+        self._no_penalty_known = False  # the server takes no repetition_penalty, so leaving it out is the same as none
 
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """See `codelib.models.engine.Engine`. Closing it drops what is under way; the books count that as paid."""
@@ -129,9 +130,11 @@ class OpenAIEngine:
             "top_p": decoding.top_p,
             "seed": decoding.seed,
         }
-        if decoding.repetition_penalty != 1.0:
-            if self.server.must_name_its_snapshot:
+        if self.server.must_name_its_snapshot:
+            if decoding.repetition_penalty != 1.0:
                 raise UnsupportedDecoding
+        elif decoding.repetition_penalty != 1.0 or not self._no_penalty_known:
+            # said even where it is none: vLLM takes what is left out from the model's own configuration, 1.05 for Qwen2.5-VL
             body["extra_body"] = {"repetition_penalty": decoding.repetition_penalty}
         text = sum(tokens_of(message.content) + OVERHEAD_TOKENS for message in question.messages)
         seen = sum(image_tokens(self.server.model, image_size(path), request.pixels) for path in question.images)
@@ -147,14 +150,22 @@ class OpenAIEngine:
         try:
             return await ask(api, {**sent.body, length: sent.max_tokens}, self.server)
         except Refused as refused:
-            if length == "max_tokens" and "max_completion_tokens" in str(
-                refused.said
-            ):  # OpenAI's newer models know it by this name alone
-                self._length_field = "max_completion_tokens"
+            if self._may_be_said_otherwise(sent, length, str(refused.said)):
                 raise Trouble("structured", 0.0, headers=refused.headers) from None
             raise meaning(refused, self.server) from None
         finally:
             sent.latency_s = time.monotonic() - began
+
+    def _may_be_said_otherwise(self, sent: _Sent, length: str, said: str) -> bool:
+        """Whether the server only dislikes the name of a field; then it is asked by another from now on."""
+        if length == "max_tokens" and "max_completion_tokens" in said:  # OpenAI's newer models know it by this name alone
+            self._length_field = "max_completion_tokens"
+            return True
+        if "repetition_penalty" in said and sent.body.get("extra_body") == {"repetition_penalty": 1.0}:
+            del sent.body["extra_body"]
+            self._no_penalty_known = True
+            return True
+        return False
 
     def learn(self, sent: _Sent, reply: Reply) -> None:
         if reply.tokens[0] and sent.guess[0]:

@@ -69,7 +69,7 @@ class Limits:
     prefix: str = ""
 
     def named(self) -> str:
-        limits = {"budget_usd": self.usd, "budget_tokens": self.tokens}
+        limits = {"budget_usd": None if self.usd is None else f"{self.usd:g}", "budget_tokens": self.tokens}
         return " and ".join(f"{self.prefix}{name}={limit}" for name, limit in limits.items() if limit is not None)
 
 

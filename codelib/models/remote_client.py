@@ -46,6 +46,8 @@ class Server:
     outside: bool = True
     """Whether what is sent leaves the house (`remote_settings.is_outside`)."""
     key_optional: bool = False
+    alias_allowed: bool = False
+    """``model`` may be a name without a date, which any of its snapshots may answer."""
     timeout_s: float = 120.0
     place: str = "translate"
     key_setting: str = ""
@@ -186,7 +188,7 @@ def read_completion(body: Mapping[str, Any], server: Server, headers: Mapping[st
     except (KeyError, IndexError, TypeError, AttributeError):
         raise Trouble("answer_format", billed=True, headers=headers) from None
     said = body.get("model")
-    if server.must_name_its_snapshot and isinstance(said, str) and not _is_snapshot_of(said, server.model):
+    if server.must_name_its_snapshot and isinstance(said, str) and not _answers_as(said, server):
         raise Unusable(
             f"{server.place}.model={server.model}: {server.base_url} answers with {said[:60]!r}; name that snapshot, or point the "
             "deployment at this one",
@@ -197,8 +199,10 @@ def read_completion(body: Mapping[str, Any], server: Server, headers: Mapping[st
     return Reply(content if is_text else None, refused, finish == "length", _counted(body.get("usage")), headers)
 
 
-def _is_snapshot_of(said: str, model: str) -> bool:
-    return said == model or (not SNAPSHOT.search(model) and said.startswith(model + "-") and bool(SNAPSHOT.search(said)))
+def _answers_as(said: str, server: Server) -> bool:
+    """Whether it is the model that was asked for; where an alias was, one of its snapshots."""
+    date = said.removeprefix(server.model + "-")  # gpt-4o-2024-08-06 is one of gpt-4o, gpt-4o-mini-2024-07-18 is not
+    return said == server.model or (server.alias_allowed and bool(SNAPSHOT.fullmatch(date)))
 
 
 def _counted(usage: object) -> tuple[int, int]:

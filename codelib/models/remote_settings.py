@@ -99,6 +99,7 @@ def server_of(fields: ServerFields, model: str, place: str) -> Server:
         fields.api_key_env,
         outside=outside,
         key_optional=not outside and fields.azure_deployment is None,
+        alias_allowed=True,
         timeout_s=fields.timeout_s,
         place=place,
         key_setting=f"{place}, api_key_env",

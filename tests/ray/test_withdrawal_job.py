@@ -183,7 +183,7 @@ def write_review(store: Store, seen: list[str]) -> None:
     store.commit(
         "review/first/filled/back.csv", f"sheet,case,report,text,accuracy,completeness,safety,best,comment\n{rows}".encode()
     )
-    store.commit("review/first/review.json", rows.encode())
+    store.commit_json("review/first/review.json", {"comments": rows})
     key = {
         "version": 1,
         "name": "first",

@@ -114,6 +114,8 @@ REALISTIC = [
     ("Gingivitis is unlikely; malocclusion.", "Malocclusion"),
     ("Pulpitis rather than caries.", "Pulpitis"),
     ("I cannot rule out caries; gingivitis.", None),
+    ("Rule out caries; gingivitis.", None),
+    ("We can rule out caries; gingivitis.", "Gingivitis"),
     ("not only caries but also pulpitis", None),
     ("The gums show no signs of inflammation. Caries.", "Caries"),
     ("Caries is not visible, and neither is malocclusion; the gums bleed: gingivitis", "Gingivitis"),

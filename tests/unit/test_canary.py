@@ -161,8 +161,9 @@ def table(plan: Plan, **answers: Sequence[str]) -> pa.Table:
 SERVER = {"engine": "openai", "base_url": "http://127.0.0.1:9/v1"}
 
 
-def test_a_served_adapter_is_compared_with_its_base_in_the_list(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"name": "base", "model": "m", **SERVER}, {"name": "lora", "model": "l", **SERVER})
+@pytest.mark.parametrize("lora", [{"model": "l", **SERVER}, {"model": "m", "adapter": "l", **SERVER}])
+def test_a_served_adapter_is_compared_with_its_base_in_the_list(tmp_path: Path, lora: dict[str, Any]) -> None:
+    plan = planned(tmp_path, {"name": "base", "model": "m", **SERVER}, {"name": "lora", **lora})
     store = Store(str(tmp_path / "work"))
     same = canary.verdicts(plan, table(plan, base=["a"] * 10, lora=["a"] * 10), store)
     assert same["base"]["status"] == "not_needed"

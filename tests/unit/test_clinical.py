@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from codelib.evaluate.clinical import COLUMNS, clinical, compare, mirrored
 from codelib.evaluate.conditions import ASSERTED, DENIED, OTHER, kinds_above, mentions
 from codelib.evaluate.findings import findings, teeth_in
 
+LOST = "Partial edentulism (dentition defect)"
 WEDGE = "Wedge-shaped (non-carious cervical) defect"
 REFERENCE = """Patient Record: First visit.
 Examination: 16 distal deep cavity, probing pain (+), percussion (-). Gingiva normal, no gingivitis. 38 impacted.
@@ -97,6 +101,14 @@ def test_teeth_of_english_and_chinese_reports(text: str, teeth: str) -> None:
         ("Gingivitis is absent; pulpitis (-); caries: none", {"Gingivitis": DENIED, "Pulpitis": DENIED, "Dental caries": DENIED}),
         ("Pulpitis was ruled out", {"Pulpitis": DENIED}),
         ("cannot rule out pulpitis", {"Pulpitis": OTHER}),
+        ("Rule out cracked tooth 25; X-ray to rule out caries", {"Cracked tooth": OTHER, "Dental caries": OTHER}),
+        ("We can safely rule out pulpitis. This rules out caries", {"Pulpitis": DENIED, "Dental caries": DENIED}),
+        ("It cannot be excluded that a cracked tooth is present", {"Cracked tooth": OTHER}),
+        ("Gingivitis has been resolved. Less likely: pulpitis", {"Gingivitis": OTHER, "Pulpitis": OTHER}),
+        ("Calculus: (-). Malocclusion: No. Crowding: yes", {"Dental calculus": DENIED, "Malocclusion": DENIED, "Dental crowding": ASSERTED}),
+        ("Neither calculus nor gingival recession was found, although tooth mobility was noted.",
+         {"Dental calculus": DENIED, "Gingival recession": DENIED, "Tooth mobility": ASSERTED}),
+        ("does not appear to have caries, gingivitis, or pulpitis", {"Dental caries": DENIED, "Gingivitis": DENIED, "Pulpitis": DENIED}),
         ("suspected pulpitis, possible cracked tooth", {"Pulpitis": OTHER, "Cracked tooth": OTHER}),
         ("history of periodontitis; brush to prevent caries", {"Periodontitis": OTHER, "Dental caries": OTHER}),
         ("caries removal, low caries risk", {"Dental caries": OTHER}),
@@ -105,6 +117,10 @@ def test_teeth_of_english_and_chinese_reports(text: str, teeth: str) -> None:
         ("36、46缺失", {"Partial edentulism (dentition defect)": ASSERTED}),
         ("16深龋，未见牙龈炎", {"Deep caries": ASSERTED, "Gingivitis": DENIED}),
         ("26牙髓炎待排，曾患冠周炎", {"Pulpitis": OTHER, "Pericoronitis": OTHER}),
+        ("①16继发龋②慢性牙周炎③46缺失", dict.fromkeys(("Secondary (recurrent) caries", "Chronic periodontitis", LOST), ASSERTED)),
+        ("右下颌间隙感染，切开引流后好转出院", {"Fascial space infection": OTHER}),
+        ("颌骨骨髓炎 待CT除外", {"Osteomyelitis of jaw": OTHER}),
+        ("TMD (r/o)", {"Temporomandibular disorder": OTHER}),
         ("Diagnosis is 牙髓炎待排 of 26", {"Pulpitis": OTHER}),
         ("The oral hygiene is poor", {}),
     ],
@@ -149,6 +165,24 @@ def test_side_errors(reference: str, answer: str, errors: int) -> None:
 )
 def test_negation_errors(reference: str, answer: str, errors: int) -> None:
     assert _counts(reference, answer)["negation_errors"] == errors
+
+
+CASES = sorted((Path(__file__).parent / "cases").glob("diagnoses*.csv"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_report_is_read_as_the_dataset_s_records_are(path: Path) -> None:
+    """The sentences that the stage annotate is measured by: what is present there is asserted here, what is negated is denied."""
+    english = {condition.zh: condition.en for condition in conditions()}
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    told = {"present": ASSERTED, "negated": DENIED}
+    wrong = 0
+    for row in rows:
+        parts = (part.rpartition(" ") for part in row["expected"].split("; ") if part)
+        expected = {(english[name], told.get(status, OTHER)) for name, _, status in parts}
+        wrong += {(mention.name, mention.status) for mention in mentions(row["input"].replace("\\n", "\n"))} != expected
+    assert wrong / len(rows) <= 0.02
 
 
 def test_the_mirror_of_a_mirror_is_the_tooth() -> None:

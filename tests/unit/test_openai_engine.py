@@ -69,6 +69,7 @@ def told(answers: list[Answer]) -> list[str]:
         ("nothing answer", None, 2),
         ("null answer", None, 2),
         ("newer", None, 2),
+        ("strict", None, 2),
         ("500", "InternalServerError", 3),
         ("half", "APIConnectionError", 3),
         ("garbage", "BadReply", 3),
@@ -210,7 +211,7 @@ def test_decoding_and_lora_module_are_passed_on(server: chat_server.Running) -> 
     }
     answer_all(engine(server), [request("hello")])
     assert (server.bodies[-1]["model"], server.bodies[-1]["temperature"]) == ("m", 0.0)
-    assert "repetition_penalty" not in server.bodies[-1]
+    assert server.bodies[-1]["repetition_penalty"] == 1.0, "what is left out a server may take from the model's own configuration"
 
 
 def test_choices_are_not_weighed(server: chat_server.Running) -> None:
@@ -231,7 +232,29 @@ def test_azure_is_asked_by_deployment_and_must_answer_with_the_snapshot(
     assert told([good, other]) == ["word0", "WrongSnapshot"]
     assert server.paths[0] == "/openai/deployments/ours/chat/completions?api-version=2024-10-21"
     assert server.headers[0]["api-key"] == "k-1"
+    assert "repetition_penalty" not in server.bodies[0]
+    penalised = Request(request("hello").prompt, 5, decoding=Decoding(repetition_penalty=1.2))
+    assert told(answer_all(asking, [penalised])) == ["UnsupportedDecoding"]
     assert good.usd == pytest.approx((7 * 2.5 + 3 * 10) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "fits"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4o-2024-08-06", "gpt-4o-2024-08-06", True),
+        ("gpt-4o-2024-08-06", "gpt-4o-2024-11-20", False),
+    ],
+)
+def test_an_alias_is_answered_by_a_snapshot_of_its_own(
+    server: chat_server.Running, monkeypatch: pytest.MonkeyPatch, asked: str, said: str, fits: bool
+) -> None:
+    monkeypatch.setenv("AZURE_KEY", "k-1")
+    fields = ServerFields(base_url=server.url.removesuffix("/v1"), azure_deployment="ours", api_key_env="AZURE_KEY")
+    [answer] = answer_all(OpenAIEngine(asked, fields=fields), acts(f"model:{said}"))
+    assert answer.error == (None if fits else "WrongSnapshot")
 
 
 @pytest.mark.parametrize(

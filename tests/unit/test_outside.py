@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from codelib.core.store import Store
+from codelib.evaluate.benchmarks import TestSet
 from codelib.evaluate.outside import advice, check_servers, cost_lines
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
 from codelib.evaluate.variants import Variant
@@ -64,6 +65,13 @@ def test_what_is_no_release_stays_until_somebody_says_so(release: Path, change: 
     check_servers(*planned(release, GPT, allow_remote=True))
     check_servers(*planned(release, {**GPT, "allow_remote": True}))
     check_servers(*planned(release, {**GPT, "base_url": "http://10.0.0.3:8000/v1"}))
+
+
+def test_questions_of_ones_own_about_a_release_s_images_are_no_release(release: Path) -> None:
+    plan, dataset, settings = planned(release, GPT)
+    own = TestSet(release, {}, {"generation": plan.tests["generation"]}, dataset)
+    with pytest.raises(ValueError, match="no verified release \\(a file of one's own\\)"):
+        check_servers(plan, own, settings)
 
 
 def test_a_service_has_no_lora_modules_and_a_server_beside_the_job_is_inside(
@@ -138,5 +146,5 @@ def test_an_error_comes_with_its_way_out(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     assert advice(["evaluate:OddError"], EvaluateSettings(), store) == ""
     told = advice(["evaluate:BudgetReached", "evaluate:NotFoundError"], EvaluateSettings(budget_usd=2), store)
-    assert told.startswith("budget_usd=2.0 is reached: 0 tokens spent")
+    assert told.startswith("budget_usd=2 is reached: 0 tokens spent")
     assert "NotFoundError: the server has no such model" in told

@@ -170,6 +170,19 @@ def test_images_leave_nothing_of_the_record_and_text_no_image(
         assert question is not None or (words(language).evidence["both"] not in said(sample))  # type: ignore[arg-type]
 
 
+def test_a_question_in_other_words_than_ours_is_said_to_be_reworded(tmp_path: Path) -> None:
+    foreign = release(tmp_path, question="Tell me what it is.")
+    test = load_samples(foreign, "classification")
+    for way in ({"modalities": "images"}, {"language": "zh"}):
+        (note,) = ask(variant(**way), foreign, test, 0).notes
+        assert note.startswith(f"{NUM_VISITS} questions are not worded by this project")
+    for way in ({}, {"modalities": "text"}, {"language": "en"}):
+        assert ask(variant(**way), foreign, test, 0).notes == ()
+    (tmp_path / "both").mkdir()
+    both = release(tmp_path / "both", LANGUAGES, question="这是什么病？")
+    assert ask(variant(language="zh"), both, load_samples(both, "classification"), 0).notes == ()
+
+
 def test_the_template_stays_when_the_modalities_change(tmp_path: Path) -> None:
     dataset = release(tmp_path)
     for modalities in ("images", "text"):
@@ -278,3 +291,33 @@ def test_a_sample_knows_what_table_or_question_say_of_its_visit(tmp_path: Path, 
     sample = load_samples(release(tmp_path, table=table), "classification")[3]
     assert (sample.age, sample.gender, sample.num_photographs, sample.num_radiographs) == (23, "female", 2, 1)
     assert sample.conditions == (("Deep Caries", "Chronic Gingivitis") if table else ())
+
+
+# seeds
+
+
+WAYS: list[dict[str, Any]] = [
+    {"images": "shuffled"},
+    {"images": "shuffled", "modalities": "images"},
+    {"prompting": "few-shot", "benchmarks": ["generation"]},
+    {"prompting": "few-shot", "benchmarks": ["generation"], "language": "zh", "images": "shuffled"},
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_question_hangs_on_the_seed_and_not_on_the_order_of_the_file(tmp_path: Path, way: dict[str, Any]) -> None:
+    dataset = release(tmp_path)
+    benchmark = way.get("benchmarks", ["classification"])[0]
+    test = load_samples(dataset, benchmark)
+    first = {sample.sample_id: sample for sample in ask(variant(**way), dataset, test, 7).samples}
+    for order in (test[::-1], test[5:] + test[:5]):
+        assert {sample.sample_id: sample for sample in ask(variant(**way), dataset, order, 7).samples} == first
+    assert any({s.sample_id: s for s in ask(variant(**way), dataset, test, seed).samples} != first for seed in range(3))
+
+
+def test_a_grown_test_set_leaves_most_questions_as_they_were(tmp_path: Path) -> None:
+    dataset = release(tmp_path)
+    test = load_samples(dataset, "classification")
+    before = {s.sample_id: s for s in ask(variant(images="shuffled"), dataset, test[:-1], 0).samples}
+    after = {s.sample_id: s for s in ask(variant(images="shuffled"), dataset, test, 0).samples}
+    assert sum(after[name] == sample for name, sample in before.items()) >= len(before) - 2

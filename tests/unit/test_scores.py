@@ -17,7 +17,7 @@ from codelib.evaluate.scores import evaluate_scores
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 
-SETTINGS = EvaluateSettings(embedding="ngrams")
+SETTINGS = EvaluateSettings(embeddings=("ngrams",))
 BASE = Variant(name="base", model="org/model")
 TUNED = Variant(name="tuned", model="org/model", adapter="train/demo")
 TEXT_ONLY = TUNED.model_copy(update={"name": "tuned, text only", "modalities": "text"})

@@ -12,6 +12,7 @@ import pytest
 from codelib.evaluate import spectrum
 from codelib.evaluate.benchmarks import left_out, load_samples
 from codelib.evaluate.questions import ask
+from codelib.evaluate.spectrum_scores import spectrum as scores_of
 from codelib.evaluate.variants import Variant
 from codelib.evaluate.visits import age, columns, gender, read_visits
 from codelib.models.conversation import Dataset, open_dataset
@@ -92,6 +93,18 @@ def test_a_question_asks_for_a_list_and_shows_no_answer_of_its_visit(tmp_path: P
             0
         ]  # type: ignore[arg-type]
         assert words not in asked.messages[-1].content and "Chronic Gingivitis; Deep Caries" in asked.messages[-1].content
+
+
+def test_an_answer_with_the_names_of_the_list_is_right(tmp_path: Path) -> None:
+    names = [
+        *("Deep Caries", "Crossbite / Anterior Crossbite", "Pulp Polyp (hyperplastic Pulpitis)"),
+        *("Wedge-shaped (non-carious Cervical) Defect", "Reversible Pulpitis / Pulp Hyperaemia", "A Label Of Nobody's List"),
+    ]
+    rows = [visit(number, anomalies_en=",".join(names[number : number + 2])) for number in range(len(names))]
+    samples = load_samples(release(tmp_path, rows), "spectrum")
+    references = [sample.reference for sample in samples]
+    scored = scores_of(references, references, [sample.patient for sample in samples], 0)
+    assert (scored["micro_precision"], scored["micro_recall"], scored["macro_f1"], scored["num_unparsed"]) == (1, 1, 1, 0)
 
 
 def test_the_list_of_a_question_ends_somewhere_and_holds_the_frequent_ones(tmp_path: Path) -> None:
