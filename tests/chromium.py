@@ -133,7 +133,7 @@ class Chromium:
 
     def press(self, key: str) -> None:
         """A key, as a person presses it, wherever the focus is."""
-        told = {"key": key, "text": key} if len(key) == 1 else {"key": key}
+        told = {"key": key, "text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {"key": key}
         self.send("Input.dispatchKeyEvent", type="keyDown", **told)
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
 

@@ -109,6 +109,7 @@ def generation(draw: random.Random, share: float, n: int) -> dict[str, Any]:
         "length_ratio": 0.4 + share,
         "length_ratio_ci": [0.35 + share, 0.47 + share],
         "clinical": clinical | errors,
+        "spectrum": spectrum(draw, share, n),
         "by_language": {"en": {**text, "num_unparsed": 1}, "zh": {**text, "num_unparsed": 1}},
     }
 

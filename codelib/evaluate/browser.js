@@ -235,6 +235,7 @@
       const button = make("button", "", text);
       button.type = "button";
       button.disabled = !found[at + step];
+      button.dataset.step = step;
       button.addEventListener("click", () => move(step));
       steps.append(button);
     }
@@ -253,21 +254,20 @@
   // --- moving
 
   function choose(index) {
+    const focused = document.activeElement, inList = list.contains(focused), step = focused?.dataset?.step;
     at = index;
     drawList();
     drawCase(found[at]);
     remember();
+    // what had the focus was drawn anew: who goes by keyboard stays where they were
+    if (inList) list.querySelector("[aria-current]")?.focus();
+    if (step) (shown.querySelector(`[data-step="${step}"]:enabled`) ?? shown).focus();
   }
 
-  function move(step) {
-    if (found[at + step]) choose(at + step);
-  }
+  const move = (step) => { if (found[at + step]) choose(at + step); };
 
   let waiting;
-  function refilter() {
-    filter();
-    choose(0);
-  }
+  const refilter = () => { filter(); choose(0); };
   form.addEventListener("input", (event) => {
     clearTimeout(waiting);
     if (event.target.name === "q") waiting = setTimeout(refilter, 150); // not at every key
@@ -279,7 +279,7 @@
   byId("newer").addEventListener("click", () => choose(firstOf(-1)));
   byId("older").addEventListener("click", () => choose(firstOf(1)));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, .scroll, pre")) return;
     const box = byId("browser").getBoundingClientRect();
     if (box.bottom < 0 || box.top > innerHeight) return; // the rest of the page keeps its keys
     const step = { j: 1, ArrowRight: 1, k: -1, ArrowLeft: -1 }[event.key];

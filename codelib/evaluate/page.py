@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 
 from codelib.evaluate.cases import Case, Cases
@@ -28,7 +29,7 @@ from codelib.evaluate.page_spectrum import ablations, spectrum
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION
 
 _NO_CASES = Cases((), 0, {})
-_NOTES = 3  # shown unfolded
+_SHOWN = 4  # problems and notes that stand unfolded
 
 
 def best(report: Report, benchmark: str, metric: str) -> Report | None:
@@ -60,22 +61,19 @@ def lead(report: Report) -> str:
 
 
 def troubles(report: Report) -> list[str]:
-    """What speaks against believing a figure, worst first: partial results, refused adapters, broken models."""
-    found = []
-    if report.get("partial"):
-        found.append(
-            "PARTIAL RESULTS: not every question is answered yet. Run the same command again; only what is missing is asked."
-        )
+    """What speaks against believing a figure: partial results, refused adapters, broken models. The gravest of each variant come first, so
+    that a short list names all that are broken."""
+    each = []
     for variant in report["variants"]:
-        canary = variant.get("canary") or {}
-        told = variant.get("diagnosis") or ()
-        if is_refused(variant) and not any(isinstance(one, dict) and one.get("code") == "no_effect" for one in told):
-            why = canary.get("why") or "its adapter changes no answer"
-            found.append(f"{variant['name']} was refused: {why}.")
-        for sentence in told:
-            text = str(sentence.get("text", sentence) if isinstance(sentence, dict) else sentence)
-            found.append(text if text.startswith(variant["name"]) else f"{variant['name']}: {text}")
-    return found
+        told = [one if isinstance(one, dict) else {"text": str(one)} for one in variant.get("diagnosis") or ()]
+        mine = [one["text"] if one["text"].startswith(variant["name"]) else f"{variant['name']}: {one['text']}" for one in told]
+        if is_refused(variant) and not any(one.get("code") == "no_effect" for one in told):
+            why = (variant.get("canary") or {}).get("why") or "its adapter changes no answer"
+            mine.insert(0, f"{variant['name']} was refused: {why}.")
+        each.append(mine)
+    found = [text for turn in zip_longest(*each) for text in turn if text]
+    partial = "PARTIAL RESULTS: not every question is answered yet. Run the same command again; only what is missing is asked."
+    return [partial, *found] if report.get("partial") else found
 
 
 def _card(label: str, value: str, text: str) -> str:
@@ -127,18 +125,20 @@ def _contents(sections: Sequence[str]) -> str:
     return f"<nav class=contents aria-label='Contents'><ul>{links}</ul></nav>"
 
 
-def _head(report: Report) -> str:
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in troubles(report))
-    told = [f"<li>{escape(note)}</li>" for note in report.get("notes") or ()]  # the gravest first
-    notes = f"<ul class=notes>{''.join(told[:_NOTES])}</ul>"
-    notes += folded("How the figures are made", f"<ul class=notes>{''.join(told[_NOTES:])}</ul>") if told[_NOTES:] else ""
-    trouble = (
-        f"<div class=troubles role=note aria-label='Problems'><h2>Look at this first</h2><ul>{warnings}</ul></div>"
-        if warnings
-        else ""
+def _listed(lines: Sequence[str], more: str) -> str:
+    """A few lines unfolded, the rest behind a summary."""
+    first, rest = (
+        f"<ul class=notes>{''.join(f'<li>{escape(x)}</li>' for x in part)}</ul>" for part in (lines[:_SHOWN], lines[_SHOWN:])
     )
+    return (first if lines else "") + (folded(more.format(n=len(lines) - _SHOWN), rest) if lines[_SHOWN:] else "")
+
+
+def _head(report: Report) -> str:
+    found = _listed(troubles(report), "{n} more problems")
+    box = f"<div class=troubles role=note aria-label='Problems'><h2>Look at this first</h2>{found}</div>" if found else ""
+    notes = _listed(report.get("notes") or (), "How the figures are made: {n} more notes")  # the gravest first
     title = f"<h1>Evaluation: {escape(str(report.get('dataset') or NONE))}</h1>"
-    return f"<header>{title}<p class=lead>{escape(lead(report))}</p>{trouble}{_cards(report)}{notes}</header>"
+    return f"<header>{title}<p class=lead>{escape(lead(report))}</p>{box}{_cards(report)}{notes}</header>"
 
 
 def without_answers(report: Report) -> int:

@@ -52,6 +52,7 @@ def _classification(name: str, scores: Line) -> Iterator[Line]:
 def _generation(name: str, scores: Line) -> Iterator[Line]:
     told = {"name": name, "benchmark": GENERATION}
     yield from _lines(scores.get("clinical"), _CLINICAL, kind="clinical", **told)
+    yield from _lines(scores.get("spectrum"), _SPECTRUM[:-1], kind="conditions in reports", **told)
     for found in scores.get("embeddings") or ():
         one = {"cosine": found.get("mean"), "cosine_ci": found.get("ci"), "n": scores.get("n")}
         yield from _lines(one, ("cosine",), kind="embedding", by="embedding model", group=found["model"], **told)

@@ -148,6 +148,15 @@ def test_clicks_keys_pages_and_the_address(browser: Chromium, folder: Path, widt
     browser.click("#newer")
     assert browser.run(FOUND).startswith("Answer 1 of")
     assert browser.run("document.getElementById('newer').disabled")
+    # by keyboard alone: the button that was pressed keeps the focus, though it was drawn anew
+    browser.run("document.querySelector('#case [data-step=\"1\"]').focus()")
+    for _ in range(2):
+        browser.press("Enter")
+    assert browser.run(FOUND).startswith("Answer 3 of")
+    browser.run("document.querySelector('#list li:nth-child(5) button').focus()")
+    browser.press("Enter")
+    assert browser.run(FOUND).startswith("Answer 5 of")
+    assert browser.run("document.activeElement.getAttribute('aria-current')") == "true"
     # in a field the keys are letters
     browser.click(".filters [name=q]")
     browser.press("j")

@@ -91,7 +91,7 @@ def test_every_key_is_shown() -> None:
     ):
         assert words in text, words
     better = page.row(NAMES[4])
-    assert better[1].startswith("79.")
+    assert better[1].startswith(f"{100 * report['variants'][4]['classification']['accuracy']:.1f}[")
     # the paper's figures stand in a frame of their own, and in no table of ours
     frame = re.search(r"<aside class=paper>.*?</aside>", html, re.DOTALL)
     assert frame is not None
@@ -118,6 +118,17 @@ def test_a_model_that_was_refused_is_never_the_best() -> None:
     assert re.search(rf"{NAMES[4]}  .* refused$", text, re.MULTILINE)
     assert f"Best at classification: {NAMES[4]}, accuracy" in render(full_report())
     assert f"Best at classification: {NAMES[4]}, accuracy" not in render(report)
+
+
+def test_every_broken_variant_is_named_before_any_is_named_twice() -> None:
+    report = old_report()
+    for variant in report["variants"]:
+        variant["diagnosis"] = [
+            {"code": code, "benchmark": None, "text": f"{code} of {variant['name']}"} for code in ("one", "two")
+        ]
+    found = troubles(report)
+    assert ["one of" in text for text in found] == [True] * len(NAMES) + [False] * len(NAMES)
+    assert f"{2 * len(NAMES) - 4} more problems" in render(report)
 
 
 def test_the_terminal_stays_short() -> None:
@@ -276,7 +287,7 @@ def test_the_table_is_tidy_and_whole() -> None:
             "baseline",
             "control",
         ),
-        *("difference", "ablation", "paper"),
+        *("difference", "ablation", "paper", "conditions in reports"),
     }
     found = dict(zip(keys, rows, strict=True))
     pair = found["difference", NAMES[0], "classification", "accuracy", "", "", NAMES[4]]
