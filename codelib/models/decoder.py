@@ -14,15 +14,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import torch
 
-from codelib.models.choosing import Chooser
+from codelib.models import weighing
 from codelib.models.lora_rows import LoraRows
 from codelib.models.prefixes import Piece
+from codelib.models.rows import Job, Prompt, groups
 from codelib.models.sight import Seen, Sight, release
 from codelib.models.slots import Slots, Span, attend_in_spans, spans
 
@@ -34,60 +34,6 @@ _BEGUN = 64  # columns of an answer that room is made for at once
 
 class NotFinite(ValueError):
     """The model answered with numbers that are none."""
-
-
-@dataclass(eq=False)
-class Prompt:
-    """A request as the decoder takes it, and what has become of it."""
-
-    number: int  # the caller's
-    ids: torch.Tensor  # (tokens,) int64
-    positions: torch.Tensor  # (3, tokens) int64: frame, row, column
-    images: tuple[tuple[int, int, Seen], ...]  # [start, end) of its tokens, and the image
-    max_new_tokens: int
-    chooser: Chooser
-    adapter: str | None = None
-    tower: str | None = None  # the adapter, where it stands on the vision tower
-    choices: tuple[tuple[int, ...], ...] = ()  # tokens of each, end token included
-    piece: Piece | None = None  # what it has in common with others
-    said: list[int] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)  # mean log probability of each choice
-    seconds: float = 0.0  # its share of the forward passes
-    length: int = 0  # columns of its slot that are filled
-    alone: bool = False  # something failed beside it: tried again by itself
-    error: BaseException | None = None
-
-    def __post_init__(self) -> None:
-        # text goes on behind the largest position so far, which is less than the number of tokens where there are images
-        self._ahead = int(self.positions.max()) + 1 - len(self.ids)
-
-    @property
-    def next_position(self) -> int:
-        return self.length + self._ahead
-
-    @property
-    def kind(self) -> int:
-        """Rows of one kind are of like length, within a factor of 1.4."""
-        return (len(self.ids) ** 2).bit_length()
-
-    def restart(self) -> None:
-        self.said, self.weights, self.length = [], [], 0
-        self.chooser.restart()
-
-
-@dataclass
-class _Job:
-    """Tokens [start, end) of a prompt, to be computed in a slot that holds those before."""
-
-    prompt: Prompt
-    start: int
-    end: int
-    chain: list[Piece]  # what fills the slot up to start
-    piece: Piece | None = None  # keep it there
-
-    @property
-    def tokens(self) -> int:
-        return self.end - self.start
 
 
 class Decoder:
@@ -232,11 +178,11 @@ class Decoder:
                     todo.setdefault(piece, one)
         while todo:
             ready = [piece for piece in todo if not piece.parent or piece.parent.held]
-            jobs = [_Job(todo.pop(p), p.start, p.end, p.parent.chain if p.parent else [], p) for p in ready]
-            for group in self._groups(jobs):
+            jobs = [Job(todo.pop(p), p.start, p.end, p.parent.chain if p.parent else [], p) for p in ready]
+            for group in groups(jobs, self.slots.count - len(self.active), self.tokens_per_forward):
                 self._extend(group)
-        jobs = [_Job(one, one.piece.end if one.piece else 0, len(one.ids), one.piece.chain if one.piece else []) for one in new]
-        for group in self._groups(jobs):
+        jobs = [Job(one, one.piece.end if one.piece else 0, len(one.ids), one.piece.chain if one.piece else []) for one in new]
+        for group in groups(jobs, self.slots.count - len(self.active), self.tokens_per_forward):
             last = self._extend(group)
             rows = [job.prompt for job in group]
             logits = self._logits(rows, last)
@@ -246,22 +192,7 @@ class Decoder:
             self.active += rows
             self._say(rows, logits)
 
-    def _groups(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Jobs of like length, in what is computed and in what is seen, up to the tokens of one forward pass and the free slots."""
-        group: list[_Job] = []
-        for job in sorted(jobs, key=lambda job: (-job.end.bit_length(), -job.tokens)):
-            if group:
-                tokens = [one.tokens for one in (*group, job)]
-                seen = [one.end for one in (*group, job)]
-                fits = len(tokens) * max(tokens) <= self.tokens_per_forward and len(group) < self.slots.count - len(self.active)
-                if not fits or 4 * min(tokens) < 3 * max(tokens) or 4 * min(seen) < 3 * max(seen):
-                    yield group
-                    group = []
-            group.append(job)
-        if group:
-            yield group
-
-    def _extend(self, jobs: Sequence[_Job]) -> torch.Tensor:
+    def _extend(self, jobs: Sequence[Job]) -> torch.Tensor:
         """Compute the jobs in the first free slots. Returns the hidden state of each one's last token, (jobs, hidden)."""
         began = time.perf_counter()
         first, tokens = len(self.active), max(job.tokens for job in jobs)
@@ -329,36 +260,23 @@ class Decoder:
             return self.model.lm_head(hidden).float()
 
     def _weigh(self, rows: Sequence[Prompt], logits: torch.Tensor) -> None:
-        """Mean log probability of every choice's tokens. All choices of a row stand behind its prompt in one pass, each at the same positions
-        and blind to the others; their columns are not counted as filled, so that the answer overwrites them."""
-        asked = [(row, one) for row, one in enumerate(rows) if one.choices]
-        if not asked:
+        """The rows' choices, one pass for all of them; its columns are not counted as filled, so that the answer overwrites them."""
+        if not any(one.choices for one in rows):
             return
         began = time.perf_counter()
-        tokens = max(sum(len(choice) - 1 for choice in one.choices) for one in rows)
+        tokens = max(weighing.tokens_shown(one) for one in rows)
         hidden = self._behind(rows, tokens) if tokens else None
-        for row, one in asked:
+        for row, one in enumerate(rows):
             following = logits[:0] if hidden is None else self._logits([one], hidden[row : row + 1])[0]
-            one.weights = _mean_log_probabilities(one.choices, logits[row], following)
-        self._charge(began, [one for _, one in asked], [1] * len(asked))
+            one.weights = [] if not one.choices else weighing.mean_log_probabilities(one.choices, logits[row], following)
+        asked = [one for one in rows if one.choices]
+        self._charge(began, asked, [1] * len(asked))
 
     def _behind(self, rows: Sequence[Prompt], tokens: int) -> torch.Tensor:
         """Hidden states of all tokens of the rows' choices but each one's last, (rows, tokens, hidden)."""
-        device, width = self.model.device, max(one.length for one in rows) + tokens
-        ids = torch.zeros(len(rows), tokens, dtype=torch.int64)
-        positions = torch.zeros(len(rows), tokens, dtype=torch.int64)
-        sees = torch.zeros(len(rows), tokens, width, dtype=torch.bool)
-        for row, one in enumerate(rows):
-            sees[row, :, : one.length] = True
-            place = 0
-            for choice in one.choices:
-                size = len(choice) - 1
-                span, columns = slice(place, place + size), slice(one.length + place, one.length + place + size)
-                ids[row, span] = torch.tensor(choice[:-1], dtype=torch.int64)
-                positions[row, span] = torch.arange(size) + one.next_position
-                sees[row, span, columns] = torch.ones(size, size, dtype=torch.bool).tril()
-                place += size
-        self.slots.reserve(len(self.active) + len(rows), width)
+        device = self.model.device
+        ids, positions, sees = weighing.side_by_side(rows, tokens)
+        self.slots.reserve(len(self.active) + len(rows), sees.shape[-1])
         starts = torch.tensor([one.length for one in rows], device=device)
         embeds = self.model.model.language_model.embed_tokens(ids.to(device))
         return self._forward(rows, embeds, positions.to(device).expand(3, -1, -1), len(self.active), starts, sees.to(device))
@@ -426,14 +344,3 @@ class Decoder:
         seconds, whole = time.perf_counter() - began, sum(parts)
         for one, part in zip(rows, parts, strict=True):
             one.seconds += seconds * part / whole
-
-
-def _mean_log_probabilities(choices: Sequence[Sequence[int]], first: torch.Tensor, following: torch.Tensor) -> list[float]:
-    """``first``: logits of the token behind the prompt; ``following``: logits behind each token of the choices but their last, end to end."""
-    found, place = [], 0
-    for choice in choices:
-        logits = torch.cat([first[None], following[place : place + len(choice) - 1]])
-        place += len(choice) - 1
-        log_probabilities = torch.log_softmax(logits, -1)[torch.arange(len(choice)), torch.tensor(choice, device=logits.device)]
-        found.append(float(log_probabilities.mean()))
-    return found

@@ -1,7 +1,7 @@
-"""A Qwen2.5-VL by hub id or folder, with or without a LoRA adapter; the tiny model of the tests is loaded by the same code.
+"""A Qwen2.5-VL by hub id or folder; the tiny model of the tests is loaded by the same code.
 
     name or folder ──> load_processor ──> tokenizer + chat template + image settings
-                   └─> load_model     ──> base weights (+ adapter) on a device
+                   └─> load_base      ──> base weights on a device; adapters: codelib.models.lora_rows
 
 The stock processor wants a video processor and that wants torchvision, which has no build beside a CPU torch (and whose resize
 differs from Pillow's). Photographs and radiographs need neither: the processor here is the upstream class without its video part.
@@ -107,14 +107,3 @@ def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: s
     except OSError:
         raise ValueError(f"model {name}: not on this machine; {WAY_OUT.format(name=name)}") from None
     return model.to(device)
-
-
-def load_model(name: str, adapter: str | Path | None = None, dtype: str = "auto", device: str = "auto") -> Any:
-    """A model ready for answers, its LoRA adapter on top where one is given. Raises ValueError where either is not to be had."""
-    model: Any = load_base(name, dtype, device)
-    if adapter is not None:
-        from peft import PeftModel
-
-        check_files(str(adapter), "adapter", "adapter_config.json")
-        model = PeftModel.from_pretrained(model, str(adapter))
-    return model.eval()

@@ -164,11 +164,11 @@ class Sight:
             features = self._forward(list(made.values()), tower)
         # whatever the tower meets, memory first of all: half as many at once, and only the image that cannot be looked at alone has failed
         except Exception as error:
+            release(error)
             if len(made) == 1:
                 return found | dict.fromkeys(made, error)
             half = len(made) // 2
             rest = list(made)
-            release(error)
             return found | self._computed(rest[:half], tower) | self._computed(rest[half:], tower)
         for image, one in zip(made, features, strict=True):
             self._features.put((image, tower), one)

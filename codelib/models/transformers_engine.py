@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from codelib.models.choosing import Chooser
-from codelib.models.decoder import Decoder, Prompt
+from codelib.models.decoder import Decoder
 from codelib.models.encoding import Encoder
 from codelib.models.engine import Answer, Request, failed
 from codelib.models.loading import load_base, load_processor
@@ -26,6 +26,7 @@ from codelib.models.lora_rows import AdapterError, LoraRows
 from codelib.models.packing import rope_positions
 from codelib.models.prefixes import shared
 from codelib.models.prompt import PixelPolicy, no_control
+from codelib.models.rows import Prompt
 from codelib.models.sight import Seen, Sight
 
 MIB = 2**20

@@ -142,6 +142,8 @@ def test_another_base_by_name_is_refused(room: Room, tmp_path: Path) -> None:
     )
     with pytest.raises(AdapterMismatch, match=r"made for \S+-7B-Instruct, the model is \S+-3B-Instruct"):
         load_adapter(str(folder), "Qwen/Qwen2.5-VL-3B-Instruct", room.engine.model)
+    with pytest.raises(ValueError, match="has no adapter_config"):
+        load_adapter(str(tmp_path), room.model, room.engine.model)
     assert load_adapter(str(folder), room.model, room.engine.model).layers  # a folder may hold it under any name
 
 

@@ -13,7 +13,7 @@ import pytest
 from codelib.models import tiny
 from codelib.models.conversation import open_dataset
 from codelib.models.engine import Request, answer_all
-from codelib.models.loading import load_model, load_processor
+from codelib.models.loading import load_base, load_processor
 from codelib.models.tiny_drawings import ODDITIES, draw
 from codelib.models.tiny_tokenizer import _FOLDER, build_tokenizer, special_tokens
 from codelib.models.transformers_engine import TransformersEngine
@@ -57,7 +57,7 @@ def test_the_full_ranks_give_the_real_ids(real_data: Path) -> None:
 
 
 def test_saved_files_load_as_those_of_a_real_model(unschooled: Path) -> None:
-    processor, model = load_processor(str(unschooled)), load_model(str(unschooled), device="cpu")
+    processor, model = load_processor(str(unschooled)), load_base(str(unschooled), device="cpu")
     assert type(model).__name__ == json.loads((unschooled / "config.json").read_text())["architectures"][0]
     assert processor.tokenizer(CHECK["text"])["input_ids"] == build_tokenizer()(CHECK["text"])["input_ids"]
     assert processor.image_processor.size["longest_edge"] == 12845056  # the released settings, not the class's default
@@ -133,9 +133,4 @@ def test_a_missing_model_is_one_sentence(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_processor(name)
     with pytest.raises(ValueError, match=message):
-        load_model(name)
-
-
-def test_a_missing_adapter_is_one_sentence(unschooled: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="adapter_config"):
-        load_model(str(unschooled), adapter=tmp_path)
+        load_base(name)
