@@ -1,7 +1,6 @@
 """Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 8] [--rounds 2]`.
 
-A synthetic release of the published dataset's numbers of images (1 to 26 a visit, 5.7 on average, 448 px; codelib.synthetic) and the tiny
-Qwen2.5-VL; five variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
+A synthetic release of 448 px photographs (one to four a visit; `--images published`: 1 to 26, 5.7 on average) and the tiny Qwen2.5-VL; five variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
 Random weights hardly end an answer by themselves: every side makes all tokens up to the limit, 8 of a class and 192 of a report.
 
 - together: all five in one run, as `jobs.evaluate` asks them (plan, canaries, ledger of answers, predictions tables)
@@ -143,7 +142,7 @@ class Contest:
         write_release(folder / "release", visits, images)
         self.model, adapters = write_models(folder)
         self.dataset = open_dataset(folder / "release")
-        common = {"model": self.model, "batch_size": 32}
+        common = {"model": self.model, "batch_size": 64}
         few = {"name": "few-shot", "prompting": "few-shot", "k": 3, "benchmarks": [GENERATION]}
         tuned = [{"name": f"adapter {number}", "adapter": path} for number, path in enumerate(adapters)]
         self.variants = [Variant.model_validate(common | row) for row in ({"name": "zero-shot"}, few, *tuned)]
