@@ -1,6 +1,7 @@
 """Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 8] [--rounds 2]`.
 
-A synthetic release of 448 px photographs (one to four a visit; `--images published`: 1 to 26, 5.7 on average) and the tiny Qwen2.5-VL; five variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
+A synthetic release of 448 px photographs (one to four a visit; `--images published`: 1 to 26, 5.7 on average) and the tiny Qwen2.5-VL; five
+variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
 Random weights hardly end an answer by themselves: every side makes all tokens up to the limit, 8 of a class and 192 of a report.
 
 - together: all five in one run, as `jobs.evaluate` asks them (plan, canaries, ledger of answers, predictions tables)
