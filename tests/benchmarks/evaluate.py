@@ -1,8 +1,8 @@
-"""Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 12] [--rounds 3]`.
+"""Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 8] [--rounds 2]`.
 
-A synthetic release of the published dataset's numbers of images (1 to 26 a visit, 5.7 on average, 448 px; codelib.synthetic) and the tiny
-Qwen2.5-VL; five variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
-Random weights hardly end an answer by themselves: every side makes all tokens up to the limit, 8 of a class and 96 of a report.
+A synthetic release of 448 px photographs (one to four a visit; `--images published`: 1 to 26, 5.7 on average) and the tiny Qwen2.5-VL; five
+variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
+Random weights hardly end an answer by themselves: every side makes all tokens up to the limit, 8 of a class and 192 of a report.
 
 - together: all five in one run, as `jobs.evaluate` asks them (plan, canaries, ledger of answers, predictions tables)
 - alone: the same five, each in a run of its own
@@ -48,13 +48,13 @@ from codelib.models.conversation import Conversation, open_dataset
 from codelib.models.loading import load_base
 from codelib.models.tiny import build
 from codelib.synthetic.drawing import photograph
-from codelib.synthetic.plan import num_photographs
+from codelib.synthetic.plan import Images, num_photographs
 from codelib.train.lora import PLACES
 from tests.benchmarks import evaluate_script
 from tests.chat_server import Body, completion, started
 
 MOST_OF_ALONE, LEAST_GAIN, MOST_METRICS_S = 0.6, 3.0, 60.0
-LENGTHS = {CLASSIFICATION: 8, GENERATION: 96}
+LENGTHS = {CLASSIFICATION: 8, GENERATION: 192}
 BENCHMARKS = (CLASSIFICATION, GENERATION)
 _PICTURES = 24
 _WORDS = ["caries", "tooth", "16", "gingiva", "red", "swollen", "pulp", "vital", "percussion", "negative", "crown", "review"]
@@ -66,7 +66,7 @@ def report_text(rng: np.random.Generator, words: int) -> str:
     return "\n".join(f"{name}: {' '.join(_WORDS[int(i)] for i in rng.integers(0, len(_WORDS), each))}." for name in _SECTIONS)
 
 
-def write_release(folder: Path, visits: int) -> None:
+def write_release(folder: Path, visits: int, images: Images) -> None:
     """Test visits with a class and a report each, and six training visits for the worked examples."""
     rng = np.random.default_rng(0)
     (folder / "Images").mkdir(parents=True)
@@ -79,7 +79,7 @@ def write_release(folder: Path, visits: int) -> None:
     for number in range(visits + 6):
         side = "test" if number < visits else "train"
         names = []
-        for place in range(num_photographs(rng, "published")):
+        for place in range(num_photographs(rng, images)):
             names.append(f"Images/{number:04d}-001-{place + 1:02d}.jpg")
             pictures[int(rng.integers(_PICTURES))].save(folder / names[-1], quality=95)
         shown = [f"image-{place}: <image>" for place in range(1, len(names) + 1)]
@@ -138,12 +138,12 @@ class Clock:
 
 
 class Contest:
-    def __init__(self, folder: Path, visits: int) -> None:
+    def __init__(self, folder: Path, visits: int, images: Images) -> None:
         self.folder, self.runs = folder, 0
-        write_release(folder / "release", visits)
+        write_release(folder / "release", visits, images)
         self.model, adapters = write_models(folder)
         self.dataset = open_dataset(folder / "release")
-        common = {"model": self.model, "batch_size": 16}
+        common = {"model": self.model, "batch_size": 64}
         few = {"name": "few-shot", "prompting": "few-shot", "k": 3, "benchmarks": [GENERATION]}
         tuned = [{"name": f"adapter {number}", "adapter": path} for number, path in enumerate(adapters)]
         self.variants = [Variant.model_validate(common | row) for row in ({"name": "zero-shot"}, few, *tuned)]
@@ -183,9 +183,9 @@ class Contest:
         return began.since(), answers
 
 
-def contest(folder: Path, visits: int, rounds: int) -> list[tuple[str, bool]]:
+def contest(folder: Path, visits: int, rounds: int, images: Images) -> list[tuple[str, bool]]:
     variants_module.ANSWER_TOKENS.update(LENGTHS)
-    found = Contest(folder, visits)
+    found = Contest(folder, visits, images)
     questions = sum(map(len, found.plan(found.variants).questions.values()))
     found.ask(found.variants[:1])  # imports and first calls
     found.script(found.variants[:1])
@@ -289,13 +289,14 @@ def resumed(folder: Path, dataset: Path) -> tuple[str, bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--visits", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--visits", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--images", choices=("few", "published"), default="few", help="of a visit")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        targets = contest(folder, args.visits, args.rounds)
+        targets = contest(folder, args.visits, args.rounds, args.images)
         targets.append(metrics(folder / "metrics"))
         targets.append(resumed(folder, folder / "release"))
     for text, held in targets:
