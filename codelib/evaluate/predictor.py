@@ -40,11 +40,12 @@ class ModelNotFound(ValueError):
 
 def make_engine(variants: Sequence[Variant], access: Access | None) -> Engine:
     """The engine of a group of resolved variants. Raises whatever its model's loading raises. access: to servers."""
-    first, together = variants[0], max(variant.batch_size for variant in variants)
+    first, given = variants[0], [variant.batch_size for variant in variants if variant.batch_size]
+    together = max(given) if len(given) == len(variants) else None  # whoever names none leaves it to the engine
     if first.engine == "openai":
         from codelib.models.openai_engine import OpenAIEngine
 
-        return OpenAIEngine(first.model, fields=first, concurrency=together, access=access)
+        return OpenAIEngine(first.model, fields=first, concurrency=together or 4, access=access)
     if Path(first.model).is_absolute() and not Path(first.model).exists():
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 
 from codelib.core.config import nearest
 from codelib.models.engine import Decoding
@@ -39,6 +39,8 @@ GENERATION = "generation"
 SPECTRUM = "spectrum"
 BENCHMARKS: tuple[str, ...] = (CLASSIFICATION, GENERATION, SPECTRUM)
 ANSWER_TOKENS = {CLASSIFICATION: 32, GENERATION: 768, SPECTRUM: 256}  # most that an answer needs
+Benchmark = Literal["classification", "generation", "spectrum"]
+_MOST_TOKENS = 8192
 MISSING = "missing"  # fingerprint of a model or adapter that is not there
 NUM_EXEMPLARS = 3  # few-shot without a number: the paper shows three example checkups
 
@@ -53,6 +55,17 @@ def _decoding_names(given: Any) -> Any:
     return given
 
 
+def _limits(given: Any) -> Any:
+    """max_new_tokens: a union's own errors name its branches, and nobody wrote those."""
+    limits = given if isinstance(given, Mapping) else {} if given is None else {"": given}
+    for name, limit in limits.items():
+        if isinstance(given, Mapping) and name not in BENCHMARKS:
+            raise ValueError(f"unknown benchmark {name}; {nearest(str(name), BENCHMARKS)}")
+        if type(limit) is not int or not 1 <= limit <= _MOST_TOKENS:
+            raise ValueError(f"{limit!r} is no number of tokens from 1 to {_MOST_TOKENS:,}")
+    return given
+
+
 class Variant(ServerFields):
     """One row of the report's table. Frozen; unknown fields are refused. The fields of a server are for engine openai alone."""
 
@@ -60,10 +73,7 @@ class Variant(ServerFields):
     engine: Literal["transformers", "openai"] = "transformers"
     model: Annotated[str, Field(min_length=1)]
     adapter: str | None = None
-    benchmarks: Annotated[tuple[Literal["classification", "generation", "spectrum"], ...], Field(min_length=1)] = (
-        "classification",
-        "generation",
-    )
+    benchmarks: Annotated[tuple[Benchmark, ...], Field(min_length=1)] = ("classification", "generation")
 
     # how it is asked
     prompting: Literal["zero-shot", "few-shot"] = "zero-shot"
@@ -75,10 +85,11 @@ class Variant(ServerFields):
     min_pixels: int | None = None
 
     # how it answers
-    max_new_tokens: Annotated[int | None, Field(ge=1, le=8192)] = None  # None: by benchmark, ANSWER_TOKENS
+    # one limit, or one for each benchmark; where there is none, ANSWER_TOKENS
+    max_new_tokens: Annotated[int | dict[str, int] | None, PlainValidator(_limits)] = None
     decoding: Annotated[Decoding, BeforeValidator(_decoding_names)] = Decoding()
     constrained: bool = False  # classification: the likeliest of the six classes as well, in a column of its own
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    batch_size: Annotated[int | None, Field(ge=1, le=256)] = None  # None: as many as the engine finds good; of a server 4
 
     @model_validator(mode="after")
     def _consistent(self) -> Variant:
@@ -118,7 +129,8 @@ class Variant(ServerFields):
 
     def answer_length(self, benchmark: str) -> int:
         """Most tokens an answer may have."""
-        return self.max_new_tokens or ANSWER_TOKENS[benchmark]
+        limits = self.max_new_tokens
+        return (limits if isinstance(limits, int) else dict(limits or {}).get(benchmark)) or ANSWER_TOKENS[benchmark]
 
     def twin(self, *but: str) -> str:
         """Equal for two variants that differ in nothing but name and ``but`` (images): a variant and its shuffled control."""

@@ -16,6 +16,14 @@ from codelib.models.engine import Decoding
 PAPER = Path(__file__).resolve().parents[2] / "jobs" / "variants" / "paper.yaml"
 
 
+def test_a_limit_for_each_benchmark() -> None:
+    [variant] = parse_variants([{"name": "a", "model": "m", "max_new_tokens": {"generation": 1024}}], "x")
+    assert [variant.answer_length(name) for name in ("classification", "generation")] == [32, 1024]
+    for wrong in (0, {"generation": 0}, {"generatoin": 5}, "many"):
+        with pytest.raises(ValueError, match=r"^x, variant 1 \(a\): max_new_tokens"):
+            parse_variants([{"name": "a", "model": "m", "max_new_tokens": wrong}], "x")
+
+
 def test_the_papers_list_is_valid_and_complete() -> None:
     variants = {variant.name: variant for variant in load_variants(PAPER)}
     assert {"Zero-shot Qwen 3B", "Zero-shot Qwen 7B", "Zero-shot GPT-4o", "SFT Qwen 3B", "SFT Qwen 7B"} <= set(variants)
