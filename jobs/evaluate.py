@@ -118,6 +118,8 @@ def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questi
         )
     if args.benchmark is None:
         raise ValueError("--benchmark: say what the rows of --test are, classification or generation")
+    if release is not None and not any(variant.num_exemplars for variant in variants):
+        raise ValueError("--dataset beside --test is where few-shot examples come from, and no variant shows any; take it away")
     file, images = Path(args.test).absolute(), Path(args.images).absolute() if args.images else None
     own = read_own_set(file, images, args.benchmark, args.patients, release)
     return _Questions(own.tests, file.stem, (args.benchmark,), own)
@@ -189,6 +191,8 @@ def _raise_unfinished(report: dict[str, Any], settings: EvaluateSettings, store:
     unfinished = []
     for variant in report["variants"]:
         reasons = [reason.removeprefix("evaluate:") for reason in variant["failures"]]
+        if variant["status"] == "refused" and not reasons:
+            reasons = ["the canary refused it"]
         if reasons:
             unfinished.append(f"{variant['name']} ({variant['num_answered']} of {variant['num_asked']}: {', '.join(reasons)})")
     if unfinished:

@@ -1,6 +1,7 @@
 """Blinded review of written reports by dentists: make the sheets, and score what comes back.
 
     python -m jobs.review make --workspace W --dataset DIR [--variant NAME …] [-n 20] [--reviewers 2] [--seed 0] [--name first]
+    python -m jobs.review make --workspace W --test FILE.json [--images FOLDER] [--patients FIELD] …
     python -m jobs.review score W/evaluate/review/first
 
 `make` takes reports of the last jobs.evaluate. Each reviewer gets sheets/reviewer-N.html (or the .csv), and nothing else of the folder; what
@@ -16,9 +17,11 @@ from pathlib import Path
 
 from codelib.core.cli import Parser, leave, run_job
 from codelib.core.store import Store, Workspace
+from codelib.evaluate.own_set import read_own_set
 from codelib.evaluate.review_score import score, summary
 from codelib.evaluate.review_sheet import FILLED, KEY, SHEETS, Wanted, make, workspace_of
-from codelib.models.conversation import open_dataset
+from codelib.evaluate.variants import GENERATION
+from codelib.models.conversation import Dataset, open_dataset
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +29,10 @@ def parser() -> argparse.ArgumentParser:
     what = arguments.add_subparsers(dest="what", required=True)
     made = what.add_parser("make", help="the sheets of a new review")
     made.add_argument("--workspace", required=True, help="workspace with evaluate/report of a run that wrote reports")
-    made.add_argument("--dataset", required=True, help="the dataset that was evaluated")
+    made.add_argument("--dataset", help="the dataset that was evaluated")
+    made.add_argument("--test", help="the test file of your own that was evaluated, in place of --dataset")
+    made.add_argument("--images", help="with --test: as jobs.evaluate was given it")
+    made.add_argument("--patients", help="with --test: as jobs.evaluate was given it")
     made.add_argument("--variant", action="append", default=[], metavar="NAME", help="whose reports; may be given several times")
     made.add_argument("-n", "--num-cases", type=int, default=20, help="visits to judge (default: 20)")
     made.add_argument("--reviewers", type=int, default=2, help="how many will judge (default: 2)")
@@ -53,11 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _dataset(args: argparse.Namespace) -> Dataset:
+    if (args.dataset is None) == (args.test is None):
+        raise ValueError("--dataset: give the dataset that was evaluated, or with --test the file of your own; one of them")
+    if args.test is None:
+        return open_dataset(Path(args.dataset).absolute())
+    images = Path(args.images).absolute() if args.images else None
+    return read_own_set(Path(args.test).absolute(), images, GENERATION, args.patients).tests
+
+
 def _make(args: argparse.Namespace) -> int:
     for option, value in (("-n", args.num_cases), ("--reviewers", args.reviewers)):
         if value < 1:
             raise ValueError(f"{option} {value}: at least 1")
-    dataset = open_dataset(Path(args.dataset).absolute())
+    dataset = _dataset(args)
     root = args.workspace if "://" in args.workspace else os.path.abspath(args.workspace)
     workspace = Workspace.at(root)
     workspace.create()

@@ -14,7 +14,8 @@ from codelib.evaluate.run import Outcome
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 from tests.pictures import jpeg, photograph
-from tests.report_cases import HOSTILE, NAMES, QUESTION, SECTIONS
+from tests.report_cases import HOSTILE, NAMES, QUESTION
+from tests.report_scores import SECTIONS
 
 
 def variants() -> tuple[Variant, ...]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
+import pyarrow as pa
+
+from codelib.contracts import OK, PREDICTIONS
+from codelib.evaluate.run import Outcome
+from codelib.evaluate.tables import predictions_csv
 from tests.pictures import jpeg, photograph
 
 HOSTILE = "=cmd()<script>document.title='run'</script> tooth 36, \"quoted\""
-COLUMNS = ("variant", "sample_id", "benchmark", "images", "reference", "answer", "status")
 
 
 def make_room(folder: Path, num_patients: int = 6, variants: tuple[str, ...] = ("tuned",)) -> tuple[Path, Path]:
@@ -28,21 +31,16 @@ def make_room(folder: Path, num_patients: int = 6, variants: tuple[str, ...] = (
         ]
         conversations.append({"id": checkup, "messages": messages, "images": [image]})
         for variant in variants:
-            answer = (
-                HOSTILE
-                if index == 0
-                else f"Diagnosis:  caries of tooth {11 + index} says {variant[::-1]}.\r\n\r\n\r\n\r\nPlan: filling."
-            )
-            told = (variant, f"test-diagnostic/{checkup}", "generation", image, reference, answer, "ok")
-            rows.append(dict(zip(COLUMNS, told, strict=True)))
+            written = f"Diagnosis:  caries of tooth {11 + index} says {variant[::-1]}.\r\n\r\n\r\n\r\nPlan: filling."
+            told = {"variant": variant, "sample_id": f"test-diagnostic/{checkup}", "benchmark": "generation", "images": [image]}
+            rows.append({**told, "reference": reference, "answer": written if index else HOSTILE, "status": OK})
     (dataset / "test-diagnostic.json").write_text(json.dumps(conversations, ensure_ascii=False), encoding="utf-8")
     report = workspace / "evaluate" / "report"
     report.mkdir(parents=True)
-    with (report / "predictions.csv").open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    (report / "report.json").write_text(json.dumps({"variants": [{"name": name, "status": "complete"} for name in variants]}))
+    table = pa.Table.from_pylist(rows, schema=PREDICTIONS.schema)
+    (report / "predictions.csv").write_bytes(predictions_csv(Outcome(table, 0, len(rows), {})))
+    told = {"dataset": "release", "variants": [{"name": name, "status": "complete"} for name in variants]}
+    (report / "report.json").write_text(json.dumps(told))
     return dataset, workspace
 
 

@@ -9,8 +9,9 @@
   const held = JSON.parse(byId("cases").textContent);
   const form = document.querySelector(".filters"), shown = byId("case"), list = byId("list");
   const answers = held.cases.flatMap((one, place) =>
-    one.a.map(([variant, verdict, text, answered, likely, alike, images]) =>
-      ({ one, place, variant: held.variants[variant], verdict, text, answered, likely, alike, images })));
+    one.a.map(([variant, verdict, text, answered, likely, alike, images, reference]) =>
+      ({ one, place, variant: held.variants[variant], verdict, text, answered, likely, alike, images: images ?? null,
+         reference: reference ?? one.r })));
   let found = answers, at = 0;
 
   function make(name, kind, text) {
@@ -30,7 +31,7 @@
       if (want.b && answer.one.b !== want.b || want.v && answer.variant !== want.v) return false;
       if (want.is && answer.verdict !== want.is || want.t && answer.one.t !== want.t || want.a && read !== want.a) return false;
       if (!words.length) return true;
-      const text = `${answer.one.id}\n${answer.one.q}\n${answer.one.r}\n${answer.text}`.toLowerCase();
+      const text = `${answer.one.id}\n${answer.one.q}\n${answer.reference}\n${answer.text}`.toLowerCase();
       return words.every((word) => text.includes(word));
     });
     if (want.by) found = [...found].sort((a, b) => (a.alike ?? 2) - (b.alike ?? 2) || a.place - b.place);
@@ -94,7 +95,7 @@
   // --- one case
 
   function pictures(answer) {
-    const box = make("div", "thumbs"), own = answer.images === undefined;
+    const box = make("div", "thumbs"), own = answer.images === null;
     const seen = own ? answer.one.m : answer.images;
     seen.forEach((number, i) => {
       const button = make("button"), image = make("img");
@@ -107,7 +108,8 @@
       box.append(button);
     });
     const hidden = answer.one.n - seen.length;
-    if (!own) box.append(make("p", "note", "Images of another patient's visit, as this variant saw them."));
+    if (!own) box.append(make("p", "note", seen.length ? "Images of another patient's visit, as this variant saw them."
+      : "This variant saw no image."));
     else if (hidden > 0) box.append(make("span", "note", `and ${hidden} more`));
     return box;
   }
@@ -182,7 +184,7 @@
     box.append(head);
     const failed = answer.verdict === "failed";
     const report = !failed && answer.one.b === "generation";
-    const rows = report ? aligned(answer.one.r, answer.text) : [["", answer.one.r, answer.text]];
+    const rows = report ? aligned(answer.reference, answer.text) : [["", answer.reference, answer.text]];
     for (const [name, left, right] of rows) {
       const pair = make("div", "pair"), a = cut(left ?? ""), b = cut(right ?? "");
       const kept = report && left !== undefined && right !== undefined ? common(a, b) : null;

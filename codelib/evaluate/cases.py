@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,8 @@ from codelib.contracts import OK
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.benchmarks import Sample
 from codelib.evaluate.similarity import words
-from codelib.evaluate.variants import CLASSIFICATION, GENERATION, Variant
+from codelib.evaluate.spectrum_scores import read
+from codelib.evaluate.variants import CLASSIFICATION, GENERATION, SPECTRUM, Variant
 
 Row = dict[str, Any]
 RIGHT, PARTLY, WRONG, UNPARSED, FAILED = VERDICTS = ("right", "partly", "wrong", "unparsed", "failed")
@@ -43,17 +43,18 @@ class CaseAnswer:
     variant: str
     text: str  # the raw answer, or why there is none
     verdict: str  # one of VERDICTS; "" for a report that was written
-    answered: str  # the class that was read from it; ""
+    answered: str  # the class, or the conditions, that were read from it; ""
     likely: str = ""  # the class by likelihood, where it was asked
     alike: float | None = None
-    images: tuple[str, ...] | None = None  # where the variant saw another visit's
+    images: tuple[str, ...] | None = None  # where the variant saw other images than the visit's own, or none
+    reference: str | None = None  # where it was held against another one: the same visit's report in another language
 
 
 @dataclass(frozen=True)
 class Case:
     sample_id: str
     benchmark: str
-    truth: str  # the class; "" where the reference is a text
+    truth: str  # the class, or the conditions; "" where the reference is a report
     question: str
     reference: str
     images: tuple[str, ...]  # at most _IMAGES names, keys of Cases.pictures
@@ -87,17 +88,19 @@ def thumbnail(path: Path, longest_px: int = 160, quality: int = 70) -> str | Non
 # verdicts
 
 
-def _names(text: str | None) -> set[str] | None:
-    """A JSON list of conditions; None where it is none."""
-    try:
-        found = json.loads(text or "")
-    except ValueError:
-        return None
-    return {str(name).casefold() for name in found} if isinstance(found, list) else None
+Sets = tuple[frozenset[str], frozenset[str] | None]  # conditions of the visit, and those of the answer; None: unreadable
 
 
-def verdict(row: Row) -> str:
-    """right | partly | wrong | unparsed | failed of a predictions row; "" for a report, which is neither right nor wrong."""
+def _conditions(rows: Sequence[Row]) -> dict[tuple[str, str], Sets]:
+    """By variant and sample, of the rows of the full spectrum that were answered."""
+    mine = [row for row in rows if row["benchmark"] == SPECTRUM and row["status"] == OK]
+    true, said = read([row["reference"] for row in mine], [row["parsed"] for row in mine])
+    return {(row["variant"], row["sample_id"]): (a, b.names if b else None) for row, a, b in zip(mine, true, said, strict=True)}
+
+
+def verdict(row: Row, sets: Sets | None = None) -> str:
+    """right | partly | wrong | unparsed | failed of a predictions row; "" for a report, which is neither right nor wrong. sets: of a row of
+    the full spectrum."""
     if row["status"] != OK:
         return FAILED
     if row["benchmark"] == GENERATION:
@@ -106,8 +109,8 @@ def verdict(row: Row) -> str:
         return UNPARSED
     if row["benchmark"] == CLASSIFICATION:
         return RIGHT if row["parsed"] == parse_class(row["reference"]) else WRONG
-    truth, named = _names(row["reference"]), _names(row["parsed"])
-    if truth is None or named is None:
+    truth, named = sets or (frozenset[str](), None)
+    if named is None:
         return UNPARSED
     return RIGHT if truth == named else (PARTLY if truth & named else WRONG)
 
@@ -145,39 +148,49 @@ def _alike(reference: Counter[str], answer: str) -> float:
     return 2 * (reference & found).total() / total if total else 0.0
 
 
-def _answer(row: Row, sample: Sample, bag: Counter[str] | None, other_images: bool) -> CaseAnswer:
-    seen = None
+def _answer(row: Row, sample: Sample, bags: dict[str, Counter[str]], sets: Sets | None, other_images: bool) -> CaseAnswer:
+    seen, ok = None, row["status"] == OK
     if other_images:  # worked examples come first, the visit's own place is the end
         seen = tuple(row["images"][-len(sample.images) :][:_IMAGES]) if sample.images else ()
-    ok = row["status"] == OK
+    elif sample.images and not row["images"]:  # asked with the text alone
+        seen = ()
+    answered = (row["parsed"] or "") if ok and row["benchmark"] == CLASSIFICATION else ""
+    alike = None
+    if ok and row["benchmark"] == GENERATION:
+        if row["reference"] not in bags:
+            bags[row["reference"]] = Counter(words(row["reference"].casefold()))
+        alike = round(_alike(bags[row["reference"]], row["parsed"] or ""), 3)
     return CaseAnswer(
         row["variant"],
         _short(row["answer"] or row["reject_reason"] or "(empty)"),
-        verdict(row),
-        (row["parsed"] or "") if ok and row["benchmark"] == CLASSIFICATION else "",
+        verdict(row, sets),
+        "; ".join(sorted(sets[1] or ())) if sets else answered,
         row.get("constrained") or "",
-        round(_alike(bag, row["parsed"] or ""), 3) if ok and bag is not None else None,
+        alike,
         seen,
+        _short(row["reference"]) if row["reference"] and row["reference"] != sample.reference else None,
     )
 
 
-def _case(sample: Sample, rows: Sequence[Row], other: set[str]) -> Case:
-    bag = Counter(words(sample.reference.casefold())) if sample.benchmark == GENERATION else None
+def _case(sample: Sample, rows: Sequence[Row], sets: dict[tuple[str, str], Sets], other: set[str]) -> Case:
+    bags: dict[str, Counter[str]] = {}
+    own = {row["variant"]: sets.get((row["variant"], sample.sample_id)) for row in rows if sample.benchmark == SPECTRUM}
+    truth = next(("; ".join(sorted(found[0])) for found in own.values() if found), "")
     return Case(
         sample.sample_id,
         sample.benchmark,
-        (parse_class(sample.reference) or "") if sample.benchmark == CLASSIFICATION else "",
+        (parse_class(sample.reference) or "") if sample.benchmark == CLASSIFICATION else truth,
         _short(sample.messages[-1].content if sample.messages else ""),
         _short(sample.reference),
         sample.images[:_IMAGES],
         len(sample.images),
-        tuple(_answer(row, sample, bag, row["variant"] in other) for row in rows),
+        tuple(_answer(row, sample, bags, own.get(row["variant"]), row["variant"] in other) for row in rows),
     )
 
 
 def text_bytes(case: Case) -> int:
     """About what a case takes in the page, its pictures apart: a quotation mark or a line's end takes two bytes."""
-    told = [case.sample_id, case.question, case.reference, *(answer.text for answer in case.answers)]
+    told = [case.sample_id, case.question, case.reference, *(f"{a.text}{a.answered}{a.reference or ''}" for a in case.answers)]
     return sum(len(text.encode()) + text.count("\n") + text.count('"') + 5 * text.count("<") for text in told) + 60 * (
         len(case.answers) + 2
     )
@@ -216,13 +229,15 @@ def collect(
     position = {variant.name: i for i, variant in enumerate(shown)}
     other = {variant.name for variant in shown if variant.images == "shuffled"}
     answers: dict[tuple[str, str], list[Row]] = {}
+    rows = list(rows)
+    sets = _conditions(rows)
     for row in rows:
         answers.setdefault((row["benchmark"], row["sample_id"]), []).append(row)
     samples = [sample for test in tests.values() for sample in test]
     made = {}
     for sample in samples:
         found = sorted(answers.get((sample.benchmark, sample.sample_id), []), key=lambda row: position[row["variant"]])
-        made[sample.benchmark, sample.sample_id] = _case(sample, found, other)
+        made[sample.benchmark, sample.sample_id] = _case(sample, found, sets, other)
     drawn = _drawn(tests, made, seed)
     names = sorted({name for case in made.values() for name in _pictures(case)})
     size = _size(folder, names, room - sum(map(text_bytes, made.values())))

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from codelib.evaluate.answers import parse_class
+from codelib.evaluate.canary import LEAST_EQUAL
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION, Variant
 
-FEW = 3  # answers below which sameness says nothing
+FEW = 5  # answers below which sameness says nothing
 NEARLY_ALL = 0.95  # of answers with one class, or of reports with one text
 MANY_UNPARSED = 0.2
 MANY_EMPTY, MANY_CUT = 0.05, 0.1
@@ -38,7 +39,12 @@ def diagnose(
         found.append({"code": code, "benchmark": benchmark, "text": f"{place}: {text}"})
 
     if scored["status"] == "refused":
-        tell("no_effect", None, f"not scored, the canary refused it: {scored['canary']['why']}")
+        tell(
+            "no_effect",
+            None,
+            f"not scored, the canary refused it: {scored['canary']['why'].rstrip('.')}. Check that it is the adapter of this model, and that "
+            "its training changed anything (train/<run>/).",
+        )
         return found
     if scored["status"] == "failed":
         tell(
@@ -69,7 +75,7 @@ def _percent(share: float) -> str:
 def _same_as_base(variant: Variant, rows: Rows, base: Rows, tell: Tell) -> None:
     others = {(row["benchmark"], row["sample_id"]): row["answer"] for row in base}
     pairs = [(row["answer"], others[key]) for row in rows if (key := (row["benchmark"], row["sample_id"])) in others]
-    if variant.adapter and len(pairs) >= FEW and all(a == b for a, b in pairs):
+    if variant.adapter and len(pairs) >= LEAST_EQUAL and all(a == b for a, b in pairs):
         tell(
             "equal_to_base",
             None,

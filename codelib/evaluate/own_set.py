@@ -23,6 +23,7 @@ from codelib.core.config import nearest
 from codelib.core.stage import digest
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.benchmarks import Sample, TestSet, sample_of
+from codelib.evaluate.similarity import is_chinese
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION
 from codelib.models.conversation import Conversation, Dataset, RowError, parse
 from codelib.models.words import LANGUAGES
@@ -114,13 +115,21 @@ def _rows(file: Path) -> Iterator[Any]:
     try:
         tree = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise ValueError(f"--test {file}: UTF-16; save it again as UTF-8") from None
+        if not _is_utf8(text):  # GB18030 and UTF-16 break JSON before anybody sees a character
+            raise ValueError(f"--test {file}: not UTF-8; save it again as UTF-8") from None
         where = f" at line {error.lineno}, column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
         raise ValueError(f"--test {file}: not JSON{where}; one row a line is read as .jsonl") from None
     if not isinstance(tree, list):
         raise ValueError(f"--test {file}: expected a list of conversations, found {type(tree).__name__}")
     yield from tree
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _line(line: str, number: int) -> Any:
@@ -224,12 +233,10 @@ class _Reader:
 
 
 def _parsed(row: Any, number: int, root: str) -> Conversation:
-    """The conversation, without what a stranger's file calls checkup, split and language in words of its own. Raises RowError in words that
-    hold no value of the row; its number stands beside them."""
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise RowError("encoding", "not UTF-8; save the file again as UTF-8") from None
+    """The conversation, without what a stranger's file calls checkup and split, and with its language. Raises RowError in words that hold no
+    value of the row; its number stands beside them."""
+    if not _is_utf8(json.dumps(row, ensure_ascii=False)):
+        raise RowError("encoding", "not UTF-8; save the file again as UTF-8")
     name = f"test/{number}"
     try:
         conversation = parse(row, name, Path(root))
@@ -237,5 +244,6 @@ def _parsed(row: Any, number: int, root: str) -> Conversation:
         if fault.code == "unknown_role":
             raise RowError(fault.code, "a message is of none of these: system, user, assistant, human, gpt") from None
         raise RowError(fault.code, str(fault).removeprefix(f"{name}: ")) from None
-    language = conversation.language if conversation.language in LANGUAGES else ""
+    asked = "".join(message.content for message in conversation.messages if message.role == "user")
+    language = conversation.language if conversation.language in LANGUAGES else "zh" if is_chinese(asked) else "en"
     return replace(conversation, checkup_id="", split="test", language=language)

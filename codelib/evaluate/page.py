@@ -23,11 +23,12 @@ from codelib.evaluate.page_classification import classification, confusions
 from codelib.evaluate.page_comparisons import comparisons
 from codelib.evaluate.page_generation import generation
 from codelib.evaluate.page_origin import costs, failures, origin, prompts
-from codelib.evaluate.page_parts import NONE, Report, duration, interval, percent
+from codelib.evaluate.page_parts import NONE, Report, duration, folded, interval, percent
 from codelib.evaluate.page_spectrum import ablations, spectrum
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION
 
 _NO_CASES = Cases((), 0, {})
+_NOTES = 3  # shown unfolded
 
 
 def best(report: Report, benchmark: str, metric: str) -> Report | None:
@@ -67,10 +68,11 @@ def troubles(report: Report) -> list[str]:
         )
     for variant in report["variants"]:
         canary = variant.get("canary") or {}
-        if is_refused(variant):
+        told = variant.get("diagnosis") or ()
+        if is_refused(variant) and not any(isinstance(one, dict) and one.get("code") == "no_effect" for one in told):
             why = canary.get("why") or "its adapter changes no answer"
             found.append(f"{variant['name']} was refused: {why}.")
-        for sentence in variant.get("diagnosis") or ():
+        for sentence in told:
             text = str(sentence.get("text", sentence) if isinstance(sentence, dict) else sentence)
             found.append(text if text.startswith(variant["name"]) else f"{variant['name']}: {text}")
     return found
@@ -127,16 +129,16 @@ def _contents(sections: Sequence[str]) -> str:
 
 def _head(report: Report) -> str:
     warnings = "".join(f"<li>{escape(text)}</li>" for text in troubles(report))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report.get("notes") or ())
+    told = [f"<li>{escape(note)}</li>" for note in report.get("notes") or ()]  # the gravest first
+    notes = f"<ul class=notes>{''.join(told[:_NOTES])}</ul>"
+    notes += folded("How the figures are made", f"<ul class=notes>{''.join(told[_NOTES:])}</ul>") if told[_NOTES:] else ""
     trouble = (
         f"<div class=troubles role=note aria-label='Problems'><h2>Look at this first</h2><ul>{warnings}</ul></div>"
         if warnings
         else ""
     )
     title = f"<h1>Evaluation: {escape(str(report.get('dataset') or NONE))}</h1>"
-    return (
-        f"<header>{title}<p class=lead>{escape(lead(report))}</p>{trouble}{_cards(report)}<ul class=notes>{notes}</ul></header>"
-    )
+    return f"<header>{title}<p class=lead>{escape(lead(report))}</p>{trouble}{_cards(report)}{notes}</header>"
 
 
 def without_answers(report: Report) -> int:

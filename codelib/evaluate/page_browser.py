@@ -28,7 +28,9 @@ def data(cases: Cases, variants: Sequence[str]) -> str:
 
     def answer(found: CaseAnswer) -> list[object]:
         line: list[object] = [variant[found.variant], found.verdict, found.text, found.answered, found.likely, found.alike]
-        return line if found.images is None else [*line, seen(found.images)]
+        if found.images is not None or found.reference is not None:
+            line += [None if found.images is None else seen(found.images), found.reference]
+        return line
 
     content = {
         "variants": list(variants),
@@ -91,7 +93,8 @@ def frame(cases: Cases, variants: Sequence[str], classes: Sequence[str]) -> str:
 def _answer(answer: CaseAnswer) -> str:
     bad = answer.verdict in (WRONG, UNPARSED, FAILED)
     shown = tag(answer.verdict, bad) if answer.verdict else ""
-    note = " <span class=note>(saw other images)</span>" if answer.images is not None else ""
+    seen = "" if answer.images is None else ("saw other images" if answer.images else "saw no image")
+    note = f" <span class=note>({seen})</span>" if seen else ""
     return f"<dt>{escape(answer.variant)}{shown}{note}</dt><dd class=text>{escape(answer.text)}</dd>"
 
 

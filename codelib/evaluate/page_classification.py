@@ -23,11 +23,11 @@ from codelib.evaluate.page_parts import (
     section,
     signed,
     table,
+    unanswered,
 )
 from codelib.evaluate.variants import CLASSIFICATION
 
 _HEAD = ("Model", "Accuracy %", "Precision %", "Recall %", "F1 %", "Macro F1 %", "n", "Unparsed")
-_NONE_ANSWERED = "no answer: see Failures"
 
 
 def size(report: Report, benchmark: str) -> str:
@@ -45,7 +45,7 @@ def _count(n: int, asked: int | None) -> str:
 def _our_rows(variant: Report) -> list[str]:
     scores, asked = variant.get(CLASSIFICATION), variant[f"{CLASSIFICATION}_asked"]
     if scores is None:
-        return [row(named(variant), f"<td colspan={len(_HEAD) - 1} class=prose>{_NONE_ANSWERED}</td>")]
+        return [row(named(variant), unanswered(variant, len(_HEAD) - 1))]
     cells = [scored(scores, name) for name in ("accuracy", "precision", "recall", "f1", "macro_f1")]
     rows = [row(named(variant), *cells, plain(_count(scores["n"], asked)), plain(scores["num_unparsed"]))]
     if likely := scores.get("constrained"):
@@ -112,7 +112,7 @@ def _group_cell(group: Report | None) -> str:
     return f"<td>{percent(group['accuracy'])}{between}<br><span class=ci>n = {group['n']}</span></td>"
 
 
-def subgroups(mine: Sequence[Report]) -> str:
+def subgroups(mine: Sequence[Report], withheld: Sequence[str]) -> str:
     """Accuracy by what is known of a visit: a table for each kind of group, a column for each group."""
     found: dict[str, dict[str, dict[str, Report]]] = {}  # kind -> group -> variant -> scores
     for variant in mine:
@@ -134,7 +134,8 @@ def subgroups(mine: Sequence[Report]) -> str:
         "Accuracy in per cent. Where the complaint already names the label, reading is enough; what a model sees shows in the other group. "
         "Many groups are small: read the intervals."
     )
-    return f"<h3>Subgroups</h3>{paragraph(text)}{''.join(parts)}" if parts else ""
+    hidden = "".join(map(paragraph, withheld))
+    return f"<h3>Subgroups</h3>{paragraph(text)}{''.join(parts)}{hidden}" if parts or hidden else ""
 
 
 def controls(report: Report) -> str:
@@ -193,5 +194,5 @@ def classification(report: Report) -> str:
     mine = [variant for variant in report["variants"] if variant.get(f"{CLASSIFICATION}_asked")]
     if not mine:
         return ""
-    body = f"{_table_3(mine, report)}{_paper(report)}{_per_class(mine)}{controls(report)}{subgroups(mine)}"
+    body = f"{_table_3(mine, report)}{_paper(report)}{_per_class(mine)}{controls(report)}{subgroups(mine, report.get('withheld') or ())}"
     return section("classification", "Classification", body)

@@ -21,6 +21,7 @@ from codelib.evaluate.page_parts import (
     scored,
     section,
     table,
+    unanswered,
 )
 from codelib.evaluate.variants import GENERATION
 
@@ -52,8 +53,7 @@ def _table(mine: Sequence[Report], baselines: Sequence[Report]) -> str:
     rows = [block("This run", len(_HEAD))]
     for variant in mine:
         scores = variant.get(GENERATION)
-        nothing = [f"<td colspan={len(_HEAD) - 1} class=prose>no answer: see Failures</td>"]
-        rows.append(row(named(variant), *(_cells(scores) if scores else nothing)))
+        rows.append(row(named(variant), *(_cells(scores) if scores else [unanswered(variant, len(_HEAD) - 1)])))
     rows += [block("For nothing, on the same test set", len(_HEAD))] if baselines else []
     rows += [row(f"<th scope=row>{escape(found['name'])}</th>", *_cells(found), kind="quiet") for found in baselines]
     return table(_HEAD, rows, "Scores of the written reports")
@@ -126,7 +126,8 @@ def _clinical(mine: Sequence[Report]) -> str:
             errors.append(
                 counted if share is None else counted.replace("</td>", f"<br><span class=ci>{100 * share:.1f} %</span></td>")
             )
-        rows.append(row(named(variant), *(scored(found, name) for name in shares), *errors, plain(found.get("n"))))
+        named_there = scored(_scores(variant).get("spectrum") or {}, "micro_f1")
+        rows.append(row(named(variant), *(scored(found, name) for name in shares), named_there, *errors, plain(found.get("n"))))
     head = [
         "Model",
         "Tooth P %",
@@ -135,13 +136,15 @@ def _clinical(mine: Sequence[Report]) -> str:
         "Diagnosis P %",
         "Diagnosis R %",
         "Diagnosis F1 %",
+        "Conditions F1 %",
         "Side errors",
         "Negation errors",
         "n",
     ]
     text = (
         "Against the reference report: are the tooth numbers right, the diagnoses, left and right, present and absent? Word overlap does "
-        "not see these: “no caries at 16” and “caries at 26” share nearly every word. P precision, R recall; counted by rules, not by a dentist."
+        "not see these: “no caries at 16” and “caries at 26” share nearly every word. P precision, R recall; "
+        "conditions: micro F1 of all that the reports assert. Counted by rules, not by a dentist."
     )
     return f"<h3>Clinical checks</h3>{paragraph(text)}{table(head, rows, 'Clinical checks')}"
 

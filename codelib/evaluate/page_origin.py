@@ -36,9 +36,13 @@ def costs(report: Report) -> str:
             seconds, answers = cost.get("seconds"), cost.get("num_answers")
             each = f"{seconds / answers:.2f} s" if seconds is not None and answers else NONE
             counts = [plain(whole(cost.get(name))) for name in ("num_answers", "prompt_tokens", "completion_tokens")]
-            rows.append(row(named(variant), *counts, plain(duration(seconds)), plain(each), plain(_usd(cost.get("usd")))))
-    head = ("Model", "Answers", "Prompt tokens", "Answer tokens", "Time", "An answer", "Cost")
-    text = "Time is the sum over answers: several are made at once, so that the run took less. Cost is known where the price is."
+            speed = cost.get("tokens_per_s")
+            times = [duration(seconds), each, NONE if speed is None else f"{speed:.0f}"]
+            priced = cost.get("num_priced")
+            of = f" ({priced:,} of {answers:,})" if cost.get("usd") is not None and priced not in (None, answers) else ""
+            rows.append(row(named(variant), *counts, *map(plain, times), plain(f"{_usd(cost.get('usd'))}{of}")))
+    head = ("Model", "Answers", "Prompt tokens", "Answer tokens", "Time", "An answer", "Tokens a second", "Cost")
+    text = "Time is the sum over answers: several are made at once, so that the run took less. A cost is given where the price is known."
     return section("cost", "Cost and time", paragraph(text) + table(head, rows, "Cost and time of each variant")) if rows else ""
 
 

@@ -94,6 +94,13 @@ def named(variant: Report) -> str:
     return f"<th scope=row>{escape(variant['name'])}{tags(variant)}</th>"
 
 
+def unanswered(variant: Report, columns: int) -> str:
+    """The rest of the row of a variant without scores."""
+    is_refused = variant.get("status") == "refused" or (variant.get("canary") or {}).get("status") == "refused"
+    said = "not scored: refused, see above" if is_refused else "no answer: see Failures"
+    return f"<td colspan={columns} class=prose>{said}</td>"
+
+
 def row(*cells: str, kind: str = "") -> str:
     return f"<tr{f' class={kind}' if kind else ''}>{''.join(cells)}</tr>"
 

@@ -19,9 +19,10 @@ from codelib.evaluate.page_parts import (
     scored,
     section,
     table,
+    unanswered,
 )
+from codelib.evaluate.variants import SPECTRUM
 
-SPECTRUM = "spectrum"
 _NAMES = ("micro_precision", "micro_recall", "micro_f1", "macro_f1")
 _HEAD = ("Model", "Micro precision %", "Micro recall %", "Micro F1 %", "Macro F1 %", "n", "Unparsed")
 _WHAT = {"modalities": "What the model is shown", "language": "Language of question and answer", "images": "Whose images it sees"}
@@ -58,7 +59,7 @@ def spectrum(report: Report) -> str:
     for variant in mine:
         scores = variant.get(SPECTRUM)
         if scores is None:
-            rows.append(row(named(variant), f"<td colspan={len(_HEAD) - 1} class=prose>no answer: see Failures</td>"))
+            rows.append(row(named(variant), unanswered(variant, len(_HEAD) - 1)))
             continue
         cells = [scored(scores, name) for name in _NAMES]
         rows.append(row(named(variant), *cells, plain(scores.get("n")), plain(scores.get("num_unparsed"))))
@@ -82,7 +83,7 @@ def _ablation(found: Report) -> str:
     drawn = []
     for line in found["rows"]:
         name = f"{line['label']} · {line['variant']}" if line.get("variant") else str(line["label"])
-        kind = "control" if line["label"] in ("shuffled", "images shuffled") else "ours"
+        kind = "control" if line["label"] in ("shuffled", "another patient's images") else "ours"
         drawn.append(Bar(name, line["value"], line.get("ci"), kind, f"n = {line['n']}" if line.get("n") is not None else ""))
     return bars(title, drawn, f"{found['benchmark']}, per cent")
 

@@ -57,10 +57,12 @@ def ask(variant: Variant, dataset: Dataset, test: Sequence[Sample], seed: int) -
         )
     if variant.language is not None:
         told = in_language(samples, variant.language, variant.modalities, names)
-        visits, there = ({sample.checkup_id or sample.sample_id for sample in some} for some in (samples, told))
+        visits, there = ({_visit(sample) for sample in some} for some in (samples, told))
         if len(there) < len(visits):
             notes.append(f"{len(visits - there)} of {len(visits)} visits are not told in {_NAMES[variant.language]}: not asked")
         samples = told
+    if foreign := _num_reworded(test, samples, variant):
+        notes.append(f"{foreign} questions are not worded by this project, and are asked in its own words")
     if not samples:
         raise ValueError(f"none of the {len(test)} visits of benchmark {benchmark} is left to ask: {'; '.join(notes)}")
     if variant.images == "shuffled":
@@ -97,7 +99,7 @@ def in_language(
     told in neither is left out; every other one keeps the id of its first row."""
     rows_of: dict[str, list[Sample]] = {}
     for sample in samples:
-        rows_of.setdefault(sample.checkup_id or sample.sample_id, []).append(sample)
+        rows_of.setdefault(_visit(sample), []).append(sample)
     found: list[Sample] = []
     for rows in rows_of.values():
         own = [row for row in rows if spoken(row) == language]
@@ -172,8 +174,8 @@ def images_only(sample: Sample, names: tuple[str, ...] = (), keep_system: bool =
 def text_only(sample: Sample, names: tuple[str, ...] = ()) -> Sample:
     """The question without images and placeholders; one of ours speaks of the patient's details alone then."""
     messages = [replace(message, content=_without_images(message.content)) for message in sample.messages]
-    body, last = _parts(messages[-1].content)
-    if sample.benchmark == SPECTRUM or last in _wordings(sample.benchmark):
+    body, _ = _parts(messages[-1].content)
+    if _is_ours(replace(sample, messages=tuple(messages))):
         question = _question(sample, spoken(sample), "text", names)
         messages[-1] = replace(messages[-1], content="\n".join([*([body] if body else []), question]))
     return replace(sample, messages=tuple(messages), images=())
@@ -204,6 +206,22 @@ def _wordings(task: str) -> dict[str, tuple[str, int]]:
         for modalities in _MODALITIES
         for number, text in enumerate(questions(language, task, side, modalities))
     }
+
+
+def _num_reworded(test: Sequence[Sample], samples: Sequence[Sample], variant: Variant) -> int:
+    """Questions that this variant is asked in other words than the test set's: no fair comparison with a variant that is not."""
+    native = {_visit(sample) for sample in test if spoken(sample) == variant.language}
+    made = [sample for sample in test if _visit(sample) not in native] if variant.language is not None else []
+    shown = samples if variant.modalities == "images" else ()
+    return sum(not _is_ours(sample) for sample in (*made, *shown))
+
+
+def _visit(sample: Sample) -> str:
+    return sample.checkup_id or sample.sample_id
+
+
+def _is_ours(sample: Sample) -> bool:
+    return sample.benchmark == SPECTRUM or _parts(sample.messages[-1].content)[1] in _wordings(sample.benchmark)
 
 
 def _question(sample: Sample, language: Language, modalities: Modalities, names: tuple[str, ...]) -> str:

@@ -176,7 +176,6 @@ def evaluate_scores(
     by_variant = {variant.name: [row for row in rows if row["variant"] == variant.name] for variant in shown}
     taking_part = [variant for variant in shown if by_variant[variant.name] or canaries[variant.name]["status"] == REFUSED]
     samples = {sample.sample_id: sample for tests in plan.tests.values() for sample in tests}
-    patient_of = {name: sample.patient for name, sample in samples.items()}
     classify, generate = plan.tests.get(CLASSIFICATION, ()), plan.tests.get(GENERATION, ())
     reports = [row for row in rows if row["benchmark"] == GENERATION and row["status"] == OK]
     prepare([text for row in reports for text in (row["reference"], row["parsed"] or "")], settings.embeddings)
@@ -201,13 +200,7 @@ def evaluate_scores(
         "num_kept": outcome.num_kept,
         "num_made": outcome.num_made,
     }
-    scored = {name: by_variant[name] for name in _names_of_scored(report)}
-    report |= {
-        "partial": any(variant["status"] != "complete" for variant in report["variants"]),
-        "paired": paired(_as_is(taking_part, scored), patient_of, tuple(plan.tests), settings.seed),
-        "controls": controls(taking_part, scored, patient_of, settings.seed),
-        "ablations": ablations(taking_part, report["variants"]),
-    }
+    report |= _compared(taking_part, report["variants"], by_variant, plan, settings.seed)
     for variant, entry in zip(taking_part, report["variants"], strict=True):
         base = without_adapter(variant, taking_part)
         answers = [[row for row in by_variant[one.name] if row["status"] == OK] if one else [] for one in (variant, base)]
@@ -215,15 +208,22 @@ def evaluate_scores(
     return {"notes": [*notes(report), *plan.left_out], **report}
 
 
+def _compared(
+    shown: Sequence[Variant], entries: Sequence[dict[str, Any]], by_variant: dict[str, list[Row]], plan: Plan, seed: int
+) -> dict[str, Any]:
+    """What sets variants beside each other. Controls stay out of the pairs: they are compared with their own variant, and would only cost
+    every other pair its significance."""
+    scored = {entry["name"]: by_variant[entry["name"]] for entry in entries if entry["status"] != REFUSED}
+    as_is = {one.name: scored[one.name] for one in shown if one.images == "as_is" and one.name in scored}
+    patient_of = {sample.sample_id: sample.patient for tests in plan.tests.values() for sample in tests}
+    return {
+        "partial": any(entry["status"] != "complete" for entry in entries),
+        "paired": paired(as_is, patient_of, tuple(plan.tests), seed),
+        "controls": controls(shown, scored, patient_of, seed),
+        "ablations": ablations(shown, entries),
+    }
+
+
 def _canaries(outcome: Outcome) -> defaultdict[str, dict[str, Any]]:
     """What the canary said of each variant; of one that it was not asked about, that."""
     return defaultdict(lambda: dict(_NOT_RUN), outcome.canaries)
-
-
-def _names_of_scored(report: dict[str, Any]) -> list[str]:
-    return [variant["name"] for variant in report["variants"] if variant["status"] != REFUSED]
-
-
-def _as_is(variants: Sequence[Variant], rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """Without the controls: they are compared with their own variant, and would only cost every other pair its significance."""
-    return {variant.name: rows[variant.name] for variant in variants if variant.images == "as_is" and variant.name in rows}

@@ -85,14 +85,19 @@ def _known_names(others: tuple[str, ...]) -> dict[str, str]:
     return known
 
 
-def spectrum(references: Sequence[str], answers: Sequence[str | None], patients: Sequence[str], seed: int) -> dict[str, Any]:
-    """The scores of report.json. references: JSON lists. Raises ValueError where there is nothing to score or a reference is no such list."""
+def read(references: Sequence[str], answers: Sequence[str | None]) -> tuple[list[frozenset[str]], list[Listed | None]]:
+    """The conditions of each visit, and those that each answer lists, under the same names."""
     listed = [reference_names(reference) for reference in references]
     standard = _known_names(())
     others = tuple(sorted({name for names in listed for name in names if plain(name) not in standard}))
     known = _known_names(others)
     true = [frozenset(known[plain(name)] for name in names) for names in listed]
-    parsed = [parse_conditions(answer, others) for answer in answers]
+    return true, [parse_conditions(answer, others) for answer in answers]
+
+
+def spectrum(references: Sequence[str], answers: Sequence[str | None], patients: Sequence[str], seed: int) -> dict[str, Any]:
+    """The scores of report.json. references: JSON lists. Raises ValueError where there is nothing to score or a reference is no such list."""
+    true, parsed = read(references, answers)
     said = [one.names if one else frozenset[str]() for one in parsed]
     unparsed = sum(one is None for one in parsed)
     return {**scores_of_sets(true, said, patients, seed), "num_unparsed": unparsed} | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from codelib.evaluate.page_parts import duration
 from codelib.evaluate.page_spectrum import metric_name
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION
 
-_TROUBLES = 6  # sentences; the page has all
+_TROUBLES, _LONGEST = 6, 150  # problems, and characters of one; the page has all
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -44,7 +45,7 @@ def summary(report: dict[str, Any]) -> str:
 def _troubles(report: dict[str, Any]) -> list[str]:
     found = troubles(report)
     more = [f"  ! and {len(found) - _TROUBLES} more: see the report"] if len(found) > _TROUBLES else []
-    return [f"  ! {text}" for text in found[:_TROUBLES]] + more
+    return [f"  ! {textwrap.shorten(text, _LONGEST, placeholder=' …')}" for text in found[:_TROUBLES]] + more
 
 
 def _mark(variant: dict[str, Any]) -> str:

@@ -40,7 +40,8 @@ class TransformersEngine:
 
     Args:
         model: hub id or folder of a Qwen2.5-VL.
-        batch_size: most requests answered at once; what does not fit into a GPU's memory is halved by itself.
+        batch_size: most requests answered at once; None: 128 on a GPU, where a step costs the same for many rows as for few and what
+            does not fit into memory is halved by itself, 16 on a CPU.
         dtype, device: see `codelib.models.loading.load_base`.
         tokens_per_forward: most prompt tokens computed together; None: 16,384 on a GPU, 2,048 on a CPU, where more only wait for memory.
         patch_bytes: of decoded images kept on the host.
@@ -52,14 +53,14 @@ class TransformersEngine:
     def __init__(
         self,
         model: str | Path,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         dtype: str = "auto",
         device: str = "auto",
         tokens_per_forward: int | None = None,
         patch_bytes: int = 256 * MIB,
         feature_bytes: int = 1024 * MIB,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: at least 1")
         self.encoder = Encoder(load_processor(str(model)), PixelPolicy())
         self.model = load_base(str(model), dtype, device, attention="sdpa").eval()
@@ -70,7 +71,7 @@ class TransformersEngine:
         self.sight = Sight(self.encoder, self.lora, patch_bytes, feature_bytes, threads=0 if on_cpu else 4)
         tokens = tokens_per_forward or (2048 if on_cpu else 16384)
         ends = frozenset({self.encoder.end_id, self.encoder.pad_id})
-        self.decoder = Decoder(self.lora, self.sight, batch_size, tokens, ends)
+        self.decoder = Decoder(self.lora, self.sight, batch_size or (16 if on_cpu else 128), tokens, ends)
         self._one_at_a_time = threading.Lock()
 
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
-import shutil
-import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from codelib.evaluate.review_sheet import CRITERIA
 from jobs.review import main
+from tests.chromium import Chromium, installed
 from tests.review_room import key_of, make_room
 
 pytestmark = pytest.mark.browser
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--virtual-time-budget=4000"),
-)
-SAVE = """<script>
-const out = text => { document.body.innerHTML = "<pre id=out></pre>"; document.getElementById("out").textContent = text; };
-const decode = bytes => new TextDecoder("utf-8", {ignoreBOM: true}).decode(bytes);
-URL.createObjectURL = blob => {
-  blob.arrayBuffer().then(bytes => out(JSON.stringify([decode(bytes), told.file, said]))); return "about:blank"; };
-HTMLAnchorElement.prototype.click = () => {};
-let said = "";
-const tick = (name, value) => document.querySelector(`input[name="${name}"][value="${value}"]`).click();
-const finish = () => { said = [document.getElementById("count").textContent, document.title, String(document.querySelectorAll(".done").length)];
-  document.getElementById("save").click(); };
-CLICKS
-</script>"""
+COUNT = "document.getElementById('count').textContent"
+OVER = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+COMMENT = 'a, "b"\n第二行'
 
 
-@pytest.fixture
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    if not installed():
         pytest.skip("no Chromium here")
-    return found
+    with Chromium(tmp_path_factory.mktemp("profile")) as running:
+        yield running
 
 
 @pytest.fixture
@@ -49,62 +35,75 @@ def review(tmp_path: Path) -> Path:
     return workspace / "evaluate" / "review" / "first"
 
 
-def after(browser: str, page: Path, clicks: str, scratch: Path) -> tuple[str, str, list[str]]:
-    """The file that is saved after some clicks, its name, and what the page said then."""
-    copy = scratch / "clicked.html"
-    text = page.read_text(encoding="utf-8")
-    copy.write_text(text.replace("</html>", SAVE.replace("CLICKS", clicks) + "</html>"), encoding="utf-8")
-    command = [browser, *FLAGS, f"--user-data-dir={scratch}/profile", "--dump-dom", f"file://{copy}"]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
-    found = re.search(r'<pre id="out">(.*?)</pre>', dom, re.DOTALL)
-    assert found, dom[-2000:]
-    saved, name, said = json.loads(html.unescape(found[1]))
-    return saved, name, said
+def saved(browser: Chromium, folder: Path) -> Path:
+    """The file that the button hands out, as the browser downloads it."""
+    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    browser.click("#save")
+    until = time.monotonic() + browser.timeout_s
+    while not (found := list(folder.glob("*.csv"))):
+        assert time.monotonic() < until, "nothing was downloaded"
+        time.sleep(0.05)
+    return found[0]
 
 
-def judged(folder: Path) -> str:
-    """Clicks that give the model 5, 4, 3 and the reference 2, 2, 2, and call the model the better one."""
-    ((_, sheet),) = json.loads((folder / "key.json").read_text())["sheets"].items()
-    clicks = []
+def judge(browser: Chromium, review: Path) -> None:
+    """5, 4, 3 for the model and 2, 2, 2 for the reference, by the mouse; the model is the better one."""
+    (sheet,) = key_of(review.parents[2])["sheets"].values()
     for case, order in sheet["order"].items():
         for letter, whose in order.items():
-            for criterion, value in zip(
-                ("accuracy", "completeness", "safety"), (5, 4, 3) if whose == "tuned" else (2, 2, 2), strict=True
-            ):
-                clicks.append(f'tick("{case},{letter},{criterion}", {value});')
+            for criterion, value in zip(CRITERIA, (5, 4, 3) if whose == "tuned" else (2, 2, 2), strict=True):
+                browser.click(f'input[name="{case},{letter},{criterion}"][value="{value}"]')
             if whose == "tuned":
-                clicks.append(f'tick("{case},best", "{letter}");')
-    clicks.append('const area = document.querySelector("textarea"); area.value = "a, \\"b\\"\\n第二行";')
-    clicks.append('area.dispatchEvent(new Event("input", {bubbles: true}));')
-    return "".join(clicks)
+                browser.click(f'input[name="{case},best"][value="{letter}"]')
+    browser.click("textarea")
+    browser.send("Input.insertText", text=COMMENT)
 
 
-def test_clicks_become_the_file_that_the_score_reads(browser: str, review: Path, tmp_path: Path) -> None:
-    saved, name, said = after(browser, review / "sheets" / "reviewer-1.html", judged(review) + "finish();", tmp_path)
-    assert (name, said) == ("reviewer-1-filled.csv", ["2 of 2", "Review of reports", "2"])  # the title: no script of a model ran
+def test_clicks_outlive_a_reload_and_become_the_file_that_the_score_reads(
+    browser: Chromium, review: Path, tmp_path: Path
+) -> None:
+    page = review / "sheets" / "reviewer-1.html"
+    browser.open(page)
+    assert browser.run(COUNT) == "0 of 2"
+    judge(browser, review)
+    assert browser.run(COUNT) == "2 of 2"
+    browser.open(page)
+    assert browser.run(COUNT) == "2 of 2"
+    assert browser.run("document.querySelectorAll('section.done').length") == 2
+    assert browser.run("document.querySelector('textarea').value") == COMMENT
+    file = saved(browser, tmp_path)
+    assert not browser.complaints
+    assert not [url for url in browser.requests if not url.startswith("blob:")]
+    assert file.name == "reviewer-1-filled.csv"
+    assert file.read_bytes().startswith(b"\xef\xbb\xbfsheet,case,report,accuracy,completeness,safety,best,comment\r\n")
+
     (review / "filled").mkdir()
-    (review / "filled" / name).write_text(saved, encoding="utf-8", newline="")
+    file.rename(review / "filled" / file.name)
     main(["score", str(review)])
     result = json.loads((review / "review.json").read_text(encoding="utf-8"))
     assert {row["name"]: row["share"] for row in result["preference"]}["tuned"] == 1
     means = {(row["name"], row["criterion"]): row["value"] for row in result["ratings"]}
-    assert [means["tuned", c] for c in ("accuracy", "completeness", "safety")] == [5, 4, 3]
-    assert means["reference", "safety"] == 2
-    assert [(c["case"], c["comment"]) for c in result["comments"]] == [(1, 'a, "b"\n第二行')]
+    assert [means["tuned", criterion] for criterion in CRITERIA] == [5, 4, 3]
+    assert [means["reference", criterion] for criterion in CRITERIA] == [2, 2, 2]
+    assert [(c["case"], c["comment"]) for c in result["comments"]] == [(1, COMMENT)]
     assert result["reviewers"] == [{"reviewer": 1, "num_complete": 2, "num_open": 0}]
 
 
-def test_what_was_ticked_outlives_a_reload(browser: str, review: Path, tmp_path: Path) -> None:
-    clicks = f'if (!localStorage.getItem("again")) {{ localStorage.setItem("again", "1"); {judged(review)} location.reload(); }} else finish();'
-    saved, _, said = after(browser, review / "sheets" / "reviewer-1.html", clicks, tmp_path)
-    assert said[0] == "2 of 2"
-    assert saved.startswith("\ufeffsheet,case,report,accuracy,completeness,safety,best,comment\r\n")
-    (token,) = key_of(review.parents[2])["sheets"]
-    assert saved.count(f"{token},") == 4
-    assert '"a, ""b""\n第二行"' in saved
+def test_a_form_that_nobody_touched_saves_open_cells(browser: Chromium, review: Path, tmp_path: Path) -> None:
+    browser.open(review / "sheets" / "reviewer-1.html")  # another review: its answers are its own
+    assert browser.run(COUNT) == "0 of 2"
+    lines = saved(browser, tmp_path).read_text("utf-8-sig").strip().splitlines()
+    assert all(line.endswith(",,,,,") for line in lines[1:])
+    assert len(lines) == 5
 
 
-def test_a_form_that_nobody_touched_saves_open_cells(browser: str, review: Path, tmp_path: Path) -> None:
-    saved, _, said = after(browser, review / "sheets" / "reviewer-1.html", "finish();", tmp_path)
-    assert said[0] == "0 of 2"
-    assert all(line.endswith(",,,,,") for line in saved.strip().splitlines()[1:])
+def test_it_fits_a_phone_an_image_opens_and_no_script_of_a_model_runs(browser: Chromium, review: Path) -> None:
+    for width in (1280, 360):
+        browser.open(review / "sheets" / "reviewer-1.html", width=width)
+        assert browser.run(OVER) == 0, width
+    assert browser.run("document.title") == "Review of reports"
+    before = browser.run("document.querySelector('.images img').height")
+    browser.click(".images img")
+    assert browser.run("document.querySelector('.images img').height") > before
+    assert not browser.complaints
+    assert not browser.requests

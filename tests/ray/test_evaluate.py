@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -159,7 +160,7 @@ def read(workspace: Path) -> dict[str, Any]:
 class Page(HTMLParser):
     """Collects what a browser would fetch, what is shown, and whether every tag is closed."""
 
-    VOID = frozenset({"meta", "img", "br", "link"})
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -374,6 +375,95 @@ def test_killed_and_run_again_asks_only_what_was_in_flight(dataset: Path, server
     assert len(server.asked) == 72
     assert sum(server.asked.values()) - 72 <= 4  # one batch of the one actor
     assert read(workspace)["variants"][0]["classification"]["accuracy"] == 1.0
+
+
+def actors() -> list[int]:
+    """Processes below this one that hold a predictor."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone since
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            names[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
+
+    def ours(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parents and ours(parents[pid]))
+
+    return [pid for pid, name in names.items() if name.startswith("ray::") and "Map" in name and ours(pid)]
+
+
+def test_a_killed_actor_is_started_again_and_asks_what_was_in_flight(
+    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None
+) -> None:
+    workspace = tmp_path / "work"
+    server.delay_s = 0.1
+    killed: list[int] = []
+
+    def kill() -> None:
+        while sum(server.asked.values()) < 20:
+            time.sleep(0.02)
+        killed.extend(actors())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    command = (
+        "--dataset",
+        str(dataset),
+        "--workspace",
+        str(workspace),
+        "--variants",
+        variants_file(tmp_path, server.url, SEEING),
+    )
+    run(*command, "--set", "num_actors=1")
+    killer.join()
+    assert killed
+    assert len(server.asked) == 72
+    assert sum(server.asked.values()) - 72 <= 4  # what one actor had under way
+    report = read(workspace)
+    assert [variant["status"] for variant in report["variants"]] == ["complete", "complete"]
+    assert report["variants"][0]["classification"]["accuracy"] == 1.0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can be mounted by root only")
+def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
+    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = tmp_path / "work"
+    command = (
+        "--dataset",
+        str(dataset),
+        "--workspace",
+        str(workspace),
+        "--variants",
+        variants_file(tmp_path, server.url, SEEING),
+    )
+    run(*command, "--limit", "5")
+    answers = workspace / "evaluate" / "answers"
+    before = sum(server.asked.values())
+    kept = {path: path.read_bytes() for path in answers.rglob("*.json")}
+    report = (workspace / "evaluate" / "report" / "report.json").read_bytes()
+    # a small disk that is full, in place of the folder: workers are processes of their own, and a patched function would not reach them
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(answers)], check=True)
+    try:
+        for path, content in kept.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        run(*command, expect=1)
+        error = capsys.readouterr().err
+        assert "no space left on device" in error
+        assert error.count("\n") == 1
+        held = {path: path.read_bytes() for path in answers.rglob("*.json")}
+        assert all(held[path] == content for path, content in kept.items())
+        assert (workspace / "evaluate" / "report" / "report.json").read_bytes() == report
+        assert all(json.loads(content)["text"] for content in held.values())  # none is half
+        subprocess.run(["mount", "-o", "remount,size=16m", str(answers)], check=True)
+        run(*command)
+        assert len(server.asked) == 72
+        assert sum(server.asked.values()) - 72 <= 4 * 4  # what could not be kept: what each of four actors had under way
+        assert sum(server.asked.values()) > before
+    finally:
+        subprocess.run(["umount", str(answers)], check=True)
 
 
 @pytest.mark.parametrize(

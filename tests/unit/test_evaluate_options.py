@@ -70,9 +70,8 @@ def test_a_recipe_names_its_list_and_the_list_its_benchmarks(
     said = say(capsys, *arguments, "--benchmarks", "classification")
     assert "2 variants" in said
     assert "test-diagnostic" in say(capsys, *arguments, expect=2)  # b takes part in generation, which this release has not
-    assert "a is asked nothing: its benchmarks are classification." in say(
-        capsys, "--test", release / "test-cls.json", "--benchmark", "generation", *arguments
-    )
+    own = ("--test", release / "test-cls.json", "--benchmark", "generation", *arguments[2:])
+    assert "a is asked nothing: its benchmarks are classification." in say(capsys, *own)
 
 
 def test_a_file_of_ones_own_is_planned_with_its_faults(
@@ -91,7 +90,7 @@ def test_a_file_of_ones_own_is_planned_with_its_faults(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "--dataset: what is asked?"),
+        (("--variants", "VARIANTS"), "--dataset: what is asked?"),
         (("--dataset", "RELEASE"), "--variants: which models are compared?"),
         (("--dataset", "RELEASE", "--recipe", "papr"), "did you mean paper"),
         (("--dataset", "RELEASE", "--variants", "ablation-langage"), "did you mean ablation-language"),
@@ -101,6 +100,10 @@ def test_a_file_of_ones_own_is_planned_with_its_faults(
         (("--dataset", "RELEASE", "--variants", "VARIANTS", "--images", "."), "--images is for a file of your own"),
         (("--dataset", "RELEASE", "--variants", "VARIANTS", "--set", "spectrum_visits=al"), "spectrum_visits"),
         (("--dataset", "RELEASE", "--variants", "VARIANTS", "--patient", "x"), "did you mean --patients"),
+        (
+            ("--test", "RELEASE/test-cls.json", "--dataset", "RELEASE", "--variants", "VARIANTS", "--benchmark", "generation"),
+            "few-shot",
+        ),
         (("--test", "RELEASE/test-cls.json", "--variants", "VARIANTS"), "--benchmark: say what"),
         (
             ("--test", "RELEASE/test-cls.json", "--variants", "VARIANTS", "--benchmarks", "classification"),
@@ -120,7 +123,5 @@ def test_a_mistake_is_one_sentence(
     release: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
 ) -> None:
     given = [one.replace("RELEASE", str(release)).replace("VARIANTS", str(file)) for one in arguments]
-    if not given or "--test" in given or "--recipe" in given or "--variants" in given:
-        given += [] if "--variants" in given or "--recipe" in given else ["--variants", str(file)]
     said = say(capsys, *given, "--workspace", tmp_path / "work", "--dry-run", expect=2)
     assert words in said and said.startswith("error: ") and said.count("\n") == 1

@@ -14,6 +14,7 @@ from codelib.evaluate.benchmarks import load_samples
 from codelib.evaluate.own_set import OwnSet, read_own_set
 from codelib.evaluate.questions import ask
 from codelib.evaluate.variants import Variant
+from codelib.models.conversation import open_dataset
 
 HOSPITAL = "H77-31415"  # a number of the other clinic: nothing that we say may repeat it
 
@@ -92,10 +93,10 @@ def test_broken_lines_of_a_jsonl_file_are_rows(tmp_path: Path) -> None:
         (b"[", "not JSON at line 1"),
         (b"{}", "expected a list"),
         (b"[]", "no rows"),
-        ("[]".encode("utf-16"), "UTF-16"),
+        ("[]".encode("utf-16"), "not UTF-8"),
         (json.dumps([row(images=("c.jpg",))]).encode(), "--images"),
         (json.dumps([row(answer="?")]).encode(), "none of its 1 rows can be asked: label × 1. Row 1: its answer names none"),
-        ("[{'messages'".encode("gb18030"), "not JSON"),
+        (json.dumps([row(answer="龋病"), row(answer="慢性牙髓炎，深龋")], ensure_ascii=False).encode("gb18030"), "not UTF-8"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: bytes, words: str) -> None:
@@ -172,7 +173,13 @@ def test_the_folder_of_images_may_be_written_in_any_way(
 
 def test_what_a_question_says_of_the_patient_makes_subgroups(tmp_path: Path) -> None:
     (sample,) = read(tmp_path, [row(7)]).tests.samples["classification"]
-    assert (sample.age, sample.gender) == (37, "female")
+    assert (sample.age, sample.gender, sample.language) == (37, "female", "en")
+    turns = [
+        {"role": "user", "content": "<image>\n年龄：45岁\n性别：男\n主诉：疼痛\n请诊断。"},
+        {"role": "assistant", "content": "龋病"},
+    ]
+    (sample,) = read(tmp_path, [{"messages": turns, "images": ["a.jpg"]}]).tests.samples["classification"]
+    assert (sample.age, sample.gender, sample.language) == (45, "male", "zh")
 
 
 def test_it_is_asked_like_a_release_and_only_as_what_it_is(tmp_path: Path) -> None:
@@ -185,6 +192,25 @@ def test_it_is_asked_like_a_release_and_only_as_what_it_is(tmp_path: Path) -> No
     reports = read(tmp_path, [row(1)], "generation").tests
     with pytest.raises(ValueError, match="give --dataset RELEASE beside --test"):
         ask(few, reports, load_samples(reports, "generation"), 0)
+
+
+def test_examples_come_out_of_a_release_beside_it(tmp_path: Path) -> None:
+    other = tmp_path / "release"
+    (other / "Images" / "Photographs").mkdir(parents=True)
+    rows = []
+    for patient in range(4):
+        name = f"Images/Photographs/{patient:04d}-001-01.jpg"
+        (other / name).write_bytes(b"x")
+        rows.append(row(patient, answer=f"Report {patient}", images=(name,)))
+    (other / "train-diagnostic.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    file = written(tmp_path / "mine", [row(n, answer="Report", images=("b.jpg",)) for n in range(3)])
+    tests = read_own_set(file, tmp_path / "mine" / "pictures", "generation", release=open_dataset(other)).tests
+    few = Variant(name="v", model="m", prompting="few-shot", k=2, benchmarks=("generation",))
+    for sample in ask(few, tests, load_samples(tests, "generation"), 0).samples:
+        assert [message.role for message in sample.messages] == ["user", "assistant"] * 2 + ["user"]
+        assert all((tests.folder / name).is_file() for name in sample.images)
+        assert [name.startswith("../") for name in sample.images] == [True, True, False]
 
 
 JUNK = st.recursive(

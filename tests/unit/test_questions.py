@@ -170,6 +170,19 @@ def test_images_leave_nothing_of_the_record_and_text_no_image(
         assert question is not None or (words(language).evidence["both"] not in said(sample))  # type: ignore[arg-type]
 
 
+def test_a_question_in_other_words_than_ours_is_said_to_be_reworded(tmp_path: Path) -> None:
+    foreign = release(tmp_path, question="Tell me what it is.")
+    test = load_samples(foreign, "classification")
+    for way in ({"modalities": "images"}, {"language": "zh"}):
+        (note,) = ask(variant(**way), foreign, test, 0).notes
+        assert note.startswith(f"{NUM_VISITS} questions are not worded by this project")
+    for way in ({}, {"modalities": "text"}, {"language": "en"}):
+        assert ask(variant(**way), foreign, test, 0).notes == ()
+    (tmp_path / "both").mkdir()
+    both = release(tmp_path / "both", LANGUAGES, question="这是什么病？")
+    assert ask(variant(language="zh"), both, load_samples(both, "classification"), 0).notes == ()
+
+
 def test_the_template_stays_when_the_modalities_change(tmp_path: Path) -> None:
     dataset = release(tmp_path)
     for modalities in ("images", "text"):

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codelib.evaluate.cases import LADDER, collect, verdict
+from codelib.evaluate.benchmarks import Sample
+from codelib.evaluate.cases import LADDER, collect
 from codelib.evaluate.latex import escape, tables
 from codelib.evaluate.page import render, troubles
 from codelib.evaluate.page_browser import data
@@ -23,6 +24,7 @@ from codelib.evaluate.plan import EvaluateSettings
 from codelib.evaluate.report import page_html
 from codelib.evaluate.summary import summary
 from codelib.evaluate.tables import COLUMNS, figures, table_csv
+from codelib.evaluate.variants import Variant
 from tests.report_cases import HOSTILE, NAMES, full_report, old_report
 from tests.report_run import run_of, variants
 from tests.unit.test_report import Page
@@ -168,7 +170,18 @@ def test_the_data_block_holds_no_markup(tmp_path: Path) -> None:
 
 def test_verdicts() -> None:
     def of(benchmark: str, reference: str, parsed: str | None, status: str = "ok") -> str:
-        return verdict({"benchmark": benchmark, "reference": reference, "parsed": parsed, "status": status})
+        row = {
+            "variant": "v",
+            "sample_id": "0",
+            "benchmark": benchmark,
+            "reference": reference,
+            "parsed": parsed,
+            "status": status,
+        }
+        row |= {"answer": parsed or "hm", "reject_reason": "evaluate:x", "images": []}
+        sample = Sample("0", benchmark, "p", (), (), reference)
+        (case,) = collect(Path(), (Variant(name="v", model="m"),), {benchmark: (sample,)}, [row], 0, 10**6).cases
+        return case.answers[0].verdict
 
     assert of("classification", "Caries", "Caries") == "right"
     assert of("classification", "Caries", "Pulpitis") == "wrong"
@@ -176,10 +189,30 @@ def test_verdicts() -> None:
     assert of("classification", "Caries", "Caries", "rejected") == "failed"
     assert of("generation", "Diagnosis: x", "Diagnosis: y") == ""
     assert of("generation", "Diagnosis: x", "") == "unparsed"
-    assert of("spectrum", '["deep caries", "gingivitis"]', '["Gingivitis", "deep caries"]') == "right"
-    assert of("spectrum", '["deep caries", "gingivitis"]', '["gingivitis"]') == "partly"
-    assert of("spectrum", '["deep caries"]', "[]") == "wrong"
-    assert of("spectrum", '["deep caries"]', "gingivitis") == "unparsed"
+    assert of("spectrum", '["Deep caries", "Gingivitis"]', "1. gingivitis\n2. deep caries") == "right"
+    assert of("spectrum", '["Deep caries", "Gingivitis"]', '["gingivitis"]') == "partly"
+    assert of("spectrum", '["Deep caries"]', "Gingivitis, no deep caries") == "wrong"
+    assert of("spectrum", '["Deep caries"]', "I cannot tell.") == "unparsed"
+
+
+def test_an_answer_stands_beside_what_it_was_held_against(tmp_path: Path) -> None:
+    """A variant in another language has another reference; one that is asked with text alone saw no image."""
+    sample = Sample("0", "generation", "p", (), ("a.jpg",), "Diagnosis: deep caries")
+    row = {
+        "variant": "en",
+        "sample_id": "0",
+        "benchmark": "generation",
+        "reference": sample.reference,
+        "parsed": "x",
+        "status": "ok",
+    }
+    row |= {"answer": "x", "reject_reason": None, "images": ["a.jpg"]}
+    other = row | {"variant": "zh", "reference": "诊断：深龋", "answer": "诊断：深龋", "parsed": "诊断：深龋", "images": []}
+    shown = (Variant(name="en", model="m"), Variant(name="zh", model="m"))
+    (case,) = collect(tmp_path, shown, {"generation": (sample,)}, [other, row], 0, 10**6).cases
+    english, chinese = case.answers
+    assert (english.variant, english.reference, english.images, english.alike) == ("en", None, None, 0.0)
+    assert (chinese.variant, chinese.reference, chinese.images, chinese.alike) == ("zh", "诊断：深龋", (), 1.0)
 
 
 def test_the_page_keeps_its_limit_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from codelib.core.cli import run_job
 from codelib.core.store import Store, Workspace
-from codelib.evaluate.review_read import rows_of
+from codelib.evaluate.own_set import read_own_set
+from codelib.evaluate.review_read import Filled, read_filled, rows_of
 from codelib.evaluate.review_score import agreement, cohen, fleiss
 from codelib.evaluate.review_sheet import CRITERIA, plain
 from codelib.evaluate.withdrawn import withdraw
@@ -146,6 +148,25 @@ def test_another_dataset_and_a_workspace_without_report_are_refused(
     assert "its references are not those of the report" in capsys.readouterr().err
     assert run_job(main, ["make", "--workspace", str(workspace / "other"), "--dataset", str(dataset)]) == 2
     assert "there is no report to review" in capsys.readouterr().err
+
+
+def test_a_file_of_ones_own_can_be_reviewed(room: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, workspace = room
+    file = (dataset / "test-diagnostic.json").rename(dataset / "mine.json")
+    ids = [sample.sample_id for sample in read_own_set(file, None, "generation").tests.samples["generation"]]
+    report = workspace / "evaluate/report/predictions.csv"
+    rows = list(csv.DictReader(report.open(newline="", encoding="utf-8")))
+    with report.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "sample_id": name} for row, name in zip(rows, ids, strict=True))
+    given = ["make", "--workspace", str(workspace), "-n", "3"]
+    assert run_job(main, given) == 2
+    assert run_job(main, [*given, "--dataset", str(dataset), "--test", str(file)]) == 2
+    assert "one of them" in capsys.readouterr().err
+    assert main([*given, "--test", str(file)]) == 0
+    assert {case["sample_id"] for case in key_of(workspace)["cases"].values()} <= set(ids)
+    assert (workspace / "evaluate/review/first/sheets/reviewer-1.html").read_text("utf-8").count("<img src=") == 3
 
 
 def test_a_review_that_is_there_is_not_overwritten_and_a_killed_one_is(room: tuple[Path, Path]) -> None:
@@ -282,6 +303,38 @@ def test_no_bytes_break_the_reader(content: bytes) -> None:
     except ValueError:
         return
     assert all(isinstance(cell, str) for row in rows for cell in row)
+
+
+CELLS = st.sampled_from(
+    ("", "-", "1", "5", "６", "0", "3.0", "A", "b", "tie", "平", "C", "01", "1e0", "²", "=1+1", "x" * 40, "\x00", "a\nb")
+)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from("ABCab"), *[CELLS] * 4), max_size=6))
+def test_whatever_stands_in_a_sheet_is_named_or_is_a_rating(lines: list[tuple]) -> None:
+    key = {
+        "withdrawn": [5],
+        "sheets": {"t": {"reviewer": 1, "order": {str(n): {"A": "reference", "B": "tuned"} for n in range(1, 4)}}},
+    }
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(["sheet", "case", "report", *CRITERIA, "best"])
+    writer.writerows(["t", *line] for line in lines)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        store.commit("filled/a.csv", out.getvalue().encode())
+        filled, told = Filled(), ""
+        try:
+            filled = read_filled(store, key)
+        except ValueError as error:
+            told = str(error)
+    if told:
+        assert re.search(r"a\.csv, rows? \d", told)
+        return
+    assert all(value in (None, 1, 2, 3, 4, 5) for j in filled.judgements for value in j.ratings.values())
+    assert all(choice.name in ("reference", "tuned", "tie") and choice.case < 4 for choice in filled.choices)
+    assert len(filled.judgements) == sum(line[0] < 5 for line in lines)
+    assert bool(filled.late) == any(line[0] == 5 for line in lines)
 
 
 # agreement
