@@ -18,6 +18,8 @@ _KEYS = (
     "primarydiagnosis", "condition", "conditions", "diagnoses", "labels", "name", "最终答案", "答案", "诊断", "類別", "类别", "分类", "标签",
 )  # fmt: skip
 _DEPTH = 4  # how deep a key may be nested
+_LONGEST_STATEMENT = 500  # characters
+_STATEMENTS = 20  # the last ones: a model that repeats itself says it a thousand times
 _TRIES = 40  # brackets at which JSON may begin
 _FENCE = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
 _THOUGHT = re.compile(r"<(think(?:ing)?|reasoning)>.*?(?:</\1>|$)", re.DOTALL | re.IGNORECASE)
@@ -147,7 +149,8 @@ def statements(text: str) -> Iterator[tuple[str, list[str]]]:
             start = marker.end()
             while start < len(text) and text[start] in " :\n":
                 start += 1
-            if words := text[start : end.search(text, start).start()].strip():  # type: ignore[union-attr]  # it finds the end
+            stop = end.search(text, start).start()  # type: ignore[union-attr]  # it finds the end of the text
+            if words := text[start : min(stop, start + _LONGEST_STATEMENT)].strip():
                 found.append(words)
         if found:
-            yield strength, found
+            yield strength, found[-_STATEMENTS:]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -30,6 +31,8 @@ _FOLDER = Path(__file__).parent
 _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _NUMBER = re.compile(r"(?<![\d.])[1-8][1-8](?![\d.%])")
 _END_BRACKET = re.compile(r"^(.*\S)\s*\(([^()]+)\)$")
+_LINE = re.compile(r"[^\n]{1,600}(?:[\s,，。;；、.]|$)|[^\n]{1,600}")
+"""A line, or of one that has no end (a model that repeats itself) pieces: cues are looked for from every condition on, back to its start."""
 _PIECE_END = re.compile(r"[,，、](?!\d)")
 _ENGLISH_END = re.compile(r"[.;!?](?=\s|$)|[。；！？\n]")
 _DOUBT_BEFORE = re.compile(
@@ -114,35 +117,36 @@ def is_chinese(text: str) -> bool:
 def mentions(text: str, others: tuple[str, ...] = ()) -> Iterator[Mention]:
     """The conditions that a text names, line by line, each with its status. others: see `vocabulary`."""
     terms = vocabulary(others)
-    for line in plain(text).split("\n"):
+    for line in _LINE.findall(plain(text)):
         numbers = [match.span() for match in _NUMBER.finditer(line) if match.group() in FDI]
         found = terms.find(line, numbers)
         spans = [(match.start, match.end) for match in found]
         if not found:
             continue
-        chinese, english = _chinese_statuses(line, spans), _english_statuses(line, spans)
         told_in_chinese = is_chinese(line)
+        chinese = _chinese_statuses(line, spans) if told_in_chinese or _CJK.search(line) else []
+        english = [] if told_in_chinese else _english_statuses(line, spans)
+        ends = [end.span() for end in _ENGLISH_END.finditer(line)]
         for n, (match, span) in enumerate(zip(found, spans, strict=True)):
             status = chinese[n] if told_in_chinese or _CJK.search(line, *span) else english[n]
-            yield Mention(match.condition.en, status, _clause(line, spans, span))
+            yield Mention(match.condition.en, status, _clause(line, ends, spans, n))
 
 
-def _clause(line: str, spans: Sequence[tuple[int, int]], span: tuple[int, int]) -> str:
-    """The sentence of a condition that stands alone in it; else the piece between commas, up to the conditions beside it."""
-    begin, stop = 0, len(line)
-    for end in _ENGLISH_END.finditer(line):
-        begin, stop = (
-            (end.end(), stop) if end.end() <= span[0] else (begin, min(stop, end.start()) if end.start() >= span[1] else stop)
-        )
-    beside = [other for other in spans if begin <= other[0] < stop and other != span]
-    if not beside:
-        return line[begin:stop]
-    begin = max([begin, *(end for _, end in beside if end <= span[0])])
-    stop = min([stop, *(start for start, _ in beside if start >= span[1])])
-    for piece in _PIECE_END.finditer(line, begin, span[0]):
-        begin = piece.end()
-    piece_end = _PIECE_END.search(line, span[1], stop)
-    return line[begin : piece_end.start() if piece_end else stop]
+def _clause(line: str, ends: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]], which: int) -> str:
+    """The sentence of a condition that stands alone in it; else the piece between commas, up to the conditions beside it. ends: of the line's
+    sentences, in order."""
+    start, stop = spans[which]
+    place = bisect_right(ends, (start, len(line)))
+    first, last = ends[place - 1][1] if place else 0, ends[place][0] if place < len(ends) else len(line)
+    before = spans[which - 1][1] if which and spans[which - 1][0] >= first else None
+    behind = spans[which + 1][0] if which + 1 < len(spans) and spans[which + 1][0] < last else None
+    if before is None and behind is None:
+        return line[first:last]
+    first, last = before or first, last if behind is None else behind
+    for piece in _PIECE_END.finditer(line, first, start):
+        first = piece.end()
+    piece_end = _PIECE_END.search(line, stop, last)
+    return line[first : piece_end.start() if piece_end else last]
 
 
 def _chinese_statuses(line: str, spans: list[tuple[int, int]]) -> list[str]:

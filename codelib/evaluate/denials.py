@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 Span = tuple[int, int]
 _REACH = 90  # characters before a name in which its cue stands
+_LONGEST_LIST = 12  # names behind one in which its list may end: a model that repeats itself has thousands
 
 _FILLER = (
     r"(?:a|an|any|the|of|for|to|with|by|as|be|been|is|in|that|this|there|it|have|has|had|show|shows|showing|see|find|seem|appear|appears|"
@@ -65,7 +66,7 @@ def _carried(text: str, spans: Sequence[Span], which: int) -> bool:
     joint = text[spans[which - 1][1] : spans[which][0]]
     if not _LIST.fullmatch(joint):
         return False
-    for n in range(which, len(spans)):
+    for n in range(which, min(len(spans), which + _LONGEST_LIST)):
         between = text[spans[n - 1][1] : spans[n][0]]
         if not _LIST.fullmatch(between):
             return False

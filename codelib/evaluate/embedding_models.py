@@ -95,6 +95,8 @@ def _reader(model: Learned) -> _Reader:
         # on a GPU the precision that it was published in; bfloat16 on a CPU is slow
         dtype = "auto" if device == "cuda" else torch.float32
         weights = AutoModel.from_pretrained(model.source, dtype=dtype).eval().to(device)
+        if weights.config.is_encoder_decoder:  # T5 and its like: what reads, without what writes
+            weights = weights.get_encoder()
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ValueError(
             f"embeddings: {model.name}: transformers cannot open it ({type(error).__name__}); give a folder with config.json, weights and "

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from codelib.contracts import SIX_CLASSES
 from codelib.evaluate.answers import options_in, parse_class
+from codelib.evaluate.findings import findings
+from codelib.evaluate.spectrum_scores import parse_conditions
 
 
 @pytest.mark.parametrize(
@@ -238,3 +240,32 @@ def test_what_is_denied_is_not_named(a: str, b: str, denied: str) -> None:
 
 def test_deeply_nested_json_is_only_text() -> None:
     assert parse_class("[" * 100_000) is None
+
+
+REPEATED = [
+    "caries, ",
+    "caries and ",
+    "no ",
+    "{[",
+    "\n",
+    "**",
+    "# ",
+    "- ",
+    "16, ",
+    "a",
+    " ",
+    "龋病、",
+    '"',
+    "(",
+    "Final answer: ",
+    "if ",
+]
+
+
+@pytest.mark.parametrize("piece", REPEATED)
+def test_a_model_that_repeats_itself_is_read_in_one_pass(piece: str) -> None:
+    """Without bounds some of these took minutes; the suite would stand still."""
+    text = f"no {piece * 1500}x Diagnosis"
+    assert parse_class(text) in (None, "Caries")
+    assert findings(text) is not None
+    parse_conditions(text)
