@@ -1,24 +1,27 @@
-"""Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 8] [--rounds 2]`.
+"""Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 8] [--rounds 1]`.
 
 A synthetic release of 448 px photographs (one to four a visit; `--images published`: 1 to 26, 5.7 on average) and the tiny Qwen2.5-VL; five
 variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
 Random weights hardly end an answer by themselves: every side makes all tokens up to the limit, 8 of a class and 192 of a report.
 
-- together: all five in one run, as `jobs.evaluate` asks them (plan, canaries, ledger of answers, predictions tables)
-- alone: the same five, each in a run of its own
-- script: five runs of a straightforward script (tests.benchmarks.evaluate_script)
+- together: one `python -m jobs.evaluate` with all five
+- alone: five of them, one for each
+- script: five runs of a straightforward script (`python -m tests.benchmarks.evaluate_script`)
 
-All three in this process, one thread, in turns; ratios are medians over the rounds. Each run loads its model; Python and Ray are started on
-no side (a user pays them once with us, and Python five times with the script). Then the metrics of 600 reports by 5 variants, without embedding
-model; and `jobs.evaluate` against a server that counts, killed and run again. Ends with 1 where a target is missed.
+Whole commands, as a user starts them: Python, imports, Ray, loading and the report (ours) are in it; each on one CPU and one thread, in turns;
+ratios are medians over the rounds. `--computing` measures the same three inside this process, without any start: what sharing saves of the
+model's own work; it has no target. Then the metrics of 600 reports by 5 variants, without embedding model; and `jobs.evaluate` against a server
+that counts, killed and run again. Ends with 1 where a target is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -38,7 +41,6 @@ from PIL import Image
 
 from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES
 from codelib.core.store import Store
-from codelib.evaluate import variants as variants_module
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
 from codelib.evaluate.predictor import Predictor
 from codelib.evaluate.run import Outcome
@@ -117,7 +119,7 @@ def write_models(folder: Path) -> tuple[str, list[str]]:
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of wall time, and of this process's CPU: what other work on the machine makes longer, and what it does not."""
+    """Seconds of wall time, which other work on the machine makes longer, and of CPU (of a command: without what Ray starts apart)."""
 
     wall_s: float
     cpu_s: float
@@ -143,7 +145,7 @@ class Contest:
         write_release(folder / "release", visits, images)
         self.model, adapters = write_models(folder)
         self.dataset = open_dataset(folder / "release")
-        common = {"model": self.model, "batch_size": 64}
+        common = {"model": self.model, "max_new_tokens": LENGTHS}
         few = {"name": "few-shot", "prompting": "few-shot", "k": 3, "benchmarks": [GENERATION]}
         tuned = [{"name": f"adapter {number}", "adapter": path} for number, path in enumerate(adapters)]
         self.variants = [Variant.model_validate(common | row) for row in ({"name": "zero-shot"}, few, *tuned)]
@@ -183,12 +185,60 @@ class Contest:
         return began.since(), answers
 
 
-def contest(folder: Path, visits: int, rounds: int, images: Images) -> list[tuple[str, bool]]:
-    variants_module.ANSWER_TOKENS.update(LENGTHS)
-    found = Contest(folder, visits, images)
+class Commands(Contest):
+    """The same three ways as commands of their own."""
+
+    def ask(self, variants: Sequence[Variant]) -> tuple[Took, dict[tuple[str, str], str]]:
+        self.runs += 1
+        workspace, listed = self.folder / f"work-{self.runs}", self.folder / f"variants-{self.runs}.yaml"
+        listed.write_text(json.dumps([variant.model_dump(mode="json", exclude_defaults=True) for variant in variants]))
+        took = _run(
+            "jobs.evaluate", "--dataset", self.dataset.folder, "--workspace", workspace, "--variants", listed, "--num-cpus", 1,
+            "--benchmarks", ",".join(BENCHMARKS), "--set", "embeddings=[ngrams]",
+        )  # fmt: skip
+        with (workspace / "evaluate" / "report" / "predictions.csv").open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        assert {row["status"] for row in rows} == {OK}
+        return took, {(row["variant"], row["sample_id"]): row["answer"] for row in rows}
+
+    def script(self, variants: Sequence[Variant]) -> tuple[Took, dict[tuple[str, str], str]]:
+        questions, took, answers = self.plan(variants).questions, Took(0, 0), {}
+        for variant in variants:
+            asked, said = self.folder / "asked.json", self.folder / "said.json"
+            files = {
+                benchmark: [
+                    [
+                        one.sample_id,
+                        [[m.role, m.content] for m in one.messages],
+                        [str(self.dataset.folder / n) for n in one.images],
+                    ]
+                    for one in questions[variant.name, benchmark]
+                ]
+                for benchmark in variant.benchmarks
+            }
+            asked.write_text(json.dumps({"model": self.model, "adapter": variant.adapter, "files": files, "lengths": LENGTHS}))
+            took += _run("tests.benchmarks.evaluate_script", asked, said)
+            answers |= {(variant.name, sample): text for sample, text in json.loads(said.read_text()).items()}
+        return took, answers
+
+
+def _run(module: str, *words: Any) -> Took:
+    def used() -> float:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return spent.ru_utime + spent.ru_stime
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    wall, cpu = time.perf_counter(), used()
+    done = subprocess.run([sys.executable, "-m", module, *map(str, words)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return Took(time.perf_counter() - wall, used() - cpu)
+
+
+def contest(found: Contest, rounds: int) -> list[tuple[str, bool]]:
     questions = sum(map(len, found.plan(found.variants).questions.values()))
-    found.ask(found.variants[:1])  # imports and first calls
-    found.script(found.variants[:1])
+    if not isinstance(found, Commands):  # imports and first calls
+        found.ask(found.variants[:1])
+        found.script(found.variants[:1])
     together, alone, script = [], [], []
     same = 1.0
     for number in range(rounds):
@@ -199,7 +249,7 @@ def contest(folder: Path, visits: int, rounds: int, images: Images) -> list[tupl
         script.append(seconds)
         same = sum(ours[key] == text for key, text in theirs.items()) / len(theirs)
         print(f"  round {number + 1}: together {together[-1]}, alone {alone[-1]}, script {script[-1]}", flush=True)
-    print(f"  {visits} visits, {questions} questions; of ours and the script's answers {same:.0%} are equal to the letter")
+    print(f"  {questions} questions; of ours and the script's answers {same:.0%} are equal to the letter")
 
     def ratios(some: Sequence[Took], others: Sequence[Took]) -> tuple[float, float]:
         pairs = list(zip(some, others, strict=True))
@@ -278,7 +328,10 @@ def resumed(folder: Path, dataset: Path) -> tuple[str, bool]:
         child.wait()
         time.sleep(1.0)  # workers of a killed driver may answer for a moment yet
         first = asked.total()
-        code = subprocess.run(command, **quiet).returncode  # type: ignore[call-overload]
+        done = subprocess.run(command, capture_output=True, text=True)
+        code = done.returncode
+        if code:
+            print(done.stdout[-1500:], done.stderr[-1500:])
         twice = asked.total() - len(asked)
         good = code == 0 and first < wanted and len(asked) == wanted and twice <= at_once
         return (
@@ -290,13 +343,18 @@ def resumed(folder: Path, dataset: Path) -> tuple[str, bool]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--visits", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--computing", action="store_true", help="without the start of programs; stops after it")
     parser.add_argument("--images", choices=("few", "published"), default="few", help="of a visit")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        targets = contest(folder, args.visits, args.rounds, args.images)
+        kind = Contest if args.computing else Commands
+        targets = contest(kind(folder, args.visits, args.images), args.rounds)
+        if args.computing:
+            print("".join(f"{text}\n" for text, _ in targets), end="")
+            return 0
         targets.append(metrics(folder / "metrics"))
         targets.append(resumed(folder, folder / "release"))
     for text, held in targets:

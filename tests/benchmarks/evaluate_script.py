@@ -6,13 +6,16 @@ samples of a batch with the processor, generate greedily, decode. Nothing is sha
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from codelib.models.conversation import Conversation
+from codelib.models.conversation import Conversation, Message
 from codelib.models.encoding import Encoder
 from codelib.models.loading import load_processor
 from codelib.models.prompt import PixelPolicy
@@ -48,3 +51,21 @@ def run(
             said = processor.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             answers |= {one.sample_id: text for one, text in zip(batch, said, strict=True)}
     return answers
+
+
+def main(asked: str, said: str) -> None:
+    """One run: questions out of a JSON file, answers into another."""
+    order = json.loads(Path(asked).read_text(encoding="utf-8"))
+    files = {
+        name: [
+            Conversation(sample, tuple(Message(*message) for message in messages), tuple(images))
+            for sample, messages, images in rows
+        ]
+        for name, rows in order["files"].items()
+    }
+    answers = run(order["model"], order["adapter"], files, order["lengths"])
+    Path(said).write_text(json.dumps(answers), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
