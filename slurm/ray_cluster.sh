@@ -64,7 +64,7 @@ become() {
   [ -z "${head_line:-}" ] || exec {head_line}>&-
   [ -z "${workers_line:-}" ] || exec {workers_line}>&-
   # shellcheck disable=SC2086
-  exec env CODELIB_MARK="$folder" $CODELIB_CONTAINER "$@" </dev/null
+  exec env CODELIB_MARK="$folder" TMPDIR="$folder/tmp" $CODELIB_CONTAINER "$@" </dev/null
 }
 
 start_cluster() {
@@ -79,11 +79,12 @@ start_cluster() {
   # can read: no argument, no file
   RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0 RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
+  export ORT_DISABLE_TELEMETRY=1  # onnxruntime's: a session id in the temporary folder, and calls to its maker
   export SPT_NOENV=1  # Ray's process titles would overwrite the mark by which ray_node.sh knows its own
   export PYTHONPATH="$CODELIB${PYTHONPATH:+:$PYTHONPATH}"
   unset RAY_AUTH_TOKEN_PATH RAY_ADDRESS RAY_TMPDIR
 
-  declare -F beside_ray >/dev/null && { beside_ray "$ip" $((port + 5)) || return; }
+  declare -F beside_prepare >/dev/null && beside_prepare "$ip" $((port + 5))
   say "head on $(hostname) ($ip:$port), $nodes nodes, logs in $logs"
   exec {head_line}> >(exec bash "$CODELIB/slurm/ray_node.sh" head "$ip" "$port" >"$logs/head.log" 2>&1)
   head=$!
@@ -101,6 +102,7 @@ start_cluster() {
       --error="$logs/workers.log" bash "$CODELIB/slurm/ray_node.sh" worker "$ip" "$port" 2>"$logs/srun.log" {head_line}>&-)
     workers=$!
   fi
+  if declare -F beside_start >/dev/null; then beside_start || return; fi
   export RAY_ADDRESS=$ip:$port
   become python "$CODELIB/slurm/wait_for.py" "${MIN_NODES:-$nodes}" "${NEED_GPUS:-0}" $((until > SECONDS ? until - SECONDS : 1)) &
   driver=$!
@@ -196,8 +198,9 @@ ray_cluster_run() {
   # 138: killed by the signal, before the job could listen to it; nothing was done then
   if [ -n "$asked" ] && [ $code = 138 ]; then code=75; fi
   stop_cluster
+  grep -hs 'Ray ended here' "$logs"/*.log  # a node that the job lost for a while; its words are in the log
   say "exit code $code"
-  if [ $code = 0 ]; then rm -rf "$logs"; fi
+  if [ $code = 0 ] && ! grep -qs 'Ray ended here' "$logs"/*.log; then rm -rf "$logs"; fi
   if [ $code = 75 ] && [ -n "$asked" ] && [ -z "$ended" ]; then again; fi
   exit $code
 }

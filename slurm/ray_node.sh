@@ -89,7 +89,7 @@ start_ray() {
   fi
   # ports that are 0 are chosen by the system, so that two jobs on one node never meet
   # shellcheck disable=SC2086
-  env CODELIB_MARK="$folder" $CODELIB_CONTAINER ray start "${where[@]}" --temp-dir="$folder/ray" --num-cpus="$cpus" --num-gpus="$gpus" \
+  env CODELIB_MARK="$folder" TMPDIR="$folder/tmp" $CODELIB_CONTAINER ray start "${where[@]}" --temp-dir="$folder/ray" --num-cpus="$cpus" --num-gpus="$gpus" \
     --memory="$memory" --object-store-memory="$store" --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 \
     --disable-usage-stats --block </dev/null {line}<&- &
   ray=$!
@@ -107,7 +107,7 @@ fi
 
 sweep
 rm -rf "$folder" 2>/dev/null
-if ! mkdir -m 700 "$folder"; then
+if ! mkdir -m 700 "$folder" "$folder/tmp"; then
   say "error: cannot make $folder: CODELIB_TMP must be a disk of the node that you may write to"
   exit 2
 fi

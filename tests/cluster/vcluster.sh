@@ -8,7 +8,7 @@
 # them, gives them out and sets CUDA_VISIBLE_DEVICES; nothing computes on them.
 set -euo pipefail
 SHARE=${VC_SHARE:-/tmp/vcluster}; S=$SHARE/.slurm; P=10.77.0
-CPUS=${VC_CPUS:-2}; MEM=${VC_MEM:-8000}; SHM=${VC_SHM:-1500m}
+CPUS=${VC_CPUS:-4}; MEM=${VC_MEM:-8000}; SHM=${VC_SHM:-1500m}
 ME=$(readlink -f "$0")
 
 ns() { nsenter -t "$(cat "$S/run/$1.pid1")" --net --pid --mount --uts --ipc --wdns="$PWD" "${@:2}"; }
