@@ -14,7 +14,7 @@ export CODELIB SLURM_EXPORT_ENV=ALL  # after `sbatch --export=NONE` srun would p
 export CODELIB_MODULES CODELIB_VENV CODELIB_CONTAINER CODELIB_TMP
 folder=$CODELIB_TMP/codelib-$SLURM_JOB_ID
 logs=$SLURM_SUBMIT_DIR/${SLURM_JOB_NAME//\//_}-$SLURM_JOB_ID.ray
-asked='' ended='' driver='' head='' workers='' beside=''  # signals that came; process ids
+asked='' ended='' driver='' head='' workers='' beside='' lost=''  # signals that came; process ids
 
 say() { echo "[$(date '+%F %T')] slurm: $*"; }
 error() { echo "error: $*" >&2; }
@@ -58,13 +58,13 @@ else:
 PY
 }
 
-# Becomes the command, marked as this job's; for a process in the background, whose id is then the command's own. The nodes' lines end
+# Becomes the command, marked as the job's; for a process in the background, whose id is then the command's own. The nodes' lines end
 # with this script and must not stay open in it.
 become() {
   [ -z "${head_line:-}" ] || exec {head_line}>&-
   [ -z "${workers_line:-}" ] || exec {workers_line}>&-
   # shellcheck disable=SC2086
-  exec env CODELIB_MARK="$folder" TMPDIR="$folder/tmp" $CODELIB_CONTAINER "$@" </dev/null
+  exec env CODELIB_MARK="$folder job" TMPDIR="$folder/tmp" $CODELIB_CONTAINER "$@" </dev/null
 }
 
 start_cluster() {
@@ -104,12 +104,14 @@ start_cluster() {
   fi
   if declare -F beside_start >/dev/null; then beside_start || return; fi
   export RAY_ADDRESS=$ip:$port
-  become python "$CODELIB/slurm/wait_for.py" "${MIN_NODES:-$nodes}" "${NEED_GPUS:-0}" $((until > SECONDS ? until - SECONDS : 1)) &
+  become python "$CODELIB/slurm/wait_for.py" "${CODELIB_MIN_NODES:-$nodes}" "${CODELIB_NEED_GPUS:-0}" $((until > SECONDS ? until - SECONDS : 1)) &
   driver=$!
-  await $driver
+  # shellcheck disable=SC2086
+  supervise $head $workers  # srun that ends now brings no node any more
   local code=$?
   driver=''
   [ $code = 1 ] && not_up "not all nodes joined"
+  [ $code = 0 ] && touch "$folder/whole"  # from here on a head that ends takes the job with it
   return $code
 }
 
@@ -136,8 +138,11 @@ stop_cluster() {
   trap '' USR1 TERM
   if [ -n "$beside" ]; then
     kill -TERM "$beside" 2>/dev/null
-    gone "$beside" 10 || kill -KILL "$beside" 2>/dev/null
+    gone "$beside" 10
   fi
+  # what the command and the model server left running
+  # shellcheck disable=SC2046
+  kill -KILL $(grep -lszxF "CODELIB_MARK=$folder job" /proc/[0-9]*/environ | cut -d/ -f3) 2>/dev/null
   if [ -n "$workers" ]; then
     exec {workers_line}>&-
     gone "$workers" 20 || kill -TERM "$workers" 2>/dev/null  # srun ends its step by force
@@ -149,29 +154,38 @@ stop_cluster() {
 }
 
 gone() {  # PID SECONDS
-  local turn
-  for turn in $(seq $((10 * $2))); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
+  for _ in $(seq $((10 * $2))); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
   return 1
 }
 
-# The command's exit code; 1 where the head is lost under it.
-drive() {
-  become "$@" &
-  driver=$!
-  # a signal that came while it was started
-  [ -n "$asked" ] && kill -USR1 "$driver" 2>/dev/null
+# Waits for $driver: its exit code. Where one of the other processes ends before it, it is ended too: 1, and `lost` says so.
+supervise() {  # PID…
+  local other
+  lost=''
   while kill -0 "$driver" 2>/dev/null; do
-    if ! kill -0 "$head" 2>/dev/null; then
-      not_up "Ray's head on $(hostname) ended while the job ran"
-      kill -TERM "$driver" 2>/dev/null
-      gone "$driver" 20 || kill -KILL "$driver" 2>/dev/null
-      wait "$driver" 2>/dev/null
-      return 1
-    fi
+    for other in "$@"; do
+      if ! kill -0 "$other" 2>/dev/null; then
+        lost=$other
+        kill -TERM "$driver" 2>/dev/null
+        gone "$driver" 20 || kill -KILL "$driver" 2>/dev/null
+        await "$driver"
+        return 1
+      fi
+    done
     sleep 0.5 &
     wait $!  # and not in the foreground: a signal is handed on at once
   done
   await "$driver"
+}
+
+drive() {
+  become "$@" &
+  driver=$!
+  [ -n "$asked" ] && kill -USR1 "$driver" 2>/dev/null  # it came while the command was started
+  supervise "$head"
+  local code=$?
+  [ -z "$lost" ] || not_up "Ray's head on $(hostname) ended while the job ran"
+  return $code
 }
 
 again() {

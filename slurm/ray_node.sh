@@ -4,7 +4,8 @@
 #   ray_node.sh head IP PORT    |    ray_node.sh worker IP PORT
 #
 # Input that ends (the batch script closed it, or is dead) or SIGTERM: Ray stops here, and the node's folder goes. A worker whose
-# raylet was killed starts it again, three times. It ends processes of this job's folder and no others: never `ray stop`.
+# raylet was killed starts it again, three times; the head too, until the cluster was whole once. It ends the Ray of this job's folder
+# and no other: never `ray stop`.
 set -uo pipefail
 # shellcheck source=site.sh
 . "$CODELIB/slurm/site.sh"
@@ -42,14 +43,14 @@ memory_mb() {
   local have all
   have=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
   all=$(nproc --all)
-  local mb=$((have * 8 / 10 * cpus / (all > cpus ? all : cpus)))
+  local mb=$((have * 8 * cpus / (all > cpus ? all : cpus) / 10))
   if [ "${SLURM_MEM_PER_NODE:-0}" -gt 0 ]; then mb=$SLURM_MEM_PER_NODE
   elif [ "${SLURM_MEM_PER_CPU:-0}" -gt 0 ]; then mb=$((SLURM_MEM_PER_CPU * cpus))
   elif [ "${SLURM_MEM_PER_GPU:-0}" -gt 0 ]; then mb=$((SLURM_MEM_PER_GPU * (gpus > 0 ? gpus : 1))); fi
   echo $((mb < have ? mb : have))
 }
 
-# Processes of this job here that carry its mark in their environment, this script's own apart.
+# Ray's processes of this job here carry its mark in their environment.
 mine() { grep -lszxF "CODELIB_MARK=$folder" /proc/[0-9]*/environ | cut -d/ -f3; }
 
 # Folders that a job of ours left because it was ended too fast for its own clean-up: the host lost power, Slurm's KillWait was over.
@@ -64,14 +65,13 @@ stop() {
   trap '' TERM INT HUP
   [ -n "$ray" ] && kill -TERM "$ray" 2>/dev/null
   [ -n "$open" ] && kill "$open" 2>/dev/null
-  local turn
-  for turn in $(seq 20); do [ -z "$(mine)" ] && break; sleep 0.1; done
-  for turn in $(seq 20); do
+  for _ in $(seq 20); do [ -z "$(mine)" ] && break; sleep 0.1; done
+  for _ in $(seq 20); do
     # shellcheck disable=SC2046
     kill -KILL $(mine) 2>/dev/null || break
     sleep 0.1
   done
-  for turn in $(seq 10); do rm -rf "$folder" 2>/dev/null; [ -e "$folder" ] || break; sleep 0.2; done
+  for _ in $(seq 10); do rm -rf "$folder" 2>/dev/null; [ -e "$folder" ] || break; sleep 0.2; done
 }
 
 # The last words of Ray's own processes; on a node that did not come up nothing else says why.
@@ -96,10 +96,12 @@ start_ray() {
 }
 
 site_environment || exit 2
+# where the disk that Python lies on is slow or the node busy, Ray's own limits (30 s, 60 s) are too short for its processes' imports
+export RAY_agent_register_timeout_ms=$((1000 * CODELIB_WAIT_S)) RAY_worker_register_timeout_seconds=$CODELIB_WAIT_S
 cpus=$(cpus_here) gpus=$(gpus_here) mb=$(memory_mb)
 # a third of the memory for the object store, which lives in /dev/shm; a tenth stays with Ray's own processes and the driver
 free=$(df -Pk /dev/shm | awk 'NR == 2 {print int($4 / 1024 * 0.9)}')
-store=$((mb * 3 / 10)); store=$(((store < free ? store : free) * 1048576)); memory=$((mb * 6 / 10 * 1048576))
+store=$((mb * 3 / 10)); store=$(((store < free ? store : free) * 1048576)); memory=$((mb * 1048576 * 6 / 10))
 if [ "$store" -lt 80000000 ]; then
   say "error: $mb MB of memory and ${free} MB free in /dev/shm leave no room for Ray's object store; ask for more with --mem (2G at least)"
   exit 2
@@ -127,7 +129,7 @@ for attempt in 1 2 3 4; do
   kill -0 "$open" 2>/dev/null || exit 0
   say "Ray ended here (exit code $code)"
   last_words
-  if [ "$role" = head ] || [ "$attempt" = 4 ]; then exit 1; fi
+  if [ "$attempt" = 4 ] || [ -e "$folder/whole" ]; then exit 1; fi
   # shellcheck disable=SC2046
   kill -KILL $(mine) 2>/dev/null
   sleep 2

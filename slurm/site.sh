@@ -9,7 +9,8 @@
 : "${CODELIB_TMP:=/tmp}"              # a disk of the node itself, with a short path: Ray's sockets lie there, and what it spills
 : "${CODELIB_INTERFACE:=}"            # network between the nodes, e.g. ib0; empty: the address that Slurm knows
 : "${CODELIB_WAIT_S:=180}"            # for the Ray cluster, and for vLLM its model (ten times as long)
-: "${CODELIB_PORTS:=20000-29990}"     # ports that nodes may open to each other; each job takes ten, found from its number
+: "${CODELIB_PORTS:=20000-29990}"     # of the first node: each job takes ten in a row, found from its number. All others are the
+                                      # system's choice: nodes of a cluster reach each other on all ports
 : "${CODELIB_MAX_RESTARTS:=100}"      # how often a job may queue itself again at its time limit
 
 # Puts `python`, `ray` and `vllm` on the PATH, or says what is missing (exit code 2).

@@ -24,7 +24,7 @@ beside_start() {
   # shellcheck disable=SC2086
   CUDA_VISIBLE_DEVICES=$vllm_gpus become ${VLLM_COMMAND:-vllm serve "$VLLM_MODEL"} --host "$vllm_ip" --port "$vllm_port" >"$logs/vllm.log" 2>&1 &
   beside=$!
-  until answers "http://$vllm_ip:$vllm_port/health"; do
+  until answers; do
     [ -z "$asked$ended" ] || return 75
     kill -0 "$beside" 2>/dev/null || { not_up "the model server ended before it answered"; return 1; }
     [ $SECONDS -lt $until ] || { not_up "the model server did not answer within $((10 * CODELIB_WAIT_S)) s (CODELIB_WAIT_S)"; return 1; }
@@ -33,4 +33,8 @@ beside_start() {
   say "the model server answers"
 }
 
-answers() { python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=5)' "$1" 2>/dev/null; }
+# Whether /health says 200; without Python, which may be in the container alone.
+answers() {
+  local line=''
+  (exec 3<>"/dev/tcp/$vllm_ip/$vllm_port" && printf 'GET /health HTTP/1.0\r\n\r\n' >&3 && read -r -t 5 line <&3 && [[ $line == *" 200"* ]]) 2>/dev/null
+}

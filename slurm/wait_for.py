@@ -10,7 +10,15 @@ import ray
 
 def main(nodes: int, gpus: int, seconds: float) -> int:
     deadline = time.monotonic() + seconds
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    while True:  # a head that is slow to start is started again
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            break
+        except (ConnectionError, RuntimeError, TimeoutError) as error:
+            if time.monotonic() > deadline:
+                print(f"error: no connection to Ray's head: {type(error).__name__}", file=sys.stderr)
+                return 1
+            time.sleep(1)
     while True:
         alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
         if len(alive) >= nodes or time.monotonic() > deadline:

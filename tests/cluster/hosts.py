@@ -109,8 +109,15 @@ class Slurm:
         return "\n".join(path.read_text(errors="replace") for path in self.jobs.glob(f"*-{number}.log"))
 
     def saying(self, job: str, pattern: str, timeout_s: float = 400) -> str:
-        """Wait until the job's log has this; the log."""
-        until(lambda: re.search(pattern, self.log(job)), timeout_s, lambda: f"{pattern} in the log of {job}:\n{self.log(job)}")
+        """Wait until the job's log has this; the log. AssertionError as soon as the job has ended without it."""
+
+        def said() -> bool:
+            over = self.show(job).get("JobState") in _DONE  # before its log is read
+            found = re.search(pattern, self.log(job)) is not None
+            assert found or not over, f"{job} ended without {pattern}:\n{self.log(job)}"
+            return found
+
+        until(said, timeout_s, lambda: f"no {pattern} in the log of {job}:\n{self.log(job)}")
         return self.log(job)
 
     def wait(self, job: str, timeout_s: float = 500) -> str:
