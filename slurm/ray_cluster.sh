@@ -204,7 +204,9 @@ ray_cluster_run() {
   trap 'ended=1; say "SIGTERM: ending"; [ -n "$driver" ] && kill -TERM "$driver" 2>/dev/null' TERM
   start_cluster
   local code=$?
-  if [ $code = 0 ] && [ -n "$asked$ended" ]; then code=75; fi  # there is nothing to pause
+  # a signal while it started: there is nothing to pause
+  [ -z "$ended" ] || code=143
+  [ -z "$asked" ] || code=75
   if [ $code = 0 ]; then
     drive "$@"
     code=$?
