@@ -69,10 +69,10 @@ class Slurm:
         (self.home / ".ray" / "auth_token").write_text("0" * 64)
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SLURM", "CODELIB", "OPENAI", "PYTEST"))}
-        kept["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"  # a login shell's: the launcher finds Python by itself
+        # a login shell's and nothing of this process: the launcher finds Python by itself
+        login = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
         ours = {"VC_SHARE": str(self.share), "HOME": str(self.home), "CODELIB": str(ROOT), "CODELIB_VENV": sys.prefix}
-        return kept | ours | more
+        return login | ours | more
 
     def host(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
         """vcluster.sh with these arguments."""
