@@ -5,7 +5,6 @@ One export, one set of hosts and one local run to compare with, for all tests: t
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
@@ -19,6 +18,7 @@ from codelib.synthetic.export import generate
 from tests.cluster.hosts import HOSTS, Slurm, started, until, why_not
 from tests.fixtures import make_release
 from tests.jobs import ROOT, run, with_key
+from tests.ray.test_train import command, in_this_process, losses
 
 pytestmark = pytest.mark.cluster
 
@@ -173,11 +173,6 @@ def discs(slurm: Slurm) -> Path:
     return make_release(slurm.share / "discs", visits=12)
 
 
-def losses(workspace: Path) -> list[float]:
-    with (workspace / "train" / "demo" / "curves.csv").open() as lines:
-        return [float(line["loss"]) for line in csv.DictReader(lines)]
-
-
 def test_training_on_two_hosts_is_pre_empted_and_goes_on(slurm: Slurm, discs: Path) -> None:
     """On two hosts with a GPU each, which Slurm gives out and nothing computes on."""
     from codelib.models.tiny import build
@@ -185,29 +180,20 @@ def test_training_on_two_hosts_is_pre_empted_and_goes_on(slurm: Slurm, discs: Pa
     model = slurm.share / "tiny"
     model.mkdir()
     build(model, seed=0, eye_steps=0, word_steps=0)
-    settings = (
-        "lora={rank: 4, alpha: 8, dropout: 0}",
-        "max_pixels=3136",
-        "batch_size=2",
-        "global_batch=4",
-        "checkpoint_every=5",
-        "epochs=10",
-    )
-    given = [f"--set={setting}" for setting in (f"model={model}", *settings)]
+    more = ["--set", "lora.dropout=0", "--set", "global_batch=4", "--set", "checkpoint_every=5", "--set", "epochs=10"]
     workspace = slurm.share / "trained"
-    arguments = ["--dataset", discs, "--workspace", workspace, "--recipe", "demo", *given, "--set=workers=2"]
-    job = slurm.submit("train-3b", "--nodes=2", "--gres=gpu:1", arguments=arguments)
+    spread = [*command(discs, workspace, model, *more), "--set", "workers=2"]
+    job = slurm.submit("train-3b", "--nodes=2", "--gres=gpu:1", arguments=spread)
     until(lambda: list(workspace.glob("train/demo/checkpoints/*/complete.json")), 400, lambda: slurm.log(job))
     slurm.signal(job, "USR1")
     slurm.saying(job, "exit code 75")
     slurm.free(job)
-    alone = slurm.share / "alone"
-    run("train", "--dataset", discs, "--workspace", alone, "--recipe", "demo", *given, "--set=workers=1")
+    alone = in_this_process(discs, model, slurm.share / "alone", more)
     assert slurm.wait(job) == "COMPLETED 0:0", slurm.log(job)
     said = slurm.log(job)
     assert "Ray has 2 nodes, 2 CPUs, 2 GPUs" in said
     assert "continuing after step" in said and "restarted 1 times" in said
-    assert losses(workspace) == pytest.approx(losses(alone), abs=1e-4)
+    assert losses(workspace / "train" / "demo") == pytest.approx(alone, abs=1e-4)
     assert slurm.left() == []
 
 
@@ -226,7 +212,10 @@ def test_a_served_model_is_asked_beside_the_job(slurm: Slurm, discs: Path) -> No
     assert slurm.wait(job) == "COMPLETED 0:0", slurm.log(job)
     said = slurm.log(job)
     assert "Ray has 1 nodes, 1 CPUs, 1 GPUs" in said and "4 made" in said
-    again = slurm.submit("evaluate", "--gres=gpu:2", arguments=arguments, VLLM_MODEL="m", VLLM_GPUS="1", VLLM_COMMAND=server)
+    # a container's hook, with `env` in the place of `apptainer exec`: it alone knows where Python is
+    inside = {"CODELIB_VENV": "/none", "CODELIB_CONTAINER": f"env PATH={sys.prefix}/bin:/usr/bin:/bin"}
+    served = {"VLLM_MODEL": "m", "VLLM_GPUS": "1", "VLLM_COMMAND": server}
+    again = slurm.submit("evaluate", "--gres=gpu:2", arguments=arguments, **served, **inside)
     assert slurm.wait(again) == "COMPLETED 0:0", slurm.log(again)
     assert "4 kept, 0 made" in slurm.log(again)  # the server lies at another address, and is the same model
     assert slurm.left() == []
