@@ -130,10 +130,6 @@ class Slurm:
         """To the batch script alone, as --signal=B: does before the time limit."""
         assert self.host("exec", "scancel", "--batch", f"--signal={name}", job).returncode == 0
 
-    def free(self, job: str) -> None:
-        """A job that was queued again is held for a while; an operator frees it so."""
-        self.host("exec", "scontrol", "update", f"jobid={job}", "starttime=now")
-
     def kill_raylet(self, host: str) -> None:
         self.on(host, 'for p in /proc/[0-9]*; do case $(readlink "$p/exe") in */raylet) kill -KILL "${p#/proc/}";; esac; done')
 

@@ -114,7 +114,6 @@ def test_the_time_limit_is_a_pause_and_a_lost_first_host_a_restart(slurm: Slurm,
     job = busy["limited"]
     slurm.saying(job, "queued again")  # perhaps several times already: a minute is little on a busy machine
     slurm.host("exec", "scontrol", "update", f"jobid={job}", "timelimit=30")
-    slurm.free(job)
 
     def at_work() -> bool:
         return slurm.show(job)["JobState"] == "RUNNING" and "\n  records  " in slurm.log(job).rpartition("slurm: job ")[2]
@@ -124,8 +123,7 @@ def test_the_time_limit_is_a_pause_and_a_lost_first_host_a_restart(slurm: Slurm,
     assert restarts >= 1
     slurm.power_off(first)
     until(lambda: int(slurm.show(job)["Restarts"]) > restarts, 60, lambda: slurm.log(job))
-    slurm.free(job)  # it starts on another host
-    assert slurm.wait(job) == "COMPLETED 0:0", slurm.log(job)
+    assert slurm.wait(job) == "COMPLETED 0:0", slurm.log(job)  # on another host
     slurm.power_on(first)
     assert "SIGUSR1: the time is nearly over" in slurm.log(job)
     assert sums_of(slurm.share / "limited") == clinic.sums
@@ -187,7 +185,6 @@ def test_training_on_two_hosts_is_pre_empted_and_goes_on(slurm: Slurm, discs: Pa
     until(lambda: list(workspace.glob("train/demo/checkpoints/*/complete.json")), 400, lambda: slurm.log(job))
     slurm.signal(job, "USR1")
     slurm.saying(job, "exit code 75")
-    slurm.free(job)
     alone = in_this_process(discs, model, slurm.share / "alone", more)
     assert slurm.wait(job) == "COMPLETED 0:0", slurm.log(job)
     said = slurm.log(job)
