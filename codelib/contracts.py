@@ -351,7 +351,7 @@ CONVERSATIONS = Contract(
 
 PREDICTIONS = Contract(
     "predictions",
-    1,
+    2,
     ("variant", "sample_id"),
     pa.schema(
         [
@@ -362,9 +362,12 @@ PREDICTIONS = Contract(
             ("reference", pa.string()),
             ("answer", pa.string()),  # the raw text
             ("parsed", pa.string()),  # null where nothing could be read from it
+            ("constrained", pa.string()),  # the class whose name is the likeliest answer; null where that was not asked
             ("prompt_tokens", pa.int32()),
             ("completion_tokens", pa.int32()),
+            ("cut", pa.bool_()),  # it ended at the limit of its length, not by itself
             ("latency_s", pa.float64()),
+            ("usd", pa.float64()),  # what it cost, where the price is known
             *_STATUS,
         ]
     ),

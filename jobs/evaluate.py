@@ -1,11 +1,12 @@
-"""Compare model variants on the two benchmarks of a released dataset, and write one report.
+"""Compare model variants on the benchmarks of a released dataset, or on a test file of your own, and write one report.
 
     python -m jobs.evaluate --dataset RELEASE --workspace DIR --variants jobs/variants/paper.yaml
+    python -m jobs.evaluate --test FILE.json --images FOLDER --benchmark classification --workspace DIR --variants mine.yaml
 
     variants × test samples ──> predictions (kept, never asked for twice) ──> scores ──> DIR/evaluate/report/report.html
 
 Exit code 0: every variant answered; 1: one of them did not, in whole or in part (the report is written and says which); 2: bad
-input.
+input. How to use it: docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -14,28 +15,47 @@ import argparse
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from codelib.core.cli import JobFailed, Parser, leave, run_job
 from codelib.core.cluster import connect
-from codelib.core.config import load, nearest
+from codelib.core.config import load, nearest, recipe_file
 from codelib.core.store import Store, Workspace
+from codelib.data.identifiers import contains_identifier
+from codelib.evaluate.benchmarks import left_out
+from codelib.evaluate.outlook import known_answers, outlook
+from codelib.evaluate.outside import advice, check_servers, cost_lines
+from codelib.evaluate.own_set import OwnSet, read_own_set
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
-from codelib.evaluate.report import summary, write_report
-from codelib.evaluate.run import num_known, num_pending, predict
+from codelib.evaluate.report import FOLDER, summary, write_report
+from codelib.evaluate.run import num_pending, predict
 from codelib.evaluate.scores import evaluate_scores
-from codelib.evaluate.variants import BENCHMARKS, MISSING, load_variants, resolve
+from codelib.evaluate.variants import BENCHMARKS, Variant, load_variants, resolve
 from codelib.evaluate.withdrawn import retrain_notes
-from codelib.models.conversation import open_dataset
+from codelib.models.conversation import Dataset, open_dataset
+
+_OWN_OPTIONS = ("images", "benchmark", "patients")  # mean nothing without --test
+_REJECTED = f"{FOLDER}/rejected.csv"
 
 
 def parser() -> argparse.ArgumentParser:
     arguments = Parser(prog="python -m jobs.evaluate", description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--dataset", required=True, help="folder of a released dataset: ours, or the published COde")
+    arguments.add_argument(
+        "--dataset", help="folder of a released dataset: ours, or the published COde; with --test: for few-shot examples"
+    )
     arguments.add_argument("--workspace", required=True, help="folder for predictions and report; models and adapters lie here")
-    arguments.add_argument("--variants", required=True, help="YAML list of variants, see jobs/variants/paper.yaml")
-    arguments.add_argument("--benchmarks", default=",".join(BENCHMARKS), help="classification,generation (default: both)")
+    arguments.add_argument(
+        "--variants", help="YAML list of variants, or the name of one in jobs/variants (default: as the recipe says)"
+    )
+    arguments.add_argument("--benchmarks", help=f"some of {','.join(BENCHMARKS)} (default: all that the variants name)")
+    arguments.add_argument("--test", help="a ShareGPT file of your own, .json or .jsonl, in place of a release's test files")
+    arguments.add_argument("--images", help="with --test: the folder that paths of images start from (default: the file's own)")
+    arguments.add_argument("--benchmark", help="with --test: what its rows are, classification or generation")
+    arguments.add_argument(
+        "--patients", help="with --test: the field of a row that says whose visit it is (default: patient_id, patient)"
+    )
     arguments.add_argument("--limit", type=int, help="at most this many samples of each benchmark, drawn by seed")
     arguments.add_argument("--recipe", help="recipe with an `evaluate` section")
     arguments.add_argument("--num-cpus", type=int, help="CPUs of the Ray that is started here")
@@ -44,7 +64,34 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
-def _benchmarks(text: str) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Questions:
+    """What is asked: a release, or a file of the user's own. ``name``: what the report calls it."""
+
+    dataset: Dataset
+    name: str
+    benchmarks: tuple[str, ...]
+    own: OwnSet | None = None
+
+    def notes(self, settings: EvaluateSettings) -> list[str]:
+        return list(self.own.notes) if self.own else left_out(self.dataset, self.benchmarks, settings.spectrum_visits)
+
+
+def _variants(args: argparse.Namespace, settings: EvaluateSettings) -> tuple[Variant, ...]:
+    if args.variants:
+        return load_variants(args.variants)
+    if settings.variants:
+        return load_variants(settings.variants, beside=recipe_file(args.recipe).parent if args.recipe else None)
+    raise ValueError(
+        "--variants: which models are compared? Give a YAML file, the name of a list in jobs/variants (demo, paper, …), or a --recipe that "
+        "names one"
+    )
+
+
+def _benchmarks(text: str | None, variants: Sequence[Variant]) -> tuple[str, ...]:
+    """As given, else all that a variant takes part in."""
+    if text is None:
+        return tuple(name for name in BENCHMARKS if any(name in variant.benchmarks for variant in variants))
     chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in chosen:
         if name not in BENCHMARKS:
@@ -54,18 +101,44 @@ def _benchmarks(text: str) -> tuple[str, ...]:
     return chosen
 
 
-def _print_plan(plan: Plan, store: Store, pending: int) -> None:
-    for note in (*plan.left_out, *retrain_notes(plan.variants)):
+def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questions:
+    # absolute: a worker of another node has another current folder
+    release = open_dataset(Path(args.dataset).absolute()) if args.dataset else None
+    if args.test is None:
+        for option in _OWN_OPTIONS:
+            if getattr(args, option) is not None:
+                hint = "; did you mean --benchmarks?" if option == "benchmark" else ""
+                raise ValueError(f"--{option} is for a file of your own; give it with --test{hint}")
+        if release is None:
+            raise ValueError("--dataset: what is asked? Give the folder of a released dataset, or a file of your own with --test")
+        return _Questions(release, release.folder.name, _benchmarks(args.benchmarks, variants))
+    if args.benchmarks is not None:
+        raise ValueError(
+            "--benchmarks is for a release; say what the rows of --test are with --benchmark classification or generation"
+        )
+    if args.benchmark is None:
+        raise ValueError("--benchmark: say what the rows of --test are, classification or generation")
+    if release is not None and not any(variant.num_exemplars for variant in variants):
+        raise ValueError("--dataset beside --test is where few-shot examples come from, and no variant shows any; take it away")
+    file, images = Path(args.test).absolute(), Path(args.images).absolute() if args.images else None
+    own = read_own_set(file, images, args.benchmark, args.patients, release)
+    return _Questions(own.tests, file.stem, (args.benchmark,), own)
+
+
+def _print_plan(
+    plan: Plan, shown: Sequence[Variant], asked: _Questions, notes: Sequence[str], store: Store, pending: int
+) -> None:
+    for line in asked.own.lines() if asked.own else ():
+        print(f"  {line}")
+    for note in (*notes, *plan.left_out, *retrain_notes(plan.variants)):
         print(f"  note: {note}")
-    asked = sum(map(len, plan.questions.values()))
-    for (variant, benchmark), samples in plan.questions.items():
-        prints = plan.fingerprints[variant]
-        missing = [part for part, value in prints.items() if value == MISSING or value.endswith(f"@{MISSING}")]
-        note = f"   {' and '.join(missing)} NOT FOUND" if missing else ""
-        print(f"  {variant:<36} {benchmark:<16} {len(samples):>6} questions{note}")
+    known = known_answers(plan, store)
+    for line in outlook(plan, shown, asked.dataset.folder, known):
+        print(line)
+    total = sum(map(len, plan.questions.values()))
     print(
-        f"  {asked} predictions, {num_known(plan, store)} answers kept from before, "
-        f"{pending} of {len(plan.work)} partitions to compute"
+        f"  {total} predictions, {len(known)} answers kept from before, {pending} of {len(plan.work)} partitions to compute",
+        flush=True,
     )
 
 
@@ -74,46 +147,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit {args.limit}: at least 1")
     settings = load(EvaluateSettings, "evaluate", args.recipe, args.set)
-    benchmarks = _benchmarks(args.benchmarks)
-    shown = load_variants(args.variants)
-    # absolute: a worker of another node has another current folder
-    dataset = open_dataset(Path(args.dataset).absolute())
+    shown = _variants(args, settings)
+    asked = _questions(args, shown)
+    dataset = asked.dataset
     root = args.workspace if "://" in args.workspace else os.path.abspath(args.workspace)
     workspace = Workspace.at(root)
     store = Store(f"{root.rstrip('/')}/evaluate")
     variants = tuple(resolve(variant, Path(root)) for variant in shown)
-    plan = make_plan(dataset, variants, benchmarks, args.limit, settings)
-    print(f"evaluate: {len(plan.variants)} variants on {dataset.folder.name}", flush=True)
+    plan = make_plan(dataset, variants, asked.benchmarks, args.limit, settings)
+    notes = [*asked.notes(settings), *_not_asked(shown, asked)]
+    print(f"evaluate: {len(plan.variants)} variants on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
-    _print_plan(plan, store, pending)
+    _print_plan(plan, shown, asked, notes, store, pending)
+    for line in cost_lines(plan, dataset, settings, store):
+        print(line)
+    check_servers(plan, dataset, settings)
     if args.dry_run:
         return 0
     workspace.create()
     # with nothing to ask there is nothing for Ray to do
     with workspace.locked():  # to the end of the report: a withdrawal must not come between answers and page
         with connect(args.num_cpus) if pending else nullcontext():
-            outcome = predict(dataset, plan, store, settings)
-        report = evaluate_scores(dataset.folder.name, shown, plan, outcome, settings)
-        report["notes"] += retrain_notes(plan.variants)
+            outcome = predict(dataset, plan, store, settings, contains_identifier)
+        report = evaluate_scores(asked.name, shown, plan, outcome, settings)
+        report["notes"] += [*notes, *retrain_notes(plan.variants)]
+        store.commit(_REJECTED, asked.own.rejected_csv()) if asked.own else store.delete(_REJECTED)
         page = write_report(store, dataset.folder, shown, plan, outcome, report, settings)
     print(f"  predictions: {outcome.num_kept} kept, {outcome.num_made} made\n")
     print(summary(report))
     print(f"\n  report: {page}", flush=True)
-    _raise_unfinished(report)
+    _raise_unfinished(report, settings, store)
     return 0
 
 
-def _raise_unfinished(report: dict[str, Any]) -> None:
+def _not_asked(variants: Sequence[Variant], asked: _Questions) -> list[str]:
+    """Variants that take part in none of the benchmarks."""
+    idle = [variant for variant in variants if not set(variant.benchmarks) & set(asked.benchmarks)]
+    return [f"{variant.name} is asked nothing: its benchmarks are {', '.join(variant.benchmarks)}." for variant in idle]
+
+
+def _raise_unfinished(report: dict[str, Any], settings: EvaluateSettings, store: Store) -> None:
     """Raises JobFailed where a variant did not answer everything, naming it and the reason."""
     unfinished = []
     for variant in report["variants"]:
         reasons = [reason.removeprefix("evaluate:") for reason in variant["failures"]]
+        if variant["status"] == "refused" and not reasons:
+            reasons = ["the canary refused it"]
         if reasons:
             unfinished.append(f"{variant['name']} ({variant['num_answered']} of {variant['num_asked']}: {', '.join(reasons)})")
     if unfinished:
+        hint = advice((reason for variant in report["variants"] for reason in variant["failures"]), settings, store)
         raise JobFailed(
             f"not every question was answered: {'; '.join(unfinished)}. The report says so; mend that and run the same command "
-            "again: only what failed is asked"
+            f"again: only what failed is asked{hint and f'. {hint}'}"
         )
 
 

@@ -382,4 +382,4 @@ def _trace(stage: str, key: str) -> None:
     """With CODELIB_TRACE set to a folder: one empty file for each time a partition is worked on. What the kill tests count."""
     folder = os.environ.get("CODELIB_TRACE")
     if folder:
-        open(os.path.join(folder, f"{stage}.{key}.{uuid.uuid4().hex[:8]}"), "w").close()
+        open(os.path.join(folder, f"{stage.replace('/', '-')}.{key}.{uuid.uuid4().hex[:8]}"), "w").close()

@@ -17,9 +17,9 @@ from pydantic import Field, model_validator
 
 from codelib.contracts import ANNOTATED, OK, TEXT_FIELDS
 from codelib.core.config import Settings
-from codelib.data.annotate_context import Segment, healed_behind, segments, status_of
-from codelib.data.annotate_lists import ClassList, Condition, TermList, conditions
-from codelib.data.annotate_terms import Dictionary, Match, dictionary
+from codelib.dental.condition_context import Segment, healed_behind, segments, status_of
+from codelib.dental.condition_lists import ClassList, Condition, TermList, conditions
+from codelib.dental.condition_terms import Dictionary, Match, dictionary
 
 _DIAGNOSIS = "diagnosis"
 _CONTEXT_FIELDS = ("present_illness", "past_medical_record", "examination")

@@ -21,15 +21,15 @@ from codelib.core.stage import Part, Stage, read_part
 from codelib.core.store import Store
 from codelib.data.annotate import AnnotateSettings
 from codelib.data.annotate_second import STATUSES, Questions
-from codelib.data.translate_budget import Budget, TokenEstimate
+from codelib.data.translate_budget import TokenEstimate, open_budget
 from codelib.data.translate_cache import FOLDER, SECOND_PASS, AnswerCache
-from codelib.data.translate_client import Reply
 from codelib.data.translate_exchange import Judged, Sent
 from codelib.data.translate_fill import TRANSLATIONS, Report, came_to
 from codelib.data.translate_online import Online
 from codelib.data.translate_prompt import read_json
 from codelib.data.translate_settings import TranslateSettings
 from codelib.data.translate_texts import NOT_ASKED, Counts, Text
+from codelib.models.remote_client import Reply
 
 COLUMNS = ("visit_key", "diagnosis_cn", "teeth", "status")
 _PLACE = "annotate.second_pass"
@@ -176,7 +176,7 @@ async def ask(
     """Ask for every string of the tables that the cache lacks; a row of TRANSLATIONS. Raises InputError where the run cannot go on; all
     that came is kept. ``settings``: of `asking`; ``books``: the cache in whose folder `spent` the workspace's budget is kept."""
     cache.store.sweep()
-    budget, counts = Budget(settings, books), Counts()
+    budget, counts = open_budget(settings, books), Counts()
     report = Report(cache.store, total, counts, budget)
 
     def counted() -> Iterator[Wanted]:

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from codelib.contracts import OK
 from codelib.data.annotate import DEFAULT, AnnotateSettings, labels_by_status, published_labels, six_class, teeth_of
-from codelib.data.annotate_context import SEGMENT_END, Segment, segments
-from codelib.data.annotate_terms import Dictionary
 from codelib.data.identifiers import contains_identifier
+from codelib.dental.condition_context import SEGMENT_END, Segment, segments
+from codelib.dental.condition_terms import Dictionary
 
 _DIAGNOSIS = "diagnosis"
 _ITEM_ENDS = "、"

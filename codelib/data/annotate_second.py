@@ -23,13 +23,13 @@ from codelib.contracts import ANNOTATED, OK
 from codelib.core.cli import InputError
 from codelib.core.stage import digest
 from codelib.data.annotate import AnnotateSettings, annotate, disease_row, six_class, teeth_of
-from codelib.data.annotate_lists import Condition
 from codelib.data.annotate_report import unknown_parts
-from codelib.data.annotate_terms import Dictionary
 from codelib.data.identifiers import contains_identifier
 from codelib.data.translate_cache import AnswerCache, text_digest
 from codelib.data.translate_texts import failed_at_server
 from codelib.data.unanswered import asked_row, asked_table
+from codelib.dental.condition_lists import Condition
+from codelib.dental.condition_terms import Dictionary
 
 STATUSES = ("present", "suspected", "negated", "past", "planned")
 _PROMPT = """You read diagnoses of a Chinese dental clinic that a dictionary did not know: an array of objects with "n" and "text".

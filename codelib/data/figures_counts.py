@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from codelib.contracts import Contract
-from codelib.data.sharegpt_words import SECTIONS
+from codelib.models.words import SECTIONS
 
 PATIENT = "patient"  # the figure whose categories are patients: n is the checkups of one
 CONDITION = "condition"

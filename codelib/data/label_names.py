@@ -14,8 +14,8 @@ from functools import cache
 import yaml
 
 from codelib.contracts import SIX_CLASSES
-from codelib.data.annotate_terms import Dictionary
-from codelib.data.sharegpt_words import FOLDER, LANGUAGES, words
+from codelib.dental.condition_terms import Dictionary
+from codelib.models.words import FOLDER, LANGUAGES, words
 
 _BLANKS = re.compile(r"\s+")
 _IN_BRACKETS = re.compile(r"\([^)]*\)")

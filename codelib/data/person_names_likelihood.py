@@ -21,6 +21,7 @@ from pathlib import Path
 
 from codelib.data.person_names_lists import CJK, TERMS, allowed_words, listed, own_words, surnames
 from codelib.data.person_names_rare import RARE_COMPOUND, family_length, is_rare
+from codelib.dental.condition_lists import TERMS as CONDITIONS
 
 MAX_WORD = 6
 _NAME_SHARE = 0.0005  # of all words; the odds before the characters are looked at
@@ -84,8 +85,8 @@ def _terms() -> Iterator[str]:
     yield from allowed_words()
     yield from own_words()
     yield from listed("dental_words.txt")
-    for name, columns in (("glossary.csv", 1), ("diagnoses.csv", 2)):
-        with (TERMS / name).open(encoding="utf-8", newline="") as lines:
+    for path, columns in ((TERMS / "glossary.csv", 1), (CONDITIONS / "diagnoses.csv", 2)):
+        with path.open(encoding="utf-8", newline="") as lines:
             for row in list(csv.reader(lines))[1:]:
                 yield from (word for cell in row[:columns] for word in re.findall(rf"[{CJK}]+", cell))
 

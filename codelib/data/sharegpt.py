@@ -5,9 +5,8 @@
     quadrant        the fields of classification                                -> where the diagnosed teeth stand
     teeth           the fields of classification                                -> their FDI numbers
 
-The input fields are the benchmark's own (paper, table of benchmarks) and no others: a diagnosis in the question would be the answer. Only
-training samples are augmented (paper: order of the images, wording of the question); a validation or test visit gives one sample a task and
-language, its images in the order of the table.
+What a question may show of the record stands in codelib.models.visit_question. Only training samples are augmented (paper: order of the
+images, wording of the question); a validation or test visit gives one sample a task and language, its images in the order of the table.
 """
 
 from __future__ import annotations
@@ -24,24 +23,15 @@ from codelib.core.config import Settings
 from codelib.core.stage import Part, read_part
 from codelib.data import sharegpt_draw as draw
 from codelib.data.annotate import DEFAULT, AnnotateSettings
-from codelib.data.annotate_terms import Dictionary
 from codelib.data.label_names import names_label
 from codelib.data.release import conditions
-from codelib.data.sharegpt_answers import ANSWERS, column, plain
-from codelib.data.sharegpt_words import LANGUAGES, SECTIONS, Language, Modalities, Words, questions, words
-from codelib.models.conversation import IMAGE
+from codelib.data.sharegpt_answers import ANSWERS
+from codelib.dental.condition_terms import Dictionary
+from codelib.models.visit_question import user_message
+from codelib.models.words import LANGUAGES, SECTIONS, Language, Modalities, questions, words
 
 Task = Literal["classification", "generation", "quadrant", "teeth"]
 BENCHMARKS: tuple[Task, ...] = ("classification", "generation")
-_INPUT = ("age", "gender", "chief_complaint")
-INPUT_FIELDS: dict[str, tuple[str, ...]] = {
-    "classification": _INPUT,
-    "generation": (*_INPUT, "past_medical_record"),
-    "quadrant": _INPUT,
-    "teeth": _INPUT,
-}
-"""What a user message may hold of a visit, by task."""
-
 _TEXT = tuple(dict.fromkeys(("chief_complaint", "past_medical_record", *SECTIONS)))
 ANNOTATED_COLUMNS = (
     *("checkup_id", "age", "gender", "six_class", "diseases", "teeth", "status"),
@@ -125,7 +115,7 @@ def _samples(
                 if (question, *images) in seen:  # one image and one wording: nothing is left to vary
                     continue
                 seen.add((question, *images))
-                content = "\n".join([*_pictures(images, told), *_fields(visit, task, settings.modalities, told), question])
+                content = user_message(visit, task, len(images), question, settings.modalities, told)
                 yield {
                     "sample_id": sample_id(visit["checkup_id"], task, language, copy),
                     "checkup_id": visit["checkup_id"],
@@ -173,25 +163,6 @@ def _ask(
         shown = draw.subset(f"{key}/{copy}", groups, settings.image_share, settings.max_images)
         images = [path for path in images if path in shown]
     return question, draw.shuffled(f"{key}/{copy}/order", images) if settings.shuffle_images else images
-
-
-def _pictures(images: Sequence[str], told: Words) -> list[str]:
-    return [told.image.format(number=number) + IMAGE for number in range(1, len(images) + 1)]
-
-
-def _fields(visit: dict[str, Any], task: str, modalities: Modalities, told: Words) -> list[str]:
-    """The lines of the record that this task's question may show."""
-    if modalities == "images":
-        return []
-    values = {
-        "age": told.unknown if visit["age"] is None else str(visit["age"]),
-        "gender": told.genders.get(visit["gender"] or "", told.unknown),
-    }
-    lines = []
-    for name in INPUT_FIELDS[task]:
-        value = values[name] if name in values else plain(visit[column(name, told)], told)
-        lines.append(f"{told.fields[name]}{told.colon}{value}")
-    return lines
 
 
 def count_samples(conversations: Sequence[Part]) -> dict[str, dict[str, int]]:

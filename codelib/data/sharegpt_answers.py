@@ -11,35 +11,16 @@ affected: such a visit has no answer to the last two.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from codelib.contracts import OK
-from codelib.data.sharegpt_words import Words
-
-_TAG = re.compile(r"<(?:image|video|audio)>")
-
-
-def plain(text: str | None, words: Words) -> str:
-    """A field as it stands in a conversation. A placeholder typed in a record would unbalance the images: it is taken out."""
-    text = text or ""
-    while _TAG.search(text):  # <ima<image>ge> leaves another behind
-        text = _TAG.sub("", text)
-    return text.strip() or words.not_recorded
-
-
-def column(name: str, words: Words) -> str:
-    """The table's column of a field in this language."""
-    return name if words.language == "en" else f"{name}_cn"
+from codelib.models.visit_question import report
+from codelib.models.words import Words
 
 
 def _class(visit: dict[str, Any], words: Words) -> str | None:
     return words.classes[visit["six_class"]] if visit["six_class"] else None
-
-
-def _report(visit: dict[str, Any], words: Words) -> str:
-    return "\n".join(f"{title}{words.colon}{plain(visit[column(name, words)], words)}" for name, title in words.sections.items())
 
 
 def affected_teeth(visit: dict[str, Any]) -> list[str]:
@@ -61,7 +42,7 @@ def _quadrant(visit: dict[str, Any], words: Words) -> str | None:
 
 ANSWERS: dict[str, Callable[[dict[str, Any], Words], str | None]] = {
     "classification": _class,
-    "generation": _report,
+    "generation": report,
     "quadrant": _quadrant,
     "teeth": _teeth,
 }

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from codelib.contracts import TRAITS
-from codelib.data.sharegpt_words import SECTIONS
 from codelib.data.split_reports import hash64, normalised, sketch
 from codelib.imaging.likeness import HASH_BYTES
+from codelib.models.words import SECTIONS
 
 REPORT_FIELDS = tuple(f"{name}_cn" for name in SECTIONS)  # as the clinic wrote them: a translation may differ from copy to copy
 ANNOTATED_COLUMNS = ("checkup_id", "patient_id", "visit_key", "six_class", "diseases", *REPORT_FIELDS, "status")

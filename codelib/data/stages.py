@@ -41,7 +41,6 @@ from codelib.data import (
     annotate_second,
     clinic_names,
     figures_counts,
-    sharegpt_words,
     split_reports,
     split_traits,
     teeth_review,
@@ -73,6 +72,7 @@ from codelib.data.translate_fill import translations_stage
 from codelib.data.translate_prompt import prompt_digest
 from codelib.data.unanswered import ASKED
 from codelib.data.vault import Secret
+from codelib.models import words
 
 _CODES = pa.schema(
     [("visit_key", pa.string()), ("checkup_id", pa.string()), ("patient_id", pa.string()), ("date_shift_days", pa.int32())]
@@ -222,7 +222,7 @@ class Stages:
             3,
             CONVERSATIONS,
             partial(make_conversations, settings=settings.sharegpt, seed=settings.seed, labels=settings.annotate),
-            settings={"seed": settings.seed, **group["sharegpt"], "words": sharegpt_words.fingerprint()},
+            settings={"seed": settings.seed, **group["sharegpt"], "words": words.fingerprint()},
             columns=(ANNOTATED_COLUMNS, SPLIT_COLUMNS),
             unit="conversations",
         )

@@ -4,7 +4,7 @@
 
 A mention that is certain (``ok``) is rewritten. A region (左下后牙), an ambiguous one (六龄齿) and one that cannot be a
 tooth (56) are left as written and marked; the last two wait for a person (`codelib.data.teeth_review`). Numbers that are no
-teeth (12岁, 3-4mm, 2022-03-05) are not touched. `codelib.data.teeth_grammar` reads the notation.
+teeth (12岁, 3-4mm, 2022-03-05) are not touched. `codelib.dental.teeth_grammar` reads the notation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from codelib.contracts import OK, TEXT, TEXT_FIELDS
 from codelib.core.config import Settings
-from codelib.data import teeth_grammar
-from codelib.data.teeth_fdi import FDI
-from codelib.data.teeth_lists import WordList, names_of
+from codelib.dental import teeth_grammar
+from codelib.dental.teeth_fdi import FDI
+from codelib.dental.teeth_lists import WordList, names_of
 
 _GLUE = "、"
 _MAX_ROUNDS = 4

@@ -26,7 +26,7 @@ from codelib.core.stage import Part, Work, read_part
 from codelib.core.store import Store
 from codelib.data.sheets import decode_text
 from codelib.data.teeth import AMBIGUOUS, DEFAULT, KEEP, NO_TOOTH, REGION, REJECT, Answers, TeethSettings, normalised
-from codelib.data.teeth_fdi import FDI
+from codelib.dental.teeth_fdi import FDI
 
 ANSWERS_FILE, QUEUE_FILE = "queue/teeth-answers.csv", "queue/teeth.csv"
 QUEUE_HEADER = ("question", "visit_key", "field", "start", "status", "written", "context", "may_be", "answer")

@@ -25,12 +25,14 @@ from codelib.core.cli import InputError
 from codelib.core.store import Store
 from codelib.data.identifiers import contains_identifier
 from codelib.data.translate_batch_server import BatchServer
-from codelib.data.translate_budget import Budget, BudgetReached, Spent, TokenEstimate
+from codelib.data.translate_budget import TokenEstimate, checked_price
 from codelib.data.translate_cache import AnswerCache, text_digest
-from codelib.data.translate_client import Client, Trouble, asks_for_less, read_completion
+from codelib.data.translate_client import Client, server_of
 from codelib.data.translate_exchange import Judged, compose, judge
 from codelib.data.translate_settings import TranslateSettings
 from codelib.data.translate_texts import Counts, Reader, Text, is_final, settle
+from codelib.models.remote_budget import Budget, BudgetReached, Spent, cost
+from codelib.models.remote_client import Trouble, asks_for_less, read_completion
 
 _FOLDER = "batches"
 _ROUNDS = 5  # the first, one retry of what failed a check, the rest for lines that got lost
@@ -62,6 +64,7 @@ class Batches:
         self.client = Client(settings)
         self.server = BatchServer(settings, self.client.api)
         self.estimate = TokenEstimate()
+        self.price = checked_price(settings)
         self._again: dict[str, Text | None] = {}
 
     @staticmethod
@@ -104,7 +107,7 @@ class Batches:
             guesses = [compose(texts, self.estimate) for texts in plan.values()]
             reserved = Spent()
             for sent in guesses:
-                reserved.add(self.budget.cost(sent.guess[0], sent.max_tokens))
+                reserved.add(cost(self.price, sent.guess[0], sent.max_tokens))
             self.budget.hold(reserved)
             opened.append(_Batch(held, plan, reserved, self.store.read_json(name)))
         await self._finish(opened, "of an earlier run")
@@ -130,7 +133,7 @@ class Batches:
             if not texts:
                 continue
             sent = compose(texts, self.estimate)
-            reserved = self.budget.try_reserve(sent.guess[0], sent.max_tokens)
+            reserved = self.budget.try_reserve(cost(self.price, sent.guess[0], sent.max_tokens))
             if reserved is None:
                 cut_short = True
                 break
@@ -216,7 +219,7 @@ class Batches:
     def _settle_lines(self, batch: _Batch, lines: list[dict[str, Any]]) -> Spent:
         """Every line's answers on disk. What a batch lost is in no line and is asked for in the next round."""
         spent = Spent()
-        settings = self.settings.model_copy(update={"model": batch.state["model"]})
+        server = server_of(self.settings.model_copy(update={"model": batch.state["model"]}))
         for line in lines:
             texts = batch.plan.get(str(line.get("custom_id")))
             response = line.get("response") or {}
@@ -229,8 +232,8 @@ class Batches:
                     self.client.simpler(self.client.structure)
                 continue
             with suppress(Trouble):
-                reply = read_completion(body, settings, {})
-                spent.add(self.budget.cost(*(reply.tokens if any(reply.tokens) else sent.guess)))
+                reply = read_completion(body, server, {})
+                spent.add(cost(self.price, *(reply.tokens if any(reply.tokens) else sent.guess)))
                 self.estimate.learn(sent.guess, reply.tokens)
                 for one in (None if reply.too_long else judge(sent, reply)) or ():
                     self._settle_one(one)

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from codelib.data.translate_budget import TokenEstimate
 from codelib.data.translate_checks import check, is_refusal
-from codelib.data.translate_client import Reply
 from codelib.data.translate_prompt import answer_schema, messages, read_answer
 from codelib.data.translate_texts import Text
+from codelib.models.remote_client import Reply
 
 
 @dataclass(frozen=True)

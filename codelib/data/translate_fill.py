@@ -21,11 +21,12 @@ from codelib.contracts import TEXT_FIELDS, Contract
 from codelib.core.stage import Part, Stage, Work, read_part
 from codelib.core.store import Store
 from codelib.data.translate_batch import Batches
-from codelib.data.translate_budget import Budget
+from codelib.data.translate_budget import open_budget
 from codelib.data.translate_cache import FOLDER, AnswerCache
 from codelib.data.translate_online import Online
 from codelib.data.translate_settings import TranslateSettings
 from codelib.data.translate_texts import NOT_ASKED, Counts, Reader, fields_of, key_of
+from codelib.models.remote_budget import Budget
 
 PROGRESS = "progress.json"
 _REPORT_EVERY_S = 5.0
@@ -163,7 +164,7 @@ async def _fill(
     settings: TranslateSettings, cache: AnswerCache, tables: Callable[[], Iterable[pa.Table]], total: int
 ) -> dict[str, Any]:
     cache.store.sweep()  # what a killed writer left
-    budget, counts = Budget(settings, cache.store), Counts()
+    budget, counts = open_budget(settings, cache.store), Counts()
     report = Report(cache.store, total, counts, budget)
     if settings.transport == "batch" or Batches.are_open(cache):
         batches = Batches(settings, cache, counts, budget, report)

@@ -12,13 +12,15 @@ from codelib.core.store import Store
 from codelib.data import annotate_ask
 from codelib.data.annotate import AnnotateSettings
 from codelib.data.annotate_second import Questions
-from codelib.data.translate_budget import TokenEstimate, price_of, spent_before, tokens_of
+from codelib.data.translate_budget import TokenEstimate, price_of
 from codelib.data.translate_cache import FOLDER, SECOND_PASS, AnswerCache
 from codelib.data.translate_exchange import Task, Translation
 from codelib.data.translate_fill import COLUMNS, PROGRESS
 from codelib.data.translate_prompt import PROMPT
 from codelib.data.translate_settings import TranslateSettings
 from codelib.data.translate_texts import Counts, Reader, Text
+from codelib.models.remote_budget import spent_before
+from codelib.models.remote_prices import tokens_of
 
 _AT_LEAST = (
     "             What is new in the export, or in the answers of a person, is not read yet, so this is the least it costs."

@@ -7,28 +7,25 @@ or another limit.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from codelib.core.config import Settings
-
-_SNAPSHOT = re.compile(r"\d{4}-?\d{2}-?\d{2}$")
-OPENAI_HOST = "api.openai.com"
+from codelib.models.remote_client import AZURE_API_VERSION, OPENAI_HOST, OPENAI_URL, SNAPSHOT
 
 
 class TranslateSettings(Settings):
     engine: Literal["none", "glossary", "openai"] = "glossary"
 
     # who answers
-    base_url: str = f"https://{OPENAI_HOST}/v1"
+    base_url: str = OPENAI_URL
     """Of any compatible server; with azure_deployment the resource's endpoint, https://NAME.openai.azure.com."""
     model: str = "gpt-4o-2024-11-20"
     """A pinned snapshot: what an alias points to changes under the run."""
     azure_deployment: str | None = None
-    azure_api_version: str = Field(default="2024-10-21", exclude=True)
+    azure_api_version: str = Field(default=AZURE_API_VERSION, exclude=True)
     key_env: str = Field(default="OPENAI_API_KEY", exclude=True)
     """Name of the environment variable with the key; the key itself stands in no file."""
     structured: Literal["auto", "json_schema", "json_object", "none"] = Field(default="auto", exclude=True)
@@ -57,14 +54,14 @@ class TranslateSettings(Settings):
     budget_usd: float | None = Field(default=None, gt=0, exclude=True)
     budget_tokens: int | None = Field(default=None, ge=1, exclude=True)
     usd_per_million_input: float | None = Field(default=None, ge=0, exclude=True)
-    """Price of a model that translate_prices.csv does not know, or that is cheaper for you."""
+    """Price of a model that remote_prices.csv does not know, or that is cheaper for you."""
     usd_per_million_output: float | None = Field(default=None, ge=0, exclude=True)
 
     @field_validator("model")
     @classmethod
     def _pinned(cls, model: str, info: ValidationInfo) -> str:
         at_openai = info.data.get("engine") == "openai" and urlsplit(info.data.get("base_url", "")).hostname == OPENAI_HOST
-        if at_openai and not _SNAPSHOT.search(model):
+        if at_openai and not SNAPSHOT.search(model):
             raise ValueError("name a snapshot with its date, for example gpt-4o-2024-11-20: an alias changes under the run")
         return model
 
@@ -74,11 +71,6 @@ class TranslateSettings(Settings):
         if (price is None) != (info.data.get("usd_per_million_input") is None):
             raise ValueError("give usd_per_million_input and usd_per_million_output, or neither")
         return price
-
-    @property
-    def must_name_its_snapshot(self) -> bool:
-        """Whether the server's answers say which snapshot made them: OpenAI's and Azure's do, others name what they please."""
-        return self.azure_deployment is not None or urlsplit(self.base_url).hostname == OPENAI_HOST
 
     def answer_settings(self) -> dict[str, Any]:
         """What a translation depends on: the stage's settings. Where the server stands and how patient we are changes no answer."""

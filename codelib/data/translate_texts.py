@@ -21,7 +21,7 @@ from codelib.data.translate_settings import TranslateSettings
 NOT_ASKED = "not_asked"
 """The note for a row that is valid no more: its text is not sent, and asked for should it come back."""
 _SERVER_FAILURES = frozenset(
-    {"connection", "answer_format", "missing_key", "rate_limited", "unanswered", NOT_ASKED}
+    {"connection", "timeout", "answer_format", "missing_key", "rate_limited", "unanswered", NOT_ASKED}
 )  # and http_*
 
 MAX_TRIES = 2  # an answer that fails a check is asked for once more

@@ -2,8 +2,9 @@
 
     references (six classes) + parsed answers (class or None)  ->  Classification
 
-Averages are support-weighted, as in the paper's Table 3 (its recall equals its accuracy in every row). An unparsed answer is
-wrong, and stands in a column of its own in the confusion matrix.
+Averages are support-weighted, as in the paper's Table 3 (its recall equals its accuracy in every row). Beside them stand macro averages,
+over the classes that the test set has: a class that nobody can get right says nothing of a model. An unparsed answer is wrong, and stands in a
+column of its own in the confusion matrix.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from codelib.contracts import SIX_CLASSES
+from codelib.evaluate.statistics import Array, Interval, bootstrap
 
 UNPARSED = "unparsed"
 
@@ -39,6 +41,9 @@ class Classification:
     precision: float
     recall: float
     f1: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -52,6 +57,8 @@ def classification(references: Sequence[str], predictions: Sequence[str | None])
     labels = list(SIX_CLASSES)
     weighted = precision_recall_fscore_support(references, answers, labels=labels, average="weighted", zero_division=0)
     each = precision_recall_fscore_support(references, answers, labels=labels, average=None, zero_division=0)
+    seen = [name for name in labels if name in references]
+    macro = precision_recall_fscore_support(references, answers, labels=seen, average="macro", zero_division=0)
     matrix = confusion_matrix(references, answers, labels=[*labels, UNPARSED])[: len(labels)]
     return Classification(
         n=len(references),
@@ -60,11 +67,36 @@ def classification(references: Sequence[str], predictions: Sequence[str | None])
         precision=float(weighted[0]),
         recall=float(weighted[1]),
         f1=float(weighted[2]),
+        macro_precision=float(macro[0]),
+        macro_recall=float(macro[1]),
+        macro_f1=float(macro[2]),
         per_class=tuple(
             ClassScore(name, float(p), float(r), float(f), int(s)) for name, p, r, f, s in zip(labels, *each, strict=True)
         ),
         confusion=tuple(tuple(int(count) for count in row) for row in matrix),
     )
+
+
+def _macro_f1(sums: Array) -> Array:
+    """Macro F1 from flattened confusion matrices (truth × predicted, last column unparsed), over the classes that a replicate has."""
+    k = len(SIX_CLASSES)
+    confusion = sums.reshape(-1, k, k + 1)
+    hits = np.einsum("rii->ri", confusion[:, :, :k])
+    support, predicted = confusion.sum(axis=2), confusion[:, :, :k].sum(axis=1)
+    f1 = np.divide(2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0)
+    return np.asarray((f1 * (support > 0)).sum(axis=1) / (support > 0).sum(axis=1))
+
+
+def macro_f1_interval(
+    references: Sequence[str], predictions: Sequence[str | None], patients: Sequence[str], seed: int
+) -> Interval | None:
+    """95 % interval of the macro F1, patients resampled; None below two patients."""
+    k = len(SIX_CLASSES)
+    rows = np.zeros((len(references), k * (k + 1)))
+    for row, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
+        column = k if prediction is None else SIX_CLASSES.index(prediction)
+        rows[row, SIX_CLASSES.index(reference) * (k + 1) + column] = 1
+    return bootstrap(rows, patients, _macro_f1, seed) if len(references) else None
 
 
 @dataclass(frozen=True)

@@ -1,309 +1,176 @@
-"""The report as one HTML page that needs nothing else: inline style, inline SVG, thumbnails as data URLs, no script, no request.
+"""The report as one HTML page that needs nothing else: inline style, script, drawings, thumbnails as data URLs; no request leaves it.
 
-    report dictionary (scores.py) + examples (report.py)  ->  render(...)  ->  html
+    report dictionary (scores.py) + cases (cases.py)  ->  render(...)  ->  html
+        page_classification · page_generation · page_spectrum · page_comparisons · page_origin · page_browser (browser.js)
 
-Every text is escaped: answers are whatever a model wrote. Heat maps are one blue ramp with the number in each cell, bars are told
-apart by their labels: nothing hangs on telling colours apart.
+Every text is escaped: answers are whatever a model wrote. Should one get through, the page's policy runs nothing: it names its one script
+and its style by hash. Heat maps are one blue ramp with the number in each cell, bars are told apart by their labels: nothing hangs on
+telling colours apart. Keys of the dictionary that are not there make no section.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
+from codelib.evaluate.cases import Case, Cases
+from codelib.evaluate.page_browser import browser, script
+from codelib.evaluate.page_classification import classification, confusions
+from codelib.evaluate.page_comparisons import comparisons
+from codelib.evaluate.page_generation import generation
+from codelib.evaluate.page_origin import costs, failures, origin, prompts
+from codelib.evaluate.page_parts import NONE, Report, duration, folded, interval, percent
+from codelib.evaluate.page_spectrum import ablations, spectrum
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION
 
-
-@dataclass(frozen=True)
-class ExampleAnswer:
-    variant: str
-    text: str  # the raw answer, or why there is none
-    verdict: str  # right | wrong | unparsed | failed | "" (a report has no verdict)
-    other_images: bool  # the variant saw another visit's images
+_NO_CASES = Cases((), 0, {})
+_SHOWN = 4  # problems and notes that stand unfolded
 
 
-@dataclass(frozen=True)
-class Example:
-    sample_id: str
-    benchmark: str
-    thumbnails: tuple[str, ...]  # data URLs
-    num_images: int
-    question: str
-    reference: str
-    answers: tuple[ExampleAnswer, ...]
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """0.1667 -> 16.7"""
-    return f"{100 * value:.{digits}f}"
-
-
-def signed(value: float) -> str:
-    """-0.667 -> −66.7"""
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def interval(pair: Sequence[float] | None) -> str:
-    return f"[{percent(pair[0])}, {percent(pair[1])}]".replace("-", "−") if pair else "[too few patients]"
-
-
-def _cell(value: float, pair: Sequence[float] | None = None, has_interval: bool = False) -> str:
-    return f"<td>{percent(value)}" + (f"<br><span class=ci>{interval(pair)}</span>" if has_interval else "") + "</td>"
-
-
-def _tags(variant: dict[str, Any]) -> str:
-    tags = ["toy"] if variant["toy"] else []
-    tags += ["images shuffled"] if variant["images"] == "shuffled" else []
-    tags += ["few-shot"] if variant["prompting"] == "few-shot" else []
-    plain = "".join(f" <span class=tag>{escape(tag)}</span>" for tag in tags)
-    return plain + (f" <span class='tag bad'>{escape(variant['status'])}</span>" if variant["status"] != "complete" else "")
-
-
-def _block(title: str, columns: int) -> str:
-    return f"<tr class=block><td colspan={columns}>{escape(title)}</td></tr>"
-
-
-_PROSE = ("Reason", "What", "Fingerprint")
-
-
-def _table(head: Sequence[str], rows: Iterable[str]) -> str:
-    cells = "".join(f"<th scope=col{' class=prose' if name in _PROSE else ''}>{escape(name)}</th>" for name in head)
-    return f"<div class=scroll><table class=figures><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-
-
-def _class_row(variant: dict[str, Any]) -> str:
-    scores, asked = variant[CLASSIFICATION], variant[f"{CLASSIFICATION}_asked"]
-    name = f"<tr><td>{escape(variant['name'])}{_tags(variant)}</td>"
-    if scores is None:
-        return f"{name}<td colspan=6 class=prose>no answer: see Failures</td></tr>"
-    n = f"{scores['n']}" + (f" of {asked}" if asked != scores["n"] else "")
-    middle = _cell(scores["accuracy"], scores["accuracy_ci"], True) + _cell(scores["precision"]) + _cell(scores["recall"])
-    return f"{name}{middle}{_cell(scores['f1'], scores['f1_ci'], True)}<td>{n}</td><td>{scores['num_unparsed']}</td></tr>"
-
-
-def _plain_row(row: dict[str, Any]) -> str:
-    digits = 1 if "n" in row else 2  # the paper's figures as it prints them
-    cells = "".join(f"<td>{percent(row[name], digits)}</td>" for name in ("accuracy", "precision", "recall", "f1"))
-    return f"<tr class=quiet><td>{escape(row['name'])}</td>{cells}<td>{row.get('n', 'unknown')}</td><td>–</td></tr>"
-
-
-def _size(report: dict[str, Any], benchmark: str) -> str:
-    size = report["benchmarks"][benchmark]
-    return f"{size['num_samples']} visits of {size['num_patients']} patients (effectively {size['effective_patients']})"
-
-
-def _classification(report: dict[str, Any]) -> str:
-    mine = [variant for variant in report["variants"] if variant[f"{CLASSIFICATION}_asked"]]
-    if not mine:
-        return ""
-    rows = [_block("This run", 7), *map(_class_row, mine), _block("For nothing, on the same test set", 7)]
-    rows += [_plain_row(row) for row in report["baselines"][CLASSIFICATION]]
-    rows += [_block("Reference: the paper's Table 3 (arXiv 2511.04948) — other data, not this run", 7)]
-    rows += [_plain_row(row) for row in report["paper_table_3"]]
-    head = ("Model", "Accuracy %", "Precision %", "Recall %", "F1 %", "n", "Unparsed")
-    text = (
-        f"{_size(report, CLASSIFICATION)}, six classes. Precision, recall and F1 are support-weighted: recall equals accuracy. "
-        "Unparsed answers name no class, or several; they count as wrong."
-    )
-    return f"<h2>Classification</h2><p class=note>{text}</p>{_table(head, rows)}{_subgroups(mine)}{_controls(report)}{_confusions(mine, report)}"
-
-
-def _subgroups(variants: Sequence[dict[str, Any]]) -> str:
-    """Accuracy where the complaint already names the label, and where it does not; by language where there are two."""
-    rows = [
-        f"<tr><td>{escape(variant['name'])}{_tags(variant)}</td><td class=prose>{escape(group['name'])}</td>"
-        f"{_cell(group['accuracy'], group['accuracy_ci'], True)}<td>{group['n']}</td></tr>"
-        for variant in variants
-        if variant[CLASSIFICATION] and len(variant[CLASSIFICATION]["subgroups"]) > 1  # one group is the whole
-        for group in variant[CLASSIFICATION]["subgroups"]
-    ]
-    return f"<h3>Does the question give it away?</h3>{_table(('Model', 'What', 'Accuracy %', 'n'), rows)}" if rows else ""
-
-
-def _controls(report: dict[str, Any]) -> str:
-    if not report["controls"]:
-        return ""
-    lines = []
-    for control in report["controls"]:
-        pair, sure = control["change_ci"], control["change_ci"] and control["change_ci"][1] < 0
-        verdict = "it looks at the images" if sure else "no proof that it looks at the images"
-        lines.append(
-            f"<li><b>{escape(control['as_is'])}</b>: with the images of other patients its accuracy changes by "
-            f"<b>{signed(control['change'])}</b> points {interval(pair)} (n = {control['n']}): {verdict}.</li>"
-        )
-    return f"<h3>Does it look at the images?</h3><ul>{''.join(lines)}</ul>"
-
-
-def _heat(share: float) -> str:
-    """White to deep blue; the figure on it white where the ground is dark."""
-    light, dark = (255, 255, 255), (8, 64, 129)
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(light, dark, strict=True))
-    return f"background:rgb({red},{green},{blue});color:{'#fff' if share > 0.5 else '#1b1f24'}"
-
-
-def _confusions(variants: Sequence[dict[str, Any]], report: dict[str, Any]) -> str:
-    labels = [*report["classes"], "unparsed"]
-    head = "<th>truth ↓ answer →</th>" + "".join(f"<th scope=col><span>{escape(label)}</span></th>" for label in labels)
-    figures = []
-    for variant in variants:
-        if variant[CLASSIFICATION] is None:
-            continue
-        rows = ""
-        for label, counts in zip(report["classes"], variant[CLASSIFICATION]["confusion"], strict=True):
-            total = sum(counts) or 1
-            cells = "".join(f"<td style='{_heat(count / total)}'>{count}</td>" for count in counts)
-            rows += f"<tr><th scope=row>{escape(label)}</th>{cells}</tr>"
-        figures.append(
-            f"<div><h3>{escape(variant['name'])}</h3><table class=heat><thead><tr>{head}</tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
-        )
-    note = "Counts; the darker, the larger the share of the row."
-    return f"<h2>Confusion matrices</h2><p class=note>{note}</p><div class=grid>{''.join(figures)}</div>" if figures else ""
-
-
-def _bars(title: str, rows: Sequence[tuple[str, float, Sequence[float] | None, bool]], unit: str) -> str:
-    """Horizontal bars in one scale 0..100 with the interval as a whisker. rows: name, share, interval, is baseline."""
-    height, left, width = 34, 210, 350
-    parts = []
-    for index, (name, value, pair, is_baseline) in enumerate(rows):
-        y = index * height + 6
-        end = left + width * max(0.0, min(1.0, value))
-        label = name if len(name) <= 28 else f"{name[:27]}…"
-        fill = "#9aa4ae" if is_baseline else "#0072b2"  # Okabe-Ito blue
-        parts.append(f"<text x={left - 8} y={y + 15} text-anchor=end font-size=13>{escape(label)}</text>")
-        title_tag = f"<title>{escape(name)}</title>"
-        parts.append(f"<rect x={left} y={y} width={max(end - left, 0.5):.1f} height=20 fill='{fill}'>{title_tag}</rect>")
-        whisker = end
-        if pair:
-            low, whisker = (left + width * max(0.0, min(1.0, x)) for x in pair)
-            line = f"M{low:.1f} {y + 10}H{whisker:.1f}M{low:.1f} {y + 6}v8M{whisker:.1f} {y + 6}v8"
-            parts.append(f"<path d='{line}' stroke='#1b1f24' fill='none'/>")
-        parts.append(f"<text x={max(end, whisker) + 6:.1f} y={y + 15} font-size=13>{percent(value)}</text>")
-    axis = f"<path d='M{left} 0V{len(rows) * height}' stroke='#57606a'/>"
-    label = f"{title}: " + "; ".join(f"{name} {percent(value)}" for name, value, _, _ in rows)
-    return (
-        f"<h3>{escape(title)} <span class=note>{escape(unit)}</span></h3>"
-        f"<svg viewBox='0 0 640 {len(rows) * height + 4}' role=img aria-label=\"{escape(label)}\">{axis}{''.join(parts)}</svg>"
-    )
-
-
-def _generation(report: dict[str, Any]) -> str:
-    mine = [variant for variant in report["variants"] if variant[f"{GENERATION}_asked"]]
-    if not mine:
-        return ""
-    scored = [(variant["name"], variant[GENERATION], False) for variant in mine if variant[GENERATION]]
-    scored += [(row["name"], row, True) for row in report["baselines"][GENERATION]]
-    text = (
-        f"{_size(report, GENERATION)}. An empty answer counts 0. The grey bar hands in another patient's report: what lies below "
-        "it has learnt the form at best."
-    )
-    head = ("Model", "Corpus BLEU", "BLEU of a report", "METEOR", "Cosine", "n", "Empty")
-    rows = []
-    for variant in mine:
-        scores, name = variant[GENERATION], f"<tr><td>{escape(variant['name'])}{_tags(variant)}</td>"
-        rows.append(
-            name + ("<td colspan=6 class=prose>no answer: see Failures</td></tr>" if scores is None else _text_cells(scores))
-        )
-    for row in report["baselines"][GENERATION]:
-        rows.append(f"<tr class=quiet><td>{escape(row['name'])}</td>{_text_cells(row)}")
-    methods = scored[0][1] if scored else None
-    units = {"bleu": "", "meteor": "", "cosine": ""}
-    if methods:
-        units = {"bleu": methods["bleu_signature"], "meteor": methods["meteor_method"], "cosine": methods["cosine_method"]}
-    titles = {"bleu": "BLEU, mean over reports", "meteor": "METEOR", "cosine": "Cosine similarity"}
-    bars = "".join(
-        _bars(title, [(name, s[key], s[f"{key}_ci"], base) for name, s, base in scored], units[key])
-        for key, title in titles.items()
-    )
-    return f"<h2>Report generation</h2><p class=note>{text}</p>{_table(head, rows)}{bars if scored else ''}"
-
-
-def _text_cells(scores: dict[str, Any]) -> str:
-    cells = "".join(_cell(scores[name], scores[f"{name}_ci"], True) for name in ("bleu", "meteor", "cosine"))
-    return f"<td>{scores['corpus_bleu']:.1f}</td>{cells}<td>{scores['n']}</td><td>{scores.get('num_unparsed', '–')}</td></tr>"
-
-
-def _answer(answer: ExampleAnswer) -> str:
-    bad = " bad" if answer.verdict in ("wrong", "unparsed", "failed") else ""
-    tag = f" <span class='tag{bad}'>{escape(answer.verdict)}</span>" if answer.verdict else ""
-    note = " <span class=note>(saw other images)</span>" if answer.other_images else ""
-    return f"<dt>{escape(answer.variant)}{tag}{note}</dt><dd class=text>{escape(answer.text)}</dd>"
-
-
-def _examples(examples: Sequence[Example]) -> str:
-    if not examples:
-        return ""
-    blocks = []
-    for example in examples:
-        images = "".join(f"<img src='{escape(url)}' alt='image {i}'>" for i, url in enumerate(example.thumbnails, start=1))
-        hidden = example.num_images - len(example.thumbnails)
-        more = f"<span class=note>and {hidden} more</span>" if hidden > 0 else ""
-        blocks.append(
-            f"<article><h3>{escape(example.sample_id)} <span class=note>{escape(example.benchmark)}</span></h3>"
-            f"<div class=thumbs>{images}{more}</div>"
-            f"<details><summary>Question</summary><div class=text>{escape(example.question)}</div></details>"
-            f"<dl><dt>Reference</dt><dd class=text>{escape(example.reference)}</dd>"
-            f"{''.join(map(_answer, example.answers))}</dl></article>"
-        )
-    note = "Drawn by seed, right and wrong answers mixed on purpose: not a sample to count on."
-    return f"<h2>Examples</h2><p class=note>{note}</p>{''.join(blocks)}"
-
-
-def _failures(report: dict[str, Any]) -> str:
-    rows = [
-        f"<tr><td>{escape(variant['name'])}</td><td class=prose>{escape(reason)}</td><td>{count}</td></tr>"
+def best(report: Report, benchmark: str, metric: str) -> Report | None:
+    """The variant with the highest figure; controls and what was refused do not compete."""
+    scored = [
+        variant
         for variant in report["variants"]
-        for reason, count in variant["failures"].items()
+        if (variant.get(benchmark) or {}).get(metric) is not None and variant.get("images") == "as_is" and not is_refused(variant)
     ]
-    return "<h2>Failures</h2>" + (_table(("Model", "Reason", "Questions"), rows) if rows else "<p>None.</p>")
+    return max(scored, key=lambda variant: variant[benchmark][metric], default=None)
 
 
-def _origin(report: dict[str, Any]) -> str:
-    rows = []
-    for variant in report["variants"]:
-        prints = ", ".join(f"{name} {value}" for name, value in variant["fingerprint"].items())
-        adapter = f" + {variant['adapter']}" if variant["adapter"] else ""
-        what = f"{variant['engine']}: {variant['model']}{adapter}"
-        rows.append(
-            f"<tr><td>{escape(variant['name'])}</td><td class=prose>{escape(what)}</td><td class=print>{escape(prints)}</td></tr>"
-        )
-    versions = " · ".join(f"{name} {value}" for name, value in report["versions"].items())
-    settings = " · ".join(f"{name}={value}" for name, value in report["settings"].items() if value is not None)
-    return (
-        f"<h2>Versions and fingerprints</h2>{_table(('Model', 'What', 'Fingerprint'), rows)}"
-        f"<p class=note>{escape(versions)}</p><p class=note>Settings: {escape(settings)}</p>"
-    )
+def is_refused(variant: Report) -> bool:
+    return (variant.get("canary") or {}).get("status") == "refused" or variant.get("status") == "refused"
 
 
-def lead(report: dict[str, Any]) -> str:
+def lead(report: Report) -> str:
     """What was evaluated, and the main result, in two sentences."""
     sizes = "; ".join(f"{name} on {size['num_samples']} visits" for name, size in report["benchmarks"].items())
     text = f"{len(report['variants'])} model variants on the test set of {report['dataset']}: {sizes}."
-    scored = [v for v in report["variants"] if v[CLASSIFICATION] and v["images"] == "as_is"]
-    if scored:
-        best = max(scored, key=lambda v: v[CLASSIFICATION]["accuracy"])
-        scores = best[CLASSIFICATION]
-        nothing = ", ".join(f"{row['name']} {percent(row['accuracy'])} %" for row in report["baselines"][CLASSIFICATION])
+    if winner := best(report, CLASSIFICATION, "accuracy"):
+        scores = winner[CLASSIFICATION]
+        nothing = ", ".join(f"{row['name']} {percent(row['accuracy'])} %" for row in report["baselines"].get(CLASSIFICATION, ()))
         text += (
-            f" Best at classification: {best['name']}, accuracy {percent(scores['accuracy'])} % {interval(scores['accuracy_ci'])}"
+            f" Best at classification: {winner['name']}, accuracy {percent(scores['accuracy'])} % {interval(scores['accuracy_ci'])}"
             f" (n = {scores['n']}); {nothing}."
         )
     return text
 
 
-def render(report: dict[str, Any], examples: Sequence[Example]) -> str:
+def troubles(report: Report) -> list[str]:
+    """What speaks against believing a figure: partial results, refused adapters, broken models. The gravest of each variant come first, so
+    that a short list names all that are broken."""
+    each = []
+    for variant in report["variants"]:
+        told = [one if isinstance(one, dict) else {"text": str(one)} for one in variant.get("diagnosis") or ()]
+        mine = [one["text"] if one["text"].startswith(variant["name"]) else f"{variant['name']}: {one['text']}" for one in told]
+        if is_refused(variant) and not any(one.get("code") == "no_effect" for one in told):
+            why = (variant.get("canary") or {}).get("why") or "its adapter changes no answer"
+            mine.insert(0, f"{variant['name']} was refused: {why}.")
+        each.append(mine)
+    found = [text for turn in zip_longest(*each) for text in turn if text]
+    partial = "PARTIAL RESULTS: not every question is answered yet. Run the same command again; only what is missing is asked."
+    return [partial, *found] if report.get("partial") else found
+
+
+def _card(label: str, value: str, text: str) -> str:
+    return f"<div class=card><dt>{escape(label)}</dt><dd><b>{escape(value)}</b><span>{escape(text)}</span></dd></div>"
+
+
+def _cards(report: Report) -> str:
+    """The main figures at a glance."""
+    cards = []
+    for benchmark, metric, label in (
+        (CLASSIFICATION, "accuracy", "Best accuracy"),
+        (GENERATION, "meteor", "Best METEOR"),
+        ("spectrum", "micro_f1", "Best micro F1, all conditions"),
+    ):
+        if winner := best(report, benchmark, metric):
+            scores = winner[benchmark]
+            between = f" {interval(scores[f'{metric}_ci'])}" if scores.get(f"{metric}_ci") else ""
+            cards.append(_card(label, f"{percent(scores[metric])} %", f"{winner['name']}{between}"))
+    tests = report.get("paired") or ()
+    if tests:
+        sure = sum(bool(found.get("significant")) for found in tests)
+        cards.append(_card("Significant differences", f"{sure} of {len(tests)}", "paired tests, Holm-corrected"))
+    if costs := [variant["cost"] for variant in report["variants"] if variant.get("cost")]:
+        answers = sum(cost.get("num_answers") or 0 for cost in costs)
+        usd = [cost["usd"] for cost in costs if cost.get("usd") is not None]
+        seconds = sum(cost.get("seconds") or 0 for cost in costs)
+        cards.append(
+            _card("Answers", f"{answers:,}", f"{duration(seconds)} of model time" + (f", ${sum(usd):,.2f}" if usd else ""))
+        )
+    return f"<dl class=cards>{''.join(cards)}</dl>" if cards else ""
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _policy(style: str, code: str) -> str:
+    """Nothing is fetched, framed, submitted or run but what stands here by hash (CSP level 2)."""
+    allowed = f" script-src {_hash(code)};" if code else ""
+    return f"default-src 'none'; img-src data:; style-src {_hash(style)};{allowed} base-uri 'none'; form-action 'none'"
+
+
+def _contents(sections: Sequence[str]) -> str:
+    """Links to the sections that are there."""
+    found = re.findall(
+        r"<section id=(\w+) aria-labelledby=[\w-]+><h2 id=[\w-]+>(.*?)</h2>", "".join(part[:300] for part in sections)
+    )
+    links = "".join(f"<li><a href='#{name}'>{title}</a></li>" for name, title in found)
+    return f"<nav class=contents aria-label='Contents'><ul>{links}</ul></nav>"
+
+
+def _listed(lines: Sequence[str], more: str) -> str:
+    """A few lines unfolded, the rest behind a summary."""
+    first, rest = (
+        f"<ul class=notes>{''.join(f'<li>{escape(x)}</li>' for x in part)}</ul>" for part in (lines[:_SHOWN], lines[_SHOWN:])
+    )
+    return (first if lines else "") + (folded(more.format(n=len(lines) - _SHOWN), rest) if lines[_SHOWN:] else "")
+
+
+def _head(report: Report) -> str:
+    found = _listed(troubles(report), "{n} more problems")
+    box = f"<div class=troubles role=note aria-label='Problems'><h2>Look at this first</h2>{found}</div>" if found else ""
+    notes = _listed(report.get("notes") or (), "How the figures are made: {n} more notes")  # the gravest first
+    title = f"<h1>Evaluation: {escape(str(report.get('dataset') or NONE))}</h1>"
+    return f"<header>{title}<p class=lead>{escape(lead(report))}</p>{box}{_cards(report)}{notes}</header>"
+
+
+def without_answers(report: Report) -> int:
+    """Bytes of the page with its error browser empty: what is left of a limit is the room for answers and pictures."""
+    nothing = Case("", CLASSIFICATION, "", "", "", (), 0, ())
+    return len(render(report, Cases((nothing,), 1, {})).encode())
+
+
+def render(report: Report, cases: Cases = _NO_CASES, examples: Sequence[Case] = ()) -> str:
     """The whole page."""
     style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in report["notes"])
-    body = (
-        f"<h1>Evaluation: {escape(report['dataset'])}</h1><p class=lead>{escape(lead(report))}</p><ul class=notes>{notes}</ul>"
-        f"{_classification(report)}{_generation(report)}{_examples(examples)}{_failures(report)}{_origin(report)}"
-    )
+    code = script() if cases.cases else ""
+    variants = [variant["name"] for variant in report["variants"]]
+    sections = [
+        classification(report),
+        confusions(report, linked=any(case.benchmark == CLASSIFICATION for case in cases.cases)),
+        generation(report),
+        spectrum(report),
+        ablations(report),
+        comparisons(report),
+        browser(cases, examples, variants, report["classes"]),
+        failures(report),
+        costs(report),
+        prompts(report),
+        origin(report),
+    ]
+    title = f"Evaluation: {escape(str(report.get('dataset') or NONE))}"
     return (
         "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
+        f'<meta http-equiv=Content-Security-Policy content="{_policy(style, code)}">'
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>Evaluation: {escape(report['dataset'])}</title><style>{style}</style></head><body>{body}</body></html>\n"
+        f"<title>{title}</title><style>{style}</style></head><body><a class=skip href='#main'>To the results</a>"
+        f"{_head(report)}{_contents(sections)}<main id=main>{''.join(sections)}</main>"
+        f"{f'<script>{code}</script>' if code else ''}</body></html>\n"
     )

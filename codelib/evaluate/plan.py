@@ -1,45 +1,76 @@
 """What a run asks: every variant's questions, cut into partitions with content keys.
 
-    variants, dataset  ->  make_plan(...)  ->  Plan: partitions (variant, benchmark, at most N samples, fingerprints)
+    variants, dataset ──> groups: variants of one base, which share an engine
+                     └──> Plan: partitions (a group, some visits × all its variants × both benchmarks)
 
-An answer's key is a hash of everything it depends on: messages, image bytes, model and adapter by content, answer length, pixel
-policy. A renamed variant, a larger --limit or a grown test set therefore asks only what is new.
+A partition holds everything that is asked about its visits, so that an engine prepares each image once and fills batches from all variants.
+
+An answer's key is a hash of everything it depends on: messages, image bytes, model and adapter by content, answer length, pixel policy,
+decoding. A renamed variant, a larger --limit or a grown test set therefore asks only what is new, and one question that two variants or
+two samples put to the same weights is asked once.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from codelib.core.config import Settings
+from codelib.contracts import SIX_CLASSES
 from codelib.core.stage import Work, digest
-from codelib.evaluate.benchmarks import NobodyElse, Sample, exemplars, few_shot, limited, load_samples, shuffled
-from codelib.evaluate.variants import MISSING, Variant, files_digest, fingerprint
+from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
+from codelib.evaluate.embeddings import Embeddings
+from codelib.evaluate.questions import Asked, ask
+from codelib.evaluate.variants import CLASSIFICATION, MISSING, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
+from codelib.models.engine import Decoding
+from codelib.models.remote_settings import RemoteSettings, ServerFields
 
-VERSION = 1  # raised when the same question would be put, or its answer read, in another way
+VERSION = 2  # of the partitions: raised when a row of the table would be made in another way
+_QUESTION = 1  # of the questions: raised when one would be put in another way, so that no old answer fits any more
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(RemoteSettings):
     """What `jobs.evaluate --set` knows."""
 
     seed: int = 0  # draws of --limit, few-shot examples, shuffling, bootstrap, examples shown
-    partition_samples: int = Field(default=16, ge=1)  # in a partition; an actor takes one at a time
+    partition_samples: int = Field(default=16, ge=1)  # visits in a partition, each with all that its group is asked about it
     num_actors: int | None = Field(default=None, ge=1)  # None: one for each GPU, else CPU; 4 where every variant is remote
-    num_cpus_per_actor: float | None = None  # None: 1 for local models, 0.25 where every variant is remote
-    num_gpus_per_actor: float | None = None  # None: 1 where the cluster has GPUs and a variant is local, else 0
-    embedding: Literal["auto", "minilm", "ngrams"] = "auto"
-    num_examples: int = Field(default=12, ge=0)  # shown in the report
+    num_cpus_per_actor: float | None = Field(default=None, gt=0)  # None: 1 for local models, 0.25 where every variant is remote
+    num_gpus_per_actor: float | None = Field(default=None, ge=0)  # None: 1 where there are GPUs and a variant is local, else 0
+    spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
+    variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
+    embeddings: Embeddings = ("auto",)  # models of the cosine similarity, which is their mean
+    num_examples: int = Field(default=12, ge=0)  # shown in the report where scripts are not allowed
+    page_mb: int = Field(default=25, ge=1, le=500)  # the report's page, thumbnails and answers of its error browser included
+
+    @model_validator(mode="after")
+    def _one_gpu(self) -> EvaluateSettings:
+        if self.num_gpus_per_actor is not None and self.num_gpus_per_actor > 1:
+            raise ValueError(
+                f"num_gpus_per_actor={self.num_gpus_per_actor:g}: a model lies on one GPU here (0.5: two actors on each); one that needs "
+                "several is served, `vllm serve MODEL --tensor-parallel-size N`, and asked by a variant with `engine: openai` and its base_url"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Group:
+    """Variants that one engine answers: same kind of engine, same weights (or same server and model name)."""
+
+    key: str
+    variants: tuple[str, ...]
+    local: bool
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run does. ``questions``: (variant name, benchmark) -> samples as that variant is asked them; ``tests``: benchmark ->
-    the samples of the test set, as published; ``left_out``: controls that this test set is too small for, and why."""
+    the samples of the test set, as published; ``left_out``: what cannot be asked of this test set, and why."""
 
     work: list[Work]
     variants: tuple[Variant, ...]
@@ -48,6 +79,7 @@ class Plan:
     fingerprints: dict[str, dict[str, str]]
     keys: frozenset[str]
     left_out: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
 
 
 @dataclass
@@ -64,73 +96,156 @@ class _Prints:
         return self.known[name]
 
 
-def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], limit: int | None, seed: int) -> tuple[Sample, ...]:
+def _questions(variant: Variant, dataset: Dataset, test: tuple[Sample, ...], drawn: frozenset[str], seed: int) -> Asked:
     """The samples as this variant is asked them. Shuffling and examples are drawn over the whole test set, so that --limit
-    changes nobody's question."""
+    changes nobody's question; drawn: ids of what it leaves."""
     try:
-        asked = shuffled(test, seed) if variant.images == "shuffled" else test
-        if variant.num_exemplars:
-            benchmark, languages = test[0].benchmark, {sample.language for sample in test}
-            shown = {spoken: exemplars(dataset, benchmark, variant.num_exemplars, seed, spoken) for spoken in sorted(languages)}
-            asked = tuple(few_shot(sample, shown[sample.language]) for sample in asked)
+        asked = ask(variant, dataset, test, seed)
     except NobodyElse:
         raise
     except ValueError as error:
         raise ValueError(f"variant {variant.name}: {error}") from None
-    return limited(asked, limit, seed)
+    return replace(asked, samples=tuple(sample for sample in asked.samples if sample.sample_id in drawn))
 
 
 def make_plan(
     dataset: Dataset, variants: Sequence[Variant], benchmarks: Sequence[str], limit: int | None, settings: EvaluateSettings
 ) -> Plan:
-    """Variants come resolved. Raises ValueError where a benchmark has no samples or a variant cannot be asked them."""
-    whole = {benchmark: load_samples(dataset, benchmark) for benchmark in benchmarks}
+    """Variants come resolved. Raises ValueError where a benchmark has no samples, a variant cannot be asked them, or two share a name."""
+    twice = [name for name, count in Counter(variant.name for variant in variants).items() if count > 1]
+    if twice:
+        raise ValueError(f"variants: {twice[0]} stands twice; every variant needs a name of its own")
+    whole = {benchmark: load_samples(dataset, benchmark, settings.spectrum_visits) for benchmark in benchmarks}
+    tests = {benchmark: limited(samples, limit, settings.seed) for benchmark, samples in whole.items()}
+    drawn = {benchmark: frozenset(sample.sample_id for sample in samples) for benchmark, samples in tests.items()}
     prints = _Prints(dataset.folder)
     fingerprints = {variant.name: fingerprint(variant) for variant in variants}
-    work: list[Work] = []
     questions: dict[tuple[str, str], tuple[Sample, ...]] = {}
-    keys: set[str] = set()
     left_out: list[str] = []
     for variant in variants:
         for benchmark in benchmarks:
             if benchmark not in variant.benchmarks:
                 continue
             try:
-                asked = _questions(variant, dataset, whole[benchmark], limit, settings.seed)
+                found = _questions(variant, dataset, whole[benchmark], drawn[benchmark], settings.seed)
             except NobodyElse as reason:
                 left_out.append(f"{variant.name} was not asked on {benchmark}: {reason}.")
                 continue
-            questions[variant.name, benchmark] = asked
-            rows = [_item(variant, fingerprints[variant.name], sample, prints) for sample in asked]
-            keys.update(row["key"] for row in rows)
-            for start in range(0, len(rows), settings.partition_samples):
-                part = rows[start : start + settings.partition_samples]
-                work.append(Work(extra={"variant": variant.name, "benchmark": benchmark, "samples": part}))
-    if not work:
+            left_out += [f"{variant.name}, {benchmark}: {note}." for note in found.notes]
+            questions[variant.name, benchmark] = found.samples
+    if not questions:
         raise ValueError(f"no variant takes part in {', '.join(benchmarks)}; see `benchmarks` in the variants file")
-    tests = {benchmark: limited(samples, limit, settings.seed) for benchmark, samples in whole.items()}
-    return Plan(work, tuple(variants), tests, questions, fingerprints, frozenset(keys), tuple(left_out))
+    groups = _groups(variants, fingerprints)
+    named = {variant.name: variant for variant in variants}
+    work: list[Work] = []
+    keys: set[str] = set()
+    for group in groups:
+        cutter = _Cutter(group.key, settings.partition_samples)
+        for name in group.variants:
+            for benchmark in (one for one in benchmarks if (name, one) in questions):
+                for sample in questions[name, benchmark]:
+                    cutter.add(named[name], sample, question_key(named[name], fingerprints[name], sample, prints))
+        work += [Work(extra=partition) for partition in cutter.partitions if partition["rows"]]
+        keys |= cutter.place.keys()
+    left_out += _without_images(tests, prints)
+    return Plan(work, tuple(variants), tests, questions, fingerprints, frozenset(keys), tuple(left_out), groups)
 
 
-def _item(variant: Variant, prints: dict[str, str], sample: Sample, images: _Prints) -> dict[str, Any]:
-    """A sample as it travels to an actor; its key is everything its answer depends on."""
-    messages = [[message.role, message.content] for message in sample.messages]
-    pixels = variant.pixels()
-    key = digest(
-        {
-            "version": VERSION,
-            "model": prints,
-            "messages": messages,
-            "images": [images.of(name) for name in sample.images],
-            "pixels": [pixels.min_pixels, pixels.max_pixels],
-            "max_new_tokens": variant.answer_length(sample.benchmark),
-        }
+def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]) -> tuple[Group, ...]:
+    """In the order of the variants. Two paths to the same weights are one base; a model that is not there is known by its path alone."""
+    found: dict[str, list[Variant]] = {}
+    for variant in variants:
+        model = fingerprints[variant.name]["model"]
+        base = variant.model if MISSING in model else model
+        server = [getattr(variant, name) for name in ServerFields.model_fields]
+        found.setdefault(digest([variant.engine, base, *server]), []).append(variant)
+    return tuple(
+        Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")
+        for key, members in found.items()
     )
-    return {
-        "key": key,
-        "sample_id": sample.sample_id,
-        "messages": messages,
-        "images": list(sample.images),
-        "reference": sample.reference,
-        "checkups": list(sample.shows),
+
+
+def _without_images(tests: dict[str, tuple[Sample, ...]], prints: _Prints) -> list[str]:
+    """A sentence for each benchmark some of whose images are not there, before anybody waits for a model."""
+    notes = []
+    for benchmark, samples in tests.items():
+        missing = {name for sample in samples for name in sample.images if prints.of(name) == MISSING}
+        concerned = sum(not missing.isdisjoint(sample.images) for sample in samples)
+        if missing:
+            notes.append(
+                f"{benchmark}: {len(missing)} images are not in the dataset's folder; the {concerned} of {len(samples)} samples that "
+                "show them are not asked. Put the images there and run the same command again."
+            )
+    return notes
+
+
+class _Cutter:
+    """Cuts a group's questions into partitions, in which
+
+    - all questions about a visit stand together, whichever variant and benchmark they are of;
+    - a question that was put before stands where it stood first, so that two actors never ask it at the same time.
+
+    ``{"group", "questions": [{messages, images}], "asks": [{key, question, variant, benchmark, checkups}], "rows": [{variant,
+    benchmark, sample_id, reference, ask}]}``; the numbers are places in the lists beside them.
+    """
+
+    def __init__(self, group: str, visits: int) -> None:
+        self.group, self.visits = group, visits
+        self.partitions: list[dict[str, Any]] = []
+        self.of_visit: dict[str, int] = {}  # visit -> partition
+        self.place: dict[str, tuple[int, int]] = {}  # key of an answer -> partition, ask
+        self.texts: dict[tuple[int, str], int] = {}  # partition, text and images -> question
+
+    def add(self, variant: Variant, sample: Sample, key: str) -> None:
+        visit = sample.checkup_id or sample.patient or sample.sample_id
+        number = self.of_visit.setdefault(visit, len(self.of_visit) // self.visits)
+        if key not in self.place:
+            self.place[key] = (number, self._ask(number, variant, sample, key))
+        number, ask = self.place[key]
+        partition = self.partitions[number]
+        partition["asks"][ask]["checkups"] = sorted({*partition["asks"][ask]["checkups"], *sample.shows})
+        partition["rows"].append(
+            {
+                "variant": variant.name,
+                "benchmark": sample.benchmark,
+                "sample_id": sample.sample_id,
+                "reference": sample.reference,
+                "ask": ask,
+            }
+        )
+
+    def _ask(self, number: int, variant: Variant, sample: Sample, key: str) -> int:
+        while len(self.partitions) <= number:
+            self.partitions.append({"group": self.group, "questions": [], "asks": [], "rows": []})
+        partition = self.partitions[number]
+        question = {"messages": [[message.role, message.content] for message in sample.messages], "images": list(sample.images)}
+        place = self.texts.setdefault((number, digest(question)), len(partition["questions"]))
+        if place == len(partition["questions"]):
+            partition["questions"].append(question)
+        partition["asks"].append(
+            {"key": key, "question": place, "variant": variant.name, "benchmark": sample.benchmark, "checkups": []}
+        )
+        return len(partition["asks"]) - 1
+
+
+def choices(variant: Variant, benchmark: str) -> tuple[str, ...]:
+    """The answers whose likelihood is asked for as well."""
+    return SIX_CLASSES if benchmark == CLASSIFICATION and variant.constrained else ()
+
+
+def question_key(variant: Variant, prints: dict[str, str], sample: Sample, images: _Prints) -> str:
+    """Everything that an answer depends on. What is as it always was leaves no trace, so that answers of earlier versions stay good."""
+    pixels = variant.pixels()
+    asked: dict[str, Any] = {
+        "version": _QUESTION,
+        "model": prints,
+        "messages": [[message.role, message.content] for message in sample.messages],
+        "images": [images.of(name) for name in sample.images],
+        "pixels": [pixels.min_pixels, pixels.max_pixels],
+        "max_new_tokens": variant.answer_length(sample.benchmark),
     }
+    if variant.decoding != Decoding():
+        asked["decoding"] = vars(variant.decoding)
+    if weighed := choices(variant, sample.benchmark):
+        asked["choices"] = list(weighed)
+    return digest(asked)

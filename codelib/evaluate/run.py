@@ -1,8 +1,9 @@
 """All variants × benchmarks in one Ray Data run, and no answer asked for twice.
 
-    plan ──> partitions ── core.stage: one Ray Data run, actors that hold the engines (predictor.py)
+    plan ──> partitions ── core.stage: Ray Data, actors that hold the engines (predictor.py); local and remote models side by side
                                │
                                ├── evaluate/answers/<xx>/<key>.json  each received answer, at once: the ledger row by row
+                               ├── evaluate/canaries/                whether each adapter is at work
                                └── evaluate/stages/predictions/      the predictions table, partition by partition
 
 A partition that holds a failed row is reported, and then taken back: the same command asks for what failed, and for nothing else.
@@ -11,19 +12,26 @@ A partition that holds a failed row is reported, and then taken back: the same c
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Thread
+from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 
 from codelib.contracts import OK, PREDICTIONS
-from codelib.core.stage import Part, Stage, pending, read_part
+from codelib.core.stage import Part, Stage, Work, pending, read_part
 from codelib.core.stage import run as run_stage
 from codelib.core.store import Store
+from codelib.evaluate import canary, deaths
 from codelib.evaluate.plan import VERSION, EvaluateSettings, Plan
 from codelib.evaluate.predictor import BAD_REFERENCE, Predictor
 from codelib.models.conversation import Dataset
+from codelib.models.remote_desk import Access, open_desk
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Outcome:
     num_kept: int
     num_made: int
     failures: dict[str, Counter[str]]  # variant -> reject reasons
+    canaries: dict[str, dict[str, Any]] = field(default_factory=dict)  # variant -> codelib.evaluate.canary
 
 
 def num_known(plan: Plan, store: Store) -> int:
@@ -41,24 +50,44 @@ def num_known(plan: Plan, store: Store) -> int:
     return len(plan.keys & {Path(name).stem for name in store.names("answers")})
 
 
-def prediction_stage(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings) -> Stage:
-    """The stage of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor)."""
-    local = any(variant.engine == "transformers" for variant in plan.variants)
+@dataclass(frozen=True)
+class _Half:
+    """The partitions of local or of remote models: a stage of their own, so that no GPU is held by who waits for a server."""
+
+    stage: Stage
+    work: list[Work]
+
+
+def _halves(
+    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, access: Access | None = None, run: str = ""
+) -> list[_Half]:
+    """Of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor). Remote models come first: their
+    actors need little, and must not wait until the local ones leave a CPU."""
+    named = {variant.name: variant for variant in plan.variants}
     num_cpus, num_gpus = _cluster()
-    gpus = settings.num_gpus_per_actor
-    gpus = (1.0 if local and num_gpus else 0.0) if gpus is None else gpus
-    cpus = settings.num_cpus_per_actor or (1.0 if local else 0.25)
-    fits = int(num_gpus / gpus) if gpus else (int(num_cpus / cpus) if local else 4)
-    return Stage(
-        name="predictions",
-        version=VERSION,
-        contract=PREDICTIONS,
-        make=partial(Predictor, str(dataset.folder), {variant.name: variant for variant in plan.variants}, store),
-        unit="answers",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        concurrency=settings.num_actors or max(1, min(fits, len(plan.work))),
-    )
+    halves: list[_Half] = []
+    for local in (False, True):
+        groups = {group.key: tuple(named[name] for name in group.variants) for group in plan.groups if group.local is local}
+        work = [one for one in plan.work if one.extra["group"] in groups]
+        if not work:
+            continue
+        gpus = settings.num_gpus_per_actor if local else 0.0
+        gpus = (1.0 if num_gpus else 0.0) if gpus is None else gpus
+        cpus = settings.num_cpus_per_actor or (1.0 if local else 0.25)
+        free = num_cpus - sum(half.stage.num_cpus * (half.stage.concurrency or 1) for half in halves)
+        fits = int(num_gpus / gpus) if gpus else (int(free / cpus) if local else 4)
+        stage = Stage(
+            name="predictions" if local else "predictions/remote",  # below the same folder
+            version=VERSION,
+            contract=PREDICTIONS,
+            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, access, run),
+            unit="answers",
+            num_cpus=cpus,
+            num_gpus=gpus,
+            concurrency=settings.num_actors or max(1, min(fits, len(work))),
+        )
+        halves.append(_Half(stage, work))
+    return halves
 
 
 def _cluster() -> tuple[float, float]:
@@ -72,15 +101,20 @@ def _cluster() -> tuple[float, float]:
 
 def num_pending(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings) -> int:
     """Partitions that a run would compute."""
-    return pending(prediction_stage(dataset, plan, store, settings), plan.work, store)
+    return sum(pending(half.stage, half.work, store) for half in _halves(dataset, plan, store, settings))
 
 
-def predict(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings) -> Outcome:
-    """Make what is missing and return all predictions of the plan. Needs a connected Ray."""
-    stage = prediction_stage(dataset, plan, store, settings)
+def predict(
+    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, scan: Callable[[str], str | None] | None = None
+) -> Outcome:
+    """Make what is missing and return all predictions of the plan. Needs a connected Ray where anything is missing. scan: see
+    `codelib.models.remote_desk.Access`."""
     kept = num_known(plan, store)
-    parts = run_stage(stage, plan.work, store, keep=True)
-    table = pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)])
+    deaths.forget(store)
+    with _access(plan, store, settings, scan) as access:
+        parts = _run(_halves(dataset, plan, store, settings, access, uuid4().hex), store)
+    table = _in_order(plan, pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)]))
+    verdicts = canary.verdicts(plan, table, store)
     for part in parts:
         if _unfinished(part):
             store.delete(part.name)
@@ -88,7 +122,57 @@ def predict(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettin
     for name, reason in zip(table["variant"].to_pylist(), table["reject_reason"].to_pylist(), strict=True):
         if reason is not None:
             failures.setdefault(name, Counter())[reason] += 1
-    return Outcome(table, kept, num_known(plan, store) - kept, failures)
+    return Outcome(table, kept, num_known(plan, store) - kept, failures, verdicts)
+
+
+@contextmanager
+def _access(
+    plan: Plan, store: Store, settings: EvaluateSettings, scan: Callable[[str], str | None] | None
+) -> Iterator[Access | None]:
+    """To servers, where one is asked: their desk lives as long as the run, and writes down at the end what was spent."""
+    if all(group.local for group in plan.groups):
+        yield None
+        return
+    desk = open_desk(settings, store)
+    try:
+        yield Access(desk, settings, scan)
+    finally:
+        desk.call_and_wait("close")
+
+
+def _run(halves: list[_Half], store: Store) -> list[Part]:
+    """Both halves at once: a served model answers while the local one computes. Raises what the first of them raises."""
+    *others, mine = halves
+    made: list[list[Part]] = [[] for _ in halves]
+    errors: list[BaseException] = []
+
+    def work(place: int, half: _Half) -> None:
+        try:
+            made[place] = run_stage(half.stage, half.work, store, keep=True)
+        except BaseException as error:  # told where the other thread ends
+            errors.append(error)
+
+    # a daemon: Ctrl-C ends the job without waiting for a server
+    threads = [Thread(target=work, args=(place, half), daemon=True) for place, half in enumerate(others)]
+    for thread in threads:
+        thread.start()
+    made[-1] = run_stage(mine.stage, mine.work, store, keep=True)
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        raise error
+    return [part for parts in made for part in parts]
+
+
+def _in_order(plan: Plan, table: pa.Table) -> pa.Table:
+    """Rows by variant, benchmark and the order of the dataset, each exactly once, however they were cut and computed."""
+    order = {
+        (name, sample.sample_id): number
+        for number, (name, sample) in enumerate((name, one) for (name, _), asked in plan.questions.items() for one in asked)
+    }
+    keys = list(zip(table["variant"].to_pylist(), table["sample_id"].to_pylist(), strict=True))
+    assert len(keys) == len(order) and set(keys) == set(order), f"{len(order)} questions were planned, {len(keys)} rows came"
+    return table.take(pa.array(sorted(range(len(keys)), key=lambda row: order[keys[row]]), pa.int64()))
 
 
 def _unfinished(part: Part) -> bool:

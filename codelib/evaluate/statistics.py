@@ -17,7 +17,8 @@ from codelib.contracts import SIX_CLASSES
 
 Array = npt.NDArray[np.float64]
 NUM_REPLICATES = 2000  # the percentiles of a 95 % interval are stable to about 0.3 points
-_CHUNK = 250  # replicates held at once: 250 × 10,000 patients is 20 MB
+_CHUNK = 250  # replicates held at once,
+_CHUNK_CELLS = 2_500_000  # and replicates × patients: 20 MB
 _Z = 1.959964  # 97.5 % quantile of the normal distribution
 
 
@@ -37,24 +38,42 @@ def _sizes(patients: Sequence[str]) -> Array:
     return np.unique(np.asarray(patients, dtype=object).astype(str), return_counts=True)[1].astype(np.float64)
 
 
+def resampled(
+    rows: Array, patients: Sequence[str], statistic: Callable[[Array], Array], seed: int, replicates: int = NUM_REPLICATES
+) -> Array | None:
+    """A statistic of column sums over samples of patients drawn with replacement. None below two patients.
+
+    rows: (num_rows, num_columns), what each row adds to the sums. statistic: sums (replicates, num_columns) -> (replicates, …).
+    The same seed draws the same patients from the same number of them, so that two variants are resampled together.
+    """
+    names, group = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    count = len(names)
+    if count < 2:
+        return None
+    sums = np.zeros((count, rows.shape[1]))
+    np.add.at(sums, group, rows)
+    rng = np.random.default_rng([seed, count])
+    values = []
+    chunk = max(1, min(_CHUNK, _CHUNK_CELLS // count))
+    for start in range(0, replicates, chunk):
+        size = min(chunk, replicates - start)
+        drawn = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        values.append(statistic(weights.astype(np.float64) @ sums))
+    return np.concatenate(values)
+
+
 def bootstrap(
     rows: Array, patients: Sequence[str], statistic: Callable[[Array], Array], seed: int, replicates: int = NUM_REPLICATES
 ) -> Interval | None:
-    """95 % interval of a statistic of column sums, patients resampled. None below two patients.
+    """95 % interval of a statistic of column sums, patients resampled. None below two patients; see `resampled`."""
+    values = resampled(rows, patients, statistic, seed, replicates)
+    return None if values is None else percentiles(values)
 
-    rows: (num_rows, num_columns), what each row adds to the sums. statistic: sums (replicates, num_columns) -> (replicates,).
-    """
-    names, group = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
-    if len(names) < 2:
-        return None
-    sums = np.zeros((len(names), rows.shape[1]))
-    np.add.at(sums, group, rows)
-    rng = np.random.default_rng([seed, len(names)])
-    values = []
-    for start in range(0, replicates, _CHUNK):
-        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(_CHUNK, replicates - start))
-        values.append(statistic(weights @ sums))
-    low, high = np.percentile(np.concatenate(values), [2.5, 97.5])
+
+def percentiles(values: Array) -> Interval:
+    """What lies between the 2.5 and the 97.5 percentile."""
+    low, high = np.percentile(values, [2.5, 97.5])
     return Interval(float(low), float(high))
 
 
@@ -86,7 +105,7 @@ def accuracy_interval(correct: Sequence[bool], patients: Sequence[str], seed: in
     return mean_interval([float(c) for c in correct], patients, seed)
 
 
-def _weighted_f1(sums: Array) -> Array:
+def weighted_f1(sums: Array) -> Array:
     """Support-weighted F1 from flattened confusion matrices (truth × predicted, last column unparsed)."""
     k = len(SIX_CLASSES)
     confusion = sums.reshape(-1, k, k + 1)
@@ -97,16 +116,21 @@ def _weighted_f1(sums: Array) -> Array:
     return (f1 * support).sum(axis=1) / support.sum(axis=1)
 
 
-def f1_interval(
-    references: Sequence[str], predictions: Sequence[str | None], patients: Sequence[str], seed: int
-) -> Interval | None:
-    """Interval of the support-weighted F1."""
+def confusion_rows(references: Sequence[str], predictions: Sequence[str | None]) -> Array:
+    """What each answer adds to a flattened confusion matrix: (num_rows, classes × (classes + unparsed))."""
     k = len(SIX_CLASSES)
     rows = np.zeros((len(references), k * (k + 1)))
     for row, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
         column = k if prediction is None else SIX_CLASSES.index(prediction)
         rows[row, SIX_CLASSES.index(reference) * (k + 1) + column] = 1
-    return bootstrap(rows, patients, _weighted_f1, seed) if len(references) else None
+    return rows
+
+
+def f1_interval(
+    references: Sequence[str], predictions: Sequence[str | None], patients: Sequence[str], seed: int
+) -> Interval | None:
+    """Interval of the support-weighted F1."""
+    return bootstrap(confusion_rows(references, predictions), patients, weighted_f1, seed) if len(references) else None
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], patients: Sequence[str], seed: int) -> Interval | None:

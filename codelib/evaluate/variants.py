@@ -1,70 +1,123 @@
 """What is compared: a YAML list of variants, each a model and a way of asking it.
 
-variants.yaml  ->  load_variants(path)  ->  tuple[Variant, ...]
+variants.yaml  ->  load_variants(path or shipped name)  ->  tuple[Variant, ...]
 
-- name: tuned
-  engine: transformers        # transformers (on this cluster) | openai (any compatible server)
+defaults:                     # what every variant has unless it says otherwise; may be left out, and the file is a list then
   model: tiny                 # hub id, path, or `tiny` = WORKSPACE/models/tiny
-  adapter: train/demo/adapter  # LoRA adapter; relative to the workspace
-- name: tuned, images shuffled
-  model: tiny
-  adapter: train/demo/adapter
-  images: shuffled            # the control: does it look at the images?
+variants:
+  - name: tuned
+    adapter: train/demo/adapter  # LoRA adapter; relative to the workspace
+  - name: tuned, images shuffled
+    adapter: train/demo/adapter
+    images: shuffled          # the control: does it look at the images?
+
+Every field: docs/evaluation.md.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 
-from codelib.core.config import Settings, nearest
+from codelib.core.config import nearest
+from codelib.models.engine import Decoding
 from codelib.models.prompt import PixelPolicy
+from codelib.models.remote_settings import ANSWERS_ALIKE, ServerFields
 
 CLASSIFICATION = "classification"
 GENERATION = "generation"
-BENCHMARKS: tuple[str, ...] = (CLASSIFICATION, GENERATION)
+SPECTRUM = "spectrum"
+BENCHMARKS: tuple[str, ...] = (CLASSIFICATION, GENERATION, SPECTRUM)
+ANSWER_TOKENS = {CLASSIFICATION: 32, GENERATION: 768, SPECTRUM: 256}  # most that an answer needs
+Benchmark = Literal["classification", "generation", "spectrum"]
+_MOST_TOKENS = 8192
 MISSING = "missing"  # fingerprint of a model or adapter that is not there
 NUM_EXEMPLARS = 3  # few-shot without a number: the paper shows three example checkups
 
 
-class Variant(Settings):
-    """One row of the report's table. Frozen; unknown fields are refused."""
+def _decoding_names(given: Any) -> Any:
+    """pydantic takes a dataclass's unknown fields for none; a misspelt temperature would be greedy in silence."""
+    if isinstance(given, Mapping):
+        known = [field.name for field in fields(Decoding)]
+        for name in given:
+            if name not in known:
+                raise ValueError(f"unknown field {name}; {nearest(str(name), known)}")
+    return given
+
+
+def _limits(given: Any) -> Any:
+    """max_new_tokens: a union's own errors name its branches, and nobody wrote those."""
+    limits = given if isinstance(given, Mapping) else {} if given is None else {"": given}
+    for name, limit in limits.items():
+        if isinstance(given, Mapping) and name not in BENCHMARKS:
+            raise ValueError(f"unknown benchmark {name}; {nearest(str(name), BENCHMARKS)}")
+        if type(limit) is not int or not 1 <= limit <= _MOST_TOKENS:
+            raise ValueError(f"{limit!r} is no number of tokens from 1 to {_MOST_TOKENS:,}")
+    return given
+
+
+class Variant(ServerFields):
+    """One row of the report's table. Frozen; unknown fields are refused. The fields of a server are for engine openai alone."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     engine: Literal["transformers", "openai"] = "transformers"
     model: Annotated[str, Field(min_length=1)]
     adapter: str | None = None
-    benchmarks: Annotated[tuple[Literal["classification", "generation"], ...], Field(min_length=1)] = (
-        "classification",
-        "generation",
-    )
+    benchmarks: Annotated[tuple[Benchmark, ...], Field(min_length=1)] = ("classification", "generation")
+
+    # how it is asked
     prompting: Literal["zero-shot", "few-shot"] = "zero-shot"
     k: Annotated[int | None, Field(ge=1, le=16)] = None  # exemplars shown; few-shot only
+    language: Literal["en", "zh"] | None = None  # None: as the test set has it
+    modalities: Literal["both", "images", "text"] = "both"  # images: nothing of the record; text: no image
     images: Literal["as_is", "shuffled"] = "as_is"
-    max_new_tokens: Annotated[int | None, Field(ge=1, le=8192)] = None  # None: 32 to classify, 768 to write a report
-    base_url: str | None = None  # openai only; None: the client's own default
     max_pixels: int | None = None  # of one image; None: the project's pixel policy
     min_pixels: int | None = None
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+
+    # how it answers
+    # one limit, or one for each benchmark; where there is none, ANSWER_TOKENS
+    max_new_tokens: Annotated[int | dict[str, int] | None, PlainValidator(_limits)] = None
+    decoding: Annotated[Decoding, BeforeValidator(_decoding_names)] = Decoding()
+    constrained: bool = False  # classification: the likeliest of the six classes as well, in a column of its own
+    batch_size: Annotated[int | None, Field(ge=1, le=256)] = None  # None: as many as the engine finds good; of a server 4
 
     @model_validator(mode="after")
     def _consistent(self) -> Variant:
-        if self.prompting == "few-shot" and CLASSIFICATION in self.benchmarks:
+        if self.prompting == "few-shot" and set(self.benchmarks) != {GENERATION}:
             raise ValueError("prompting few-shot is for generation only; write `benchmarks: [generation]` beside it")
         if self.k is not None and self.prompting != "few-shot":
             raise ValueError("k is the number of few-shot exemplars; write `prompting: few-shot` or take k away")
-        if self.engine == "openai" and self.adapter is not None:
-            raise ValueError("adapter is for engine transformers; a server loads its own adapters")
-        if self.engine != "openai" and self.base_url is not None:
-            raise ValueError("base_url is for engine openai")
+        if self.modalities == "text" and self.images == "shuffled":
+            raise ValueError("images: shuffled has nothing to shuffle where `modalities: text` shows none")
+        if self.decoding.temperature == 0 and (self.decoding.top_p != 1 or self.decoding.seed != 0):
+            raise ValueError("decoding: top_p and seed choose among tokens; give `temperature` above 0 beside them")
+        self._check_engine()
         self.pixels()  # raises where the two limits do not fit
         return self
+
+    def _check_engine(self) -> None:
+        """Raises ValueError for a field that the engine would not use."""
+        if self.engine == "openai":
+            if self.constrained:
+                raise ValueError(
+                    "constrained needs the likelihood of given answers, which servers do not tell; engine transformers"
+                )
+        else:
+            for name, known in ServerFields.model_fields.items():
+                if getattr(self, name) != known.default:
+                    raise ValueError(f"{name} is for engine openai")
+        if self.constrained and CLASSIFICATION not in self.benchmarks:
+            raise ValueError("constrained weighs the six classes; write `benchmarks: [classification]` or take it away")
 
     def pixels(self) -> PixelPolicy:
         given = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
@@ -76,12 +129,13 @@ class Variant(Settings):
 
     def answer_length(self, benchmark: str) -> int:
         """Most tokens an answer may have."""
-        return self.max_new_tokens or (32 if benchmark == CLASSIFICATION else 768)
+        limits = self.max_new_tokens
+        return (limits if isinstance(limits, int) else dict(limits or {}).get(benchmark)) or ANSWER_TOKENS[benchmark]
 
-    def twin(self) -> tuple[Any, ...]:
-        """Equal for two variants that differ in nothing but name and images: a variant and its shuffled control."""
-        fields = self.model_dump(exclude={"name", "images", "batch_size", "benchmarks"})
-        return tuple(fields[name] for name in sorted(fields))
+    def twin(self, *but: str) -> str:
+        """Equal for two variants that differ in nothing but name and ``but`` (images): a variant and its shuffled control."""
+        left_out = {"name", "batch_size", "benchmarks", *ANSWERS_ALIKE, *(but or ("images",))}
+        return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
 
 def _resolve_path(value: str, workspace: Path) -> str:
@@ -111,20 +165,52 @@ def _one_sentence(error: ValidationError) -> str:
     return f"{field}: {message}" if field else message
 
 
-def parse_variants(rows: Any, place: str) -> tuple[Variant, ...]:
-    """The variants of a parsed YAML document. Raises ValueError naming place, variant and field."""
-    if isinstance(rows, dict) and set(rows) == {"variants"}:
-        rows = rows["variants"]
+def _defaults(given: Any, place: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ValueError(f"{place}, defaults: expected fields such as `model: tiny`, found {_kind(given)}")
+    for name in given:
+        if name not in Variant.model_fields:
+            raise ValueError(f"{place}, defaults: unknown field {name}; {nearest(str(name), Variant.model_fields)}")
+    if "name" in given:
+        raise ValueError(f"{place}, defaults: every variant needs a name of its own; take `name` away")
+    return given
+
+
+def _over(defaults: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The row's fields over the defaults; of ``decoding``, which is a group, field by field."""
+    merged = {**defaults, **row}
+    common, own = defaults.get("decoding"), row.get("decoding")
+    if isinstance(common, dict) and isinstance(own, dict):
+        merged["decoding"] = {**common, **own}
+    return merged
+
+
+def _kind(value: Any) -> str:
+    return {dict: "a group of fields", list: "a list", str: "a word", type(None): "nothing"}.get(
+        type(value), type(value).__name__
+    )
+
+
+def parse_variants(tree: Any, place: str) -> tuple[Variant, ...]:
+    """The variants of a parsed YAML document: a list, or ``variants`` with ``defaults`` beside it. Raises ValueError naming place, variant
+    and field."""
+    rows, defaults = tree, {}
+    if isinstance(tree, dict) and tree:
+        for name in tree:
+            if name not in ("defaults", "variants"):
+                hint = "a single variant is a list of one: write `- ` before it" if name in Variant.model_fields else ""
+                raise ValueError(f"{place}: unknown part {name}; {hint or nearest(str(name), ('defaults', 'variants'))}")
+        rows, defaults = tree.get("variants"), _defaults(tree.get("defaults") or {}, place)
     if not isinstance(rows, list) or not rows:
-        raise ValueError(f"{place}: expected a list of variants, each with at least `name` and `model`")
+        raise ValueError(f"{place}: expected a list of variants, each with at least `name` and `model`, found {_kind(rows)}")
     variants: list[Variant] = []
     for number, row in enumerate(rows, start=1):
         label = f"{place}, variant {number}"
         if not isinstance(row, dict):
-            raise ValueError(f"{label}: expected fields such as `name: base`, found {type(row).__name__}")
+            raise ValueError(f"{label}: expected fields such as `name: base`, found {_kind(row)}")
         label += f" ({row['name']})" if isinstance(row.get("name"), str) else ""
         try:
-            variant = Variant.model_validate(row)
+            variant = Variant.model_validate(_over(defaults, row))
         except ValidationError as error:
             raise ValueError(f"{label}: {_one_sentence(error)}") from None
         if any(variant.name == other.name for other in variants):
@@ -133,19 +219,53 @@ def parse_variants(rows: Any, place: str) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def load_variants(path: str | Path) -> tuple[Variant, ...]:
-    """Read a variants file. Raises ValueError with the way out where it is missing, not YAML or not valid."""
-    path = Path(path)
+class _NoTwice(yaml.SafeLoader):
+    """YAML in which a field that stands twice is an error: plain YAML takes the last one and says nothing."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # here, where merge keys are not yet filled in
+        node = super().compose_mapping_node(anchor)
+        assert node is not None
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+def variants_file(given: str, beside: Path | None = None) -> Path:
+    """A file as given (from here, else from the folder ``beside``), or a name in jobs/variants. Raises ValueError naming the nearest."""
+    path = Path(given)
+    if path.suffix not in (".yaml", ".yml"):
+        folder = Path(str(files("jobs"))) / "variants"
+        shipped = folder / f"{given}.yaml"
+        if not shipped.is_file():
+            names = (p.stem for p in folder.glob("*.yaml"))
+            raise ValueError(f"--variants {given}: neither a .yaml file nor a list of jobs/variants; {nearest(given, names)}")
+        return shipped
+    if not path.is_file() and beside is not None and (beside / path).is_file():
+        return beside / path
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1, cutoff=0.4)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise ValueError(f"--variants {path}: no such file{hint}")
+    return path
+
+
+def load_variants(given: str | Path, beside: Path | None = None) -> tuple[Variant, ...]:
+    """Read a variants file (see `variants_file`). Raises ValueError with the way out where it is missing, not YAML or not valid."""
+    path = variants_file(str(given), beside)
+    place = f"--variants {given}"
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8-sig"), _NoTwice)  # a SafeLoader
+    except UnicodeDecodeError:
+        raise ValueError(f"{place}: not UTF-8; save it again as UTF-8") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ValueError(f"--variants {path}: not YAML" + (f" at line {mark.line + 1}" if mark else "")) from None
-    return parse_variants(rows, f"--variants {path}")
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        at = f" at line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{place}: not YAML{at}{f': {problem}' if problem else ''}") from None
+    return parse_variants(tree, place)
 
 
 def files_digest(path: Path) -> str:
@@ -189,7 +309,9 @@ def fingerprint(variant: Variant) -> dict[str, str]:
     else:
         model = f"{variant.model}@{_hub_revision(variant.model)}"
     prints = {"model": model}
-    if variant.adapter:
+    if variant.adapter and variant.engine == "openai":
+        prints["adapter"] = f"LoRA module {variant.adapter}"
+    elif variant.adapter:
         adapter = Path(variant.adapter)
         prints["adapter"] = f"sha256:{files_digest(adapter)}" if adapter.exists() else MISSING
     return prints

@@ -1,8 +1,8 @@
 """Taking visits whose consent was withdrawn out of ``evaluate/``.
 
 Goes: each answer to a question that showed something of the visit (its own, one with its images, one with it as a worked example), the
-tables of predictions, and the report with its page of examples. Stays: every other answer, so that the next `jobs.evaluate` makes table and
-report anew and asks only what is new. An answer that does not say what it was about goes too.
+tables of predictions, the report with its page of examples, and the cases of blinded reviews that show them. Stays: every other answer, so
+that the next `jobs.evaluate` makes table and report anew and asks only what is new. An answer that does not say what it was about goes too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from codelib.core.store import Store, Workspace
+from codelib.evaluate import review_withdrawn
 from codelib.evaluate.predictor import CHECKUPS
 from codelib.evaluate.report import FOLDER, WITHDRAWN
 from codelib.evaluate.variants import Variant
@@ -29,10 +30,11 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
     store = Store(f"{workspace.public.root.rstrip('/')}/evaluate")
     if not checkups or not store.names(""):
         return [], True
+    reviews = review_withdrawn.withdraw(store, checkups)
     concerned = _predictions_show(store, checkups)
     answers = [name for name in store.names("answers") if _is_about(store, name, checkups)]
     if not concerned and not answers:
-        return [], True
+        return reviews, True
     # the answers go last: killed before, they say again that all of it has to go
     for name in store.names(FOLDER):
         if name != f"{FOLDER}/{WITHDRAWN}":
@@ -43,7 +45,7 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
         store.delete(name)
     store.sweep()
     told = f"evaluate/: {len(answers):,} answers about them, the predictions and the report were removed; the same jobs.evaluate makes it anew"
-    return [told], True
+    return [told, *reviews], True
 
 
 def retrain_notes(variants: Iterable[Variant]) -> list[str]:

@@ -20,7 +20,7 @@ IMAGE = "<image>"
 _ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 _SHAPE = "not_a_conversation"
 _FILES = ("train", "train-cls", "train-diagnostic", "test-cls", "test-diagnostic")
-_TABLES = ("complete-dataset.csv", "complete_dataset.csv")
+TABLES = ("complete-dataset.csv", "complete_dataset.csv")
 _CODES = re.compile(r"(?:^|/)((\d{4,})-\d{3,})-\d{2,}\.jpe?g$", re.IGNORECASE)
 _CHECKUP = re.compile(r"(\d{4,})-\d{3,}")
 
@@ -119,7 +119,7 @@ def parse(row: Any, sample_id: str, folder: Path) -> Conversation:
     if not isinstance(row, dict):
         raise RowError(_SHAPE, f"{sample_id}: expected an object with messages, found {type(row).__name__}")
     turns = row.get("messages") or row.get("conversations")
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
         raise RowError(_SHAPE, f"{sample_id}: neither messages nor conversations")
     given = row.get("images") or []
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
@@ -184,7 +184,7 @@ class Dataset:
 
     def validation(self) -> frozenset[str]:
         """Checkup ids of the release's own validation side, as its table says; empty where it has none."""
-        tables = [self.folder / name for name in _TABLES if (self.folder / name).is_file()]
+        tables = [self.folder / name for name in TABLES if (self.folder / name).is_file()]
         if not tables:
             return frozenset()
         csv.field_size_limit(2**31 - 1)  # a report may be longer than 128 KiB

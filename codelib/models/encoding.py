@@ -141,9 +141,11 @@ class Encoder:
         has_answer = conversation.messages[-1].role == "assistant"
         asked = conversation.prompt if has_answer else conversation
         images = all_pixels(asked, self.policy)
-        visual = [_on_grid(image) for image in images]
-        ids = self._ids(self.text(asked, ask=True), visual)
-        return self.encoded(asked.sample_id, Tokens(tuple(ids), (), tuple(visual)), images)
+        return self.encoded(asked.sample_id, self.asked(asked, [_on_grid(image) for image in images]), images)
+
+    def asked(self, question: Conversation, visual: Sequence[int]) -> Tokens:
+        """Ids of a prompt without an answer; ``visual``: the visual tokens of each of its images. Raises ValueError for a control token."""
+        return Tokens(tuple(self._ids(self.text(question, ask=True), visual)), (), tuple(visual))
 
     def example(self, conversation: Conversation, images: Sequence[Image.Image] | None = None) -> Encoded:
         """A training example; ``images`` are its pixels under the policy, where the caller has them in memory already.

@@ -1,7 +1,7 @@
-"""A Qwen2.5-VL by hub id or folder, with or without a LoRA adapter; the tiny model of the tests is loaded by the same code.
+"""A Qwen2.5-VL by hub id or folder; the tiny model of the tests is loaded by the same code.
 
     name or folder ──> load_processor ──> tokenizer + chat template + image settings
-                   └─> load_model     ──> base weights (+ adapter) on a device
+                   └─> load_base      ──> base weights on a device; adapters: codelib.models.lora_rows
 
 The stock processor wants a video processor and that wants torchvision, which has no build beside a CPU torch (and whose resize
 differs from Pillow's). Photographs and radiographs need neither: the processor here is the upstream class without its video part.
@@ -41,8 +41,8 @@ def make_processor(image_processor: Any, tokenizer: Any, chat_template: str) -> 
     return _processor_class()(image_processor, tokenizer, chat_template=chat_template)
 
 
-def _check(name: str, what: str, file: str) -> None:
-    """A clear sentence before transformers' long one. A name with a path's looks must be a folder."""
+def check_files(name: str, what: str, file: str) -> None:
+    """A clear sentence before a library's long one: ValueError where ``name`` has no ``file``. A name with a path's looks must be a folder."""
     path = Path(name)
     if path.is_dir():
         if not (path / file).is_file():
@@ -71,7 +71,7 @@ def load_processor(name: str) -> Any:
     """Tokenizer, chat template and image settings of a model. Raises ValueError where the model is not to be had."""
     from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
-    _check(name, "model", "config.json")
+    check_files(name, "model", "config.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
         image_processor = Qwen2VLImageProcessorPil.from_pretrained(name, local_files_only=True)
@@ -99,7 +99,7 @@ def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: s
         dtype = "float32" if device == "cpu" else "bfloat16"
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype {dtype}: float32, bfloat16 or auto")
-    _check(name, "model", "config.json")
+    check_files(name, "model", "config.json")
     try:
         model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             name, dtype=getattr(torch, dtype), local_files_only=True, attn_implementation=attention
@@ -107,14 +107,3 @@ def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: s
     except OSError:
         raise ValueError(f"model {name}: not on this machine; {WAY_OUT.format(name=name)}") from None
     return model.to(device)
-
-
-def load_model(name: str, adapter: str | Path | None = None, dtype: str = "auto", device: str = "auto") -> Any:
-    """A model ready for answers, its LoRA adapter on top where one is given. Raises ValueError where either is not to be had."""
-    model: Any = load_base(name, dtype, device)
-    if adapter is not None:
-        from peft import PeftModel
-
-        _check(str(adapter), "adapter", "adapter_config.json")
-        model = PeftModel.from_pretrained(model, str(adapter))
-    return model.eval()

@@ -1,95 +1,206 @@
-"""The engine that answers with a Qwen2.5-VL on this machine: batches of similar length, padded left, greedy.
+"""The engine that answers with a Qwen2.5-VL on this machine: requests of many variants in one model.
 
-prompts ── encode (a bad one becomes an Answer with its error) ── sort by length ── batches ── generate ──> answers in order
+requests ─┬─ encode: sizes and text; what cannot be asked becomes an Answer with its error, before the model is touched
+          ├─ the same question under the same weights is asked once
+          ├─ order: what begins alike together, long answers first, a visit's questions under all adapters side by side
+          └─ Decoder (images once, shared beginnings once, rows of all adapters in one batch) ──> answers as they finish
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from codelib.models.conversation import Conversation
-from codelib.models.encoding import Encoded, Encoder, collate
-from codelib.models.engine import Answer
-from codelib.models.loading import load_model, load_processor
-from codelib.models.prompt import PixelPolicy
+import numpy as np
+import torch
+
+from codelib.models.choosing import Chooser
+from codelib.models.decoder import Decoder
+from codelib.models.encoding import Encoder
+from codelib.models.engine import Answer, Request, failed
+from codelib.models.loading import load_base, load_processor
+from codelib.models.lora_rows import AdapterError, LoraRows
+from codelib.models.packing import rope_positions
+from codelib.models.prefixes import shared
+from codelib.models.prompt import PixelPolicy, no_control
+from codelib.models.rows import Prompt
+from codelib.models.sight import Seen, Sight
+
+MIB = 2**20
 
 
-def failed(error: BaseException) -> Answer:
-    """An answer that is none: the class of what went wrong, never its words (they may quote the prompt)."""
-    return Answer("", 0, 0, 0.0, error=type(error).__name__)
+class PromptTooLong(ValueError):
+    """Prompt and answer together exceed the model's window."""
 
 
 class TransformersEngine:
-    """One model, loaded once, answering on one device.
+    """One base model on one device, loaded once; LoRA adapters are read as requests name them.
 
     Args:
         model: hub id or folder of a Qwen2.5-VL.
-        adapter: folder of a LoRA adapter for it.
-        pixels: how many pixels it may see of each image.
-        batch_size: prompts generated together.
-        dtype, device: see `codelib.models.loading.load_model`.
+        batch_size: most requests answered at once; None: 128 on a GPU, where a step costs the same for many rows as for few and what
+            does not fit into memory is halved by itself, 16 on a CPU.
+        dtype, device: see `codelib.models.loading.load_base`.
+        tokens_per_forward: most prompt tokens computed together; None: 16,384 on a GPU, 2,048 on a CPU, where more only wait for memory.
+        patch_bytes: of decoded images kept on the host.
+        feature_bytes: of what the vision tower made of them, kept on the device.
+
+    Raises ValueError where the model is not to be had.
     """
 
     def __init__(
         self,
         model: str | Path,
-        adapter: str | Path | None = None,
-        pixels: PixelPolicy | None = None,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         dtype: str = "auto",
         device: str = "auto",
+        tokens_per_forward: int | None = None,
+        patch_bytes: int = 256 * MIB,
+        feature_bytes: int = 1024 * MIB,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: at least 1")
-        self.encoder = Encoder(load_processor(str(model)), pixels or PixelPolicy())
-        self.model = load_model(str(model), adapter, dtype, device)
-        self.batch_size = batch_size
+        self.encoder = Encoder(load_processor(str(model)), PixelPolicy())
+        self.model = load_base(str(model), dtype, device, attention="sdpa").eval()
+        if self.model.model.language_model.has_sliding_layers:
+            raise ValueError(f"model {model}: some of its blocks attend through a sliding window, which this engine does not do")
+        self.lora = LoraRows(str(model), self.model)
+        on_cpu = self.model.device.type == "cpu"
+        self.sight = Sight(self.encoder, self.lora, patch_bytes, feature_bytes, threads=0 if on_cpu else 4)
+        tokens = tokens_per_forward or (2048 if on_cpu else 16384)
+        ends = frozenset({self.encoder.end_id, self.encoder.pad_id})
+        self.decoder = Decoder(self.lora, self.sight, batch_size or (16 if on_cpu else 128), tokens, ends)
+        self._one_at_a_time = threading.Lock()
 
-    def answer(self, prompts: Sequence[Conversation], *, max_new_tokens: int) -> list[Answer]:
-        answers: list[Answer | None] = [None] * len(prompts)
-        encoded: dict[int, Encoded] = {}
-        for index, prompt in enumerate(prompts):
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """See `codelib.models.engine.Engine`. One stream at a time; a second waits for the first to end."""
+        with self._one_at_a_time:
+            same: dict[Any, list[int]] = {}
+            for index, request in enumerate(requests):
+                same.setdefault(_identity(request), []).append(index)
+            unfit = self._adapters({request.adapter for request in requests if request.adapter})
+            prompts = []
+            for indices in same.values():
+                request = requests[indices[0]]
+                try:
+                    if request.adapter in unfit:
+                        raise unfit[request.adapter]
+                    prompts.append(self._prompt(request, indices[0]))
+                except ValueError as error:  # a missing image, a control token, too long, an adapter: this question alone fails
+                    yield from ((index, failed(error)) for index in indices)
+            twins = {indices[0]: indices for indices in same.values()}
+            for prompt in self.decoder.run(_ordered(prompts)):
+                indices = twins[prompt.number]
+                answer = self._answer(prompt)
+                answer = replace(answer, latency_s=answer.latency_s / len(indices))
+                yield from ((index, answer) for index in indices)
+
+    def _adapters(self, folders: set[str]) -> dict[str | None, AdapterError]:
+        """Let these stand beside the model; the ones that cannot, with the reason."""
+        unfit: dict[str | None, AdapterError] = {}
+        for folder in sorted(folders):
             try:
-                encoded[index] = self.encoder.question(prompt)
-            except ValueError as error:  # a missing image, a control token in the text: this prompt alone fails
-                answers[index] = failed(error)
-        # longest first: a batch that does not fit is met at once, and padding stays short
-        order = sorted(encoded, key=lambda index: (-len(encoded[index].input_ids), index))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            for index, answer in zip(batch, self._generate([encoded[i] for i in batch], max_new_tokens), strict=True):
-                answers[index] = answer
-        assert all(answer is not None for answer in answers)
-        return [answer for answer in answers if answer is not None]
+                self.lora.load(folder)
+            except AdapterError as error:
+                unfit[folder] = error
+        self.lora.use([folder for folder in sorted(folders) if folder not in unfit])
+        return unfit
 
-    def _generate(self, batch: list[Encoded], max_new_tokens: int) -> list[Answer]:
-        import torch
-        from transformers import GenerationConfig
-
-        began = time.monotonic()
-        inputs = collate(batch, self.encoder.pad_id, left=True)
-        del inputs["labels"]
-        width = inputs["input_ids"].shape[1]
-        # a configuration of our own: the released one samples, and benchmarks must not
-        greedy = GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.encoder.end_id,
-            pad_token_id=self.encoder.pad_id,
+    def _prompt(self, request: Request, number: int) -> Prompt:
+        """Raises ValueError for what cannot be asked."""
+        question = request.question
+        images = [self.sight.find(path, request.pixels) for path in question.images]
+        tokens = self.encoder.asked(question, [image.visual_tokens for image in images])
+        window = self.model.config.text_config.max_position_embeddings
+        if len(tokens.input_ids) + request.max_new_tokens > window:
+            visual = sum(tokens.visual_tokens)
+            raise PromptTooLong(
+                f"{question.sample_id}: {len(tokens.input_ids)} tokens ({visual} visual) and up to {request.max_new_tokens} of the answer; "
+                f"the model's window is {window}. Lower max_pixels, or show fewer images"
+            )
+        encoded = self.encoder.worded(question.sample_id, tokens)
+        encoded = replace(encoded, image_grid_thw=torch.tensor([image.grid for image in images]) if images else None)
+        adapter = self.lora.load(request.adapter) if request.adapter else None
+        return Prompt(
+            number,
+            encoded.input_ids,
+            rope_positions(encoded)[1:],
+            tuple(
+                (start, end, image) for (start, end), image in zip(self._spans(encoded.input_ids, images), images, strict=True)
+            ),
+            request.max_new_tokens,
+            Chooser(request.decoding, question.sample_id),
+            request.adapter,
+            request.adapter if adapter and adapter.sees else None,
+            tuple(self._choice(choice) for choice in request.choices),
         )
-        device = self.model.device
-        with torch.inference_mode():
-            output = self.model.generate(**{name: tensor.to(device) for name, tensor in inputs.items()}, generation_config=greedy)
-        elapsed_s = (time.monotonic() - began) / len(batch)
-        return [self._answer(one, output[row, width:].tolist(), elapsed_s) for row, one in enumerate(batch)]
 
-    def _answer(self, encoded: Encoded, ids: list[int], elapsed_s: float) -> Answer:
-        if self.encoder.end_id in ids:
-            ids = ids[: ids.index(self.encoder.end_id)]
-            completion = len(ids) + 1
-        else:
-            completion = len(ids)
-        text = self.encoder.processor.tokenizer.decode(ids, skip_special_tokens=True)
-        return Answer(text, len(encoded.input_ids), completion, elapsed_s)
+    def _spans(self, ids: torch.Tensor, images: Sequence[Seen]) -> list[tuple[int, int]]:
+        places = (ids == self.encoder.image_id).nonzero()[:, 0].tolist()
+        spans, seen = [], 0
+        for image in images:
+            spans.append((places[seen], places[seen] + image.visual_tokens))
+            seen += image.visual_tokens
+        return spans
+
+    def _choice(self, text: str) -> tuple[int, ...]:
+        no_control(text, "choices")
+        return (*self.encoder.processor.tokenizer(text, add_special_tokens=False)["input_ids"], self.encoder.end_id)
+
+    def _answer(self, prompt: Prompt) -> Answer:
+        if prompt.error:
+            return replace(failed(prompt.error), latency_s=prompt.seconds)
+        ended = prompt.said[-1] in self.decoder.ends
+        text = self.encoder.processor.tokenizer.decode(prompt.said[:-1] if ended else prompt.said, skip_special_tokens=True)
+        return Answer(
+            text,
+            len(prompt.ids),
+            len(prompt.said),
+            prompt.seconds,
+            cut=not ended,
+            log_likelihoods=tuple(prompt.weights),
+        )
+
+
+def _identity(request: Request) -> Any:
+    """Equal for requests whose answers are equal."""
+    question, decoding = request.question, request.decoding
+    drawn = question.sample_id if decoding.temperature > 0 else None
+    asked = (question.messages, question.images, request.pixels, request.adapter)
+    return (*asked, request.max_new_tokens, request.choices, decoding, drawn)
+
+
+def _ordered(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """With what they share (under the same weights) marked, in the order in which they are taken in.
+
+    Long answers first, so that short ones fill the slots of those that end; then long prompts, so that rows of a batch are of like length; the
+    questions about the same images under all adapters side by side, while the images' features are at hand.
+    """
+    numbers: dict[Seen, int] = {}
+    groups: dict[str | None, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(prompt.adapter, []).append(prompt)
+    branches: list[list[Prompt]] = []
+    for group in groups.values():
+        tree = shared([_by_image(prompt, numbers) for prompt in group])
+        for index, piece in tree.piece.items():
+            group[index].piece = piece
+        branches += [sorted((group[i] for i in branch), key=lambda one: -one.max_new_tokens) for branch in tree.branches]
+
+    def place(branch: list[Prompt]) -> tuple[Any, ...]:
+        longest = max(branch, key=lambda one: len(one.ids))
+        images = [numbers[image] for _, _, image in longest.images]
+        return -branch[0].max_new_tokens, -len(longest.ids), images, branch[0].number
+
+    return [prompt for branch in sorted(branches, key=place) for prompt in branch]
+
+
+def _by_image(prompt: Prompt, numbers: dict[Seen, int]) -> np.ndarray:
+    """The ids, those of an image's tokens replaced by a number of the image's own."""
+    ids = prompt.ids.numpy().copy()
+    for start, end, image in prompt.images:
+        ids[start:end] = -1 - numbers.setdefault(image, len(numbers))
+    return ids

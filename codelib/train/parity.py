@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from codelib.train.probe import read_probe
+from codelib.train.probe import read_probe, whole_answer
 
 # mean difference of logits, as a share of their mean size. bfloat16 keeps 8 bits; ZeRO computes the adapter in it, stock peft in float32
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
@@ -32,6 +32,9 @@ class Parity:
     trained: tuple[float, ...]
     reloaded: tuple[float, ...]
     base: tuple[float, ...]
+    # the same over whole answers, their end included, as an engine tells it
+    trained_whole: tuple[float, ...] = ()
+    base_whole: tuple[float, ...] = ()
 
     @property
     def tolerance(self) -> float:
@@ -67,14 +70,17 @@ def compare(model: str, adapter: str, probe: bytes, dtype: str, device: str) -> 
     base: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=getattr(torch, dtype), local_files_only=True)
     tuned = PeftModel.from_pretrained(base.to(device), adapter).eval()
     to_trained, to_base, sizes = [], [], []
-    scores: dict[str, list[float]] = {"trained": [], "reloaded": [], "base": []}
+    scores: dict[str, list[float]] = {"trained": [], "reloaded": [], "base": [], "trained_whole": [], "base_whole": []}
     for inputs, facts in read_probe(probe):
         batch = {name: tensor.to(device) for name, tensor in inputs.items()}
         places = facts["places"].to(device)
         with torch.no_grad():
             reloaded = tuned(**batch, use_cache=False).logits[0, places].float().cpu()
             with tuned.disable_adapter():
-                plain = tuned(**batch, use_cache=False).logits[0, places].float().cpu()
+                full = tuned(**batch, use_cache=False).logits[0]
+        plain = full[places].float().cpu()
+        scores["trained_whole"].append(float(facts["whole"]))
+        scores["base_whole"].append(whole_answer(full, facts["labels"]))
         to_trained.append((reloaded - facts["logits"]).abs().mean())
         to_base.append((reloaded - plain).abs().mean())
         sizes.append(facts["logits"].abs().mean())

@@ -30,6 +30,16 @@ def answer_places(labels: torch.Tensor) -> torch.Tensor:
     return (labels[1:] != IGNORED).nonzero().flatten()[:_PLACES]
 
 
+def whole_answer(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Mean log probability of an answer's tokens, in nats, as any engine tells it to `codelib.evaluate.canary`. logits: (tokens, words)."""
+    places = (labels[1:] != IGNORED).nonzero().flatten()
+    total = 0.0
+    for some in places.split(64):  # 64 places of 150,000 words at a time
+        scores = torch.log_softmax(logits[some.to(logits.device)].float(), dim=-1)
+        total += float(scores.gather(1, labels[some + 1].to(logits.device)[:, None]).sum())
+    return total / max(1, len(places))
+
+
 def write_probe(job: Job, place: Place, backend: Backend, feed: Feed, store: Store) -> None:
     """Every rank must call it; rank 0 writes."""
     kept: dict[str, torch.Tensor] = {}
@@ -38,19 +48,22 @@ def write_probe(job: Job, place: Place, backend: Backend, feed: Feed, store: Sto
         batch = {name: tensor.to(place.device) for name, tensor in collate([one], feed.encoder.pad_id, left=False).items()}
         del batch["labels"]
         places = answer_places(one.labels)
-        logits = backend.forward(batch)[0, places.to(place.device)].float()
+        full = backend.forward(batch)[0]
+        logits = full[places.to(place.device)].float()
         kept |= {f"{number}:input:{name}": tensor.cpu().contiguous() for name, tensor in batch.items()}
         kept |= {
             f"{number}:answers": one.labels[places + 1],
             f"{number}:places": places,
             f"{number}:logits": logits.cpu().contiguous(),
+            f"{number}:labels": one.labels,
+            f"{number}:whole": torch.tensor(whole_answer(full, one.labels)),
         }
     if place.rank == 0:
         store.commit(FILE, save(kept))
 
 
 def read_probe(content: bytes) -> list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
-    """For each sample: the model's inputs; and answers, places, logits."""
+    """For each sample: the model's inputs; and answers, places, logits, labels, whole."""
     samples: dict[int, tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = {}
     for key, tensor in load(content).items():
         number, *rest = key.split(":")

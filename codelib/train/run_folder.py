@@ -122,9 +122,8 @@ class RunFolder:
         picture = as_png(progress.curve, progress.best_step)
         (staged / "curves.png").write_bytes(picture)
         (staged / "README.md").write_text(model_card(summary, parity), encoding="utf-8")
-        (staged / "canary.json").write_text(
-            json.dumps(parity.to_json() | {"sample_ids": list(canary)}, indent=1), encoding="utf-8"
-        )
+        seen = {"sample_ids": list(canary), "pixels": [summary["settings"][name] for name in ("min_pixels", "max_pixels")]}
+        (staged / "canary.json").write_text(json.dumps(parity.to_json() | seen, indent=1), encoding="utf-8")
         shutil.rmtree(self.path / "adapter", ignore_errors=True)
         os.rename(staged, self.path / "adapter")
         self.store.commit("curves.csv", as_csv(progress.curve))

@@ -171,6 +171,29 @@ def write_evaluate(workspace: Path, checkups: tuple[str, ...], others: list[str]
     store.commit("report/report.html", f"<html>{page}</html>".encode())
     store.commit("report/predictions.csv", page.encode())
     store.commit_json("report/report.json", {"variants": []})
+    write_review(store, [*checkups, *others])
+
+
+def write_review(store: Store, seen: list[str]) -> None:
+    """A blinded review as `codelib.evaluate.review_sheet` writes it, one sheet of it filled in with its texts."""
+    cases = {str(n): {"sample_id": f"test/{c}", "patient": c[:4], "checkups": [c]} for n, c in enumerate(seen, start=1)}
+    order = {number: {"A": "reference", "B": "base"} for number in cases}
+    rows = "".join(f"t1,{n},A,{ENGLISH if n == '1' else ''} {case['sample_id']},5,5,5,A,\n" for n, case in cases.items())
+    store.commit("review/first/sheets/reviewer-1.html", rows.encode())
+    store.commit(
+        "review/first/filled/back.csv", f"sheet,case,report,text,accuracy,completeness,safety,best,comment\n{rows}".encode()
+    )
+    store.commit_json("review/first/review.json", {"comments": rows})
+    key = {
+        "version": 1,
+        "name": "first",
+        "dataset": "release",
+        "seed": 0,
+        "reports": ["reference", "base"],
+        "withdrawn": [],
+        "cases": cases,
+    }
+    store.commit_json("review/first/key.json", key | {"sheets": {"t1": {"reviewer": 1, "order": order}}})
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from codelib.contracts import ANNOTATED, BILINGUAL, SIX_CLASSES, TEXT_FIELDS
 from codelib.data.annotate import AnnotateSettings, annotate
 from codelib.data.annotate_report import unknown_diagnoses
-from codelib.data.annotate_terms import dictionary, fold
 from codelib.data.teeth import normalise, normalise_teeth
+from codelib.dental.condition_terms import dictionary, fold
 
 
 def bilingual(rows: list[dict[str, Any]]) -> pa.Table:

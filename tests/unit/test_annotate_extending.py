@@ -15,13 +15,13 @@ import yaml
 
 from codelib.contracts import BILINGUAL, RECORDS, TEXT_FIELDS
 from codelib.data.annotate import AnnotateSettings, annotate
-from codelib.data.annotate_lists import read_classes, read_terms
 from codelib.data.clinic_names import read as read_lists
 from codelib.data.deidentify import DeidentifySettings, deidentify
 from codelib.data.sheets import Mapping
 from codelib.data.stages import codes_table
 from codelib.data.teeth import TeethSettings, normalise_teeth
-from codelib.data.teeth_lists import read_words
+from codelib.dental.condition_lists import read_classes, read_terms
+from codelib.dental.teeth_lists import read_words
 
 DOC = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 

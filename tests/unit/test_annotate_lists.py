@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from codelib.contracts import BILINGUAL, SIX_CLASSES, TEXT_FIELDS
 from codelib.core.config import load
 from codelib.data.annotate import AnnotateSettings, annotate
-from codelib.data.annotate_lists import TERMS, conditions, read_classes, read_terms
 from codelib.data.annotate_report import Comparison, Unknown, shared_strings
 from codelib.data.teeth import normalise, tooth_row
+from codelib.dental.condition_lists import TERMS, conditions, read_classes, read_terms
 from tests.benchmarks.text_diagnoses import FILES
 
 CASES = Path(__file__).parent / "cases"

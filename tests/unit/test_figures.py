@@ -19,13 +19,13 @@ from PIL import Image
 
 from codelib.contracts import ANNOTATED, SPLIT
 from codelib.core.store import Store
-from codelib.data.annotate_lists import conditions as known_conditions
 from codelib.data.figures import chart_csv, figures_work, make_figure
 from codelib.data.figures_bars import Bar, Chart, Count, bins, close_ends, join_sparse, quartiles
 from codelib.data.figures_charts import FiguresSettings, conditions, panels, report_length
 from codelib.data.figures_counts import STATISTICS, Sums, count
 from codelib.data.figures_table import texts
 from codelib.data.figures_words import percent
+from codelib.dental.condition_lists import conditions as known_conditions
 from tests.jobs import ROOT
 
 BOUND = 5

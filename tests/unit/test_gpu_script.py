@@ -1,4 +1,4 @@
-"""tests/gpu/train_step.py works from end to end: a small model on the CPU, in seconds. Its figures mean nothing here."""
+"""The scripts of tests/gpu work from end to end: a small model on the CPU, in seconds. Its figures mean nothing here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from codelib.models.prompt import PixelPolicy
-from tests.gpu import train_step
+from tests.gpu import generate, train_step
 from tests.visits import MEAN_IMAGES, MOST_IMAGES, draw_visits
 
 
@@ -54,3 +54,13 @@ def test_visits_are_as_long_as_the_paper_s() -> None:
     assert np.mean(images) == pytest.approx(MEAN_IMAGES, rel=0.05)
     assert min(images) == 1 and max(images) <= MOST_IMAGES
     assert max(visit.length(PixelPolicy()).tokens for visit in visits) <= 4096
+
+
+def test_the_generating_script_compares_together_alone_and_plain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--size", "small", "--visits", "2", "--plain-visits", "2", "--report-tokens", "6", "--max-pixels", "3136"]
+    figures = generate.main([*command, "--json", str(tmp_path / "figures.json")])
+    assert "together / sum of the five alone" in capsys.readouterr().out
+    tokens = {one["name"]: one["answer_tokens"] for one in figures["results"]}
+    for name in ("base", "base, few-shot", "adapter 0"):
+        assert tokens[name] == tokens[f"plain, {name}"] > 0
+    assert json.loads((tmp_path / "figures.json").read_text())["times_plain"] > 0

@@ -1,4 +1,4 @@
-"""The direction of imports: jobs -> data | train | evaluate | synthetic -> models | imaging -> core, and importing does nothing."""
+"""The direction of imports: jobs -> data | train | evaluate | synthetic -> models | imaging | dental -> core, and importing does nothing."""
 
 import ast
 import subprocess
@@ -12,9 +12,10 @@ ALLOWED = {
     "core": {"core", "contracts"},
     "models": {"models", "core", "contracts"},
     "imaging": {"imaging", "core"},
-    "data": {"data", "imaging", "models", "core", "contracts"},
+    "dental": {"dental", "core", "contracts"},
+    "data": {"data", "imaging", "dental", "models", "core", "contracts"},
     "train": {"train", "models", "core", "contracts"},
-    "evaluate": {"evaluate", "models", "core", "contracts"},
+    "evaluate": {"evaluate", "dental", "models", "core", "contracts"},
     "synthetic": {"synthetic", "models", "core", "contracts"},
     "contracts": set(),
 }

@@ -6,10 +6,10 @@ import pytest
 
 from codelib.contracts import SIX_CLASSES
 from codelib.data.annotate import AnnotateSettings
-from codelib.data.annotate_lists import ClassRow, TermRow
-from codelib.data.annotate_terms import dictionary
 from codelib.data.label_names import names_label
 from codelib.data.teeth import normalise
+from codelib.dental.condition_lists import ClassRow, TermRow
+from codelib.dental.condition_terms import dictionary
 
 NAMING = {
     "Caries": """Tooth decay in the lower jaw | cavities | decayed tooth 36 | a hole in my back tooth | Deep caries of 36 | rotten teeth

@@ -14,7 +14,6 @@ from codelib.core.cli import InputError
 from codelib.core.config import load
 from codelib.core.store import Store, Workspace
 from codelib.data import person_tagger
-from codelib.data.annotate_lists import conditions
 from codelib.data.clinic_names import ClinicLists
 from codelib.data.deidentify import DeidentifySettings
 from codelib.data.deidentify_clean import Calendar, clean
@@ -23,6 +22,7 @@ from codelib.data.identifiers import find_person_names, find_tagged_persons
 from codelib.data.person_tagger import suspected_persons, tagger
 from codelib.data.settings import DatasetSettings
 from codelib.data.stages import Stages
+from codelib.dental.condition_lists import conditions
 from tests.benchmarks import text_privacy
 from tests.benchmarks.text_privacy import Line, clinic, probe, released
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codelib.models.conversation import Conversation, Message, parse
+from codelib.models.engine import Request, answer_all
 from codelib.models.openai_engine import OpenAIEngine
 from codelib.models.prompt import (
     GRID_PX,
@@ -184,7 +185,7 @@ def test_a_served_model_is_asked_again_and_a_bad_prompt_fails_alone(tmp_path: Pa
     good = _conversation(_photograph(tmp_path / "a.jpg"))  # with its answer: that must not be sent
     bad = Conversation("s/2", good.prompt.messages, (str(tmp_path / "missing.jpg"),))
     engine = OpenAIEngine("m", base_url=url, api_key_env="NO_SUCH_KEY_HERE", concurrency=1)
-    answers = engine.answer([good, bad, good], max_new_tokens=5)
+    answers = answer_all(engine, [Request(one, 5) for one in (good, bad, good)])
     assert [(answer.text, answer.error) for answer in answers] == [
         ("PNG 308x196", None),
         ("", "ImageError"),
@@ -197,7 +198,7 @@ def test_a_served_model_is_asked_again_and_a_bad_prompt_fails_alone(tmp_path: Pa
 
 def test_a_server_that_is_gone_is_an_error_not_an_exception(tmp_path: Path) -> None:
     engine = OpenAIEngine("m", base_url="http://127.0.0.1:9/v1", max_retries=0, timeout_s=5)
-    [answer] = engine.answer([_conversation(_photograph(tmp_path / "a.jpg"))], max_new_tokens=5)
+    [answer] = answer_all(engine, [Request(_conversation(_photograph(tmp_path / "a.jpg")), 5)])
     assert (answer.text, answer.error) == ("", "APIConnectionError")
 
 

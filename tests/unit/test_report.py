@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,16 +19,18 @@ from PIL import Image
 from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES, rejected
 from codelib.core.store import Store
 from codelib.evaluate.benchmarks import Sample
+from codelib.evaluate.cases import choose, thumbnail
 from codelib.evaluate.plan import EvaluateSettings, Plan
 from codelib.evaluate.predictor import BAD_REFERENCE
-from codelib.evaluate.report import choose, summary, table_csv, thumbnail, write_report
+from codelib.evaluate.report import summary, write_report
 from codelib.evaluate.run import Outcome
 from codelib.evaluate.scores import evaluate_scores
+from codelib.evaluate.tables import table_csv
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import Message
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x.png onerror=alert(1)> \"'& Caries"
-SETTINGS = EvaluateSettings(embedding="ngrams", num_examples=4)
+SETTINGS = EvaluateSettings(embeddings=("ngrams",), num_examples=4)
 SHOWN = (
     Variant(name="tuned <b>", model="tiny", adapter="train/demo"),
     Variant(name="shuffled", model="tiny", adapter="train/demo", images="shuffled", benchmarks=("classification",)),
@@ -36,7 +39,7 @@ SHOWN = (
 
 
 class Page(HTMLParser):
-    VOID = frozenset({"meta", "img", "br"})
+    VOID = frozenset({"meta", "img", "br", "input"})
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ def make_run(folder: Path) -> tuple[Plan, Outcome]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (300, 200), (index * 10, 0, 0)).save(path)
         question = (Message("user", f"<image>\nWhat is {index}?"),)
-        told = {"language": ("en", "zh")[index % 2], "names_label": index < 5}
+        told = {"language": ("en", "zh")[index % 2], "names_label": index < 10}
         samples.append(Sample(f"test-cls/{index}", "classification", f"{index // 2:04d}", question, (name,), label, **told))
         for variant in SHOWN:
             answer = {"tuned <b>": label if index < 15 else (HOSTILE if index == 15 else "no idea"), "shuffled": "Caries"}.get(
@@ -138,7 +141,7 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
     assert tuned["generation"]["corpus_bleu"] == pytest.approx(100)
     assert blind["classification"]["accuracy"] == 0.2
     assert (broken["status"], broken["classification"], broken["failures"]) == ("failed", None, {"evaluate:OSError": 20})
-    assert [row["accuracy"] for row in report["baselines"]["classification"]] == pytest.approx([1 / 6, 0.2])
+    assert [row["accuracy"] for row in report["baselines"]["classification"]] == pytest.approx([1 / 6, 0.2, 0.2])
     assert report["baselines"]["generation"][0]["meteor"] < 0.9
     control = report["controls"][0]
     assert (control["as_is"], control["shuffled"]) == ("tuned <b>", "shuffled")
@@ -146,8 +149,8 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
     assert control["change_ci"][0] < control["change"] < control["change_ci"][1] < 0
     groups = {g["name"]: (g["n"], g["accuracy"]) for g in tuned["classification"]["subgroups"]}
     assert groups == {
-        "complaint names the label": (5, 1.0),
-        "complaint does not name it": (15, pytest.approx(10 / 15)),
+        "complaint names the label": (10, 1.0),
+        "complaint does not name it": (10, 0.5),
         "asked in English": (10, 0.8),
         "asked in Chinese": (10, 0.7),
     }
@@ -158,29 +161,30 @@ def test_figures(written: tuple[dict[str, Any], Path]) -> None:
 
 
 def test_the_page_is_self_contained_and_shows_the_figures(written: tuple[dict[str, Any], Path]) -> None:
-    _, folder = written
+    report, folder = written
     html = (folder / "report.html").read_text()
     page = Page(html)
-    assert page.tags["script"] == page.tags["link"] == page.tags["iframe"] == 0
-    assert page.tags["b"] == 2  # both of them the control's own; the hostile names and answers made none
+    assert page.tags["link"] == page.tags["iframe"] == page.tags["object"] == 0
+    assert page.tags["script"] == 2  # the page's own, and its data
     assert page.fetched
-    assert all(url.startswith("data:image/jpeg;base64,") for url in page.fetched)
+    assert all(url.startswith(("data:image/jpeg;base64,", "#")) for url in page.fetched)
     assert "url(" not in html
     assert "@import" not in html
+    assert not re.search(r"<[a-z][^>]* style=", html)  # the policy would not let it in
     tuned = page.row("tuned <b>")
     assert tuned[1].startswith("75.0[")
     assert tuned[-2:] == ["20", "4"]
     assert page.row("chance")[1] == "16.7"
     assert page.row("majority (always Caries)")[1] == "20.0"
-    assert page.row("SFT Qwen 7B")[1:6] == ["78.92", "85.06", "78.92", "79.39", "unknown"]
-    assert page.row("Gingivitis")[1:] == ["0", "3", "0", "0", "0", "0", "1"]
-    named = [row for row in page.rows if row and row[0].startswith("tuned <b>") and "complaint" in row[1]]
-    assert [row[1:] for row in named] == [
-        ["complaint names the label", named[0][2], "5"],
-        ["complaint does not name it", named[1][2], "15"],
-    ]
-    assert [row[2].split("[")[0] for row in named] == ["100.0", "66.7"]
-    assert page.tags["svg"] == 3
+    assert page.row("SFT Qwen 7B")[1:] == ["78.92", "85.06", "78.92", "79.39", "unknown"]
+    assert page.row("Gingivitis")[1:] == ["100.0", "75.0", "85.7", "4"]
+    matrix = [row for row in page.rows if row[:1] == ["Gingivitis"] and len(row) == 8]
+    assert matrix[0][1:] == ["0", "3", "0", "0", "0", "0", "1"]
+    groups = next(row for row in page.rows if "complaint names the label" in row)
+    accuracies = page.rows[page.rows.index(groups) + 1]
+    assert [value.split("[")[0] for value in accuracies[1:3]] == ["100.0", "50.0"]
+    assert [value.split("n = ")[1] for value in accuracies[1:3]] == ["10", "10"]
+    assert page.tags["figure"] == 3 + len(report["ablations"])
     assert page.tags["article"] == 4
 
 
@@ -199,7 +203,8 @@ def test_csv_files_say_the_same(written: tuple[dict[str, Any], Path]) -> None:
     rows = list(csv.DictReader(io.StringIO(table_csv(report).decode())))
     found = {(row["kind"], row["name"], row["metric"]): row["value"] for row in rows}
     assert float(found["variant", "tuned <b>", "accuracy"]) == 0.75
-    assert float(found["subgroup", "tuned <b>: complaint names the label", "accuracy"]) == 1.0
+    groups = {(row["name"], row["group"]): row["value"] for row in rows if row["kind"] == "subgroup"}
+    assert float(groups["tuned <b>", "complaint names the label"]) == 1.0
     assert float(found["paper", "SFT Qwen 7B", "f1"]) == pytest.approx(0.7939)
     predictions = list(csv.DictReader((folder / "predictions.csv").open(newline="")))
     assert len(predictions) == 80
@@ -216,7 +221,7 @@ def test_the_summary_names_every_row(written: tuple[dict[str, Any], Path]) -> No
         "majority (always Caries)",
         "another patient's report",
         "-55.0 points",
-        "complaint names the label 100.0 (n = 5); complaint does not name it 66.7 (n = 15)",
+        "complaint names the label 100.0 (n = 10); complaint does not name it 50.0 (n = 10)",
     ):
         assert words in text
 

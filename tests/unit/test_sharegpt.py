@@ -19,16 +19,16 @@ from codelib.core.store import Store
 from codelib.data.annotate import annotate
 from codelib.data.sharegpt import (
     ANNOTATED_COLUMNS,
-    INPUT_FIELDS,
     SPLIT_COLUMNS,
     ShareGptSettings,
     count_samples,
     make_conversations,
 )
 from codelib.data.sharegpt_draw import nth, shuffled, subset
-from codelib.data.sharegpt_words import words
 from codelib.evaluate.answers import parse_class
 from codelib.models.conversation import IMAGE
+from codelib.models.visit_question import INPUT_FIELDS
+from codelib.models.words import words
 
 TASKS = ("classification", "generation", "quadrant", "teeth")
 LANGUAGES = ("en", "zh")

@@ -79,10 +79,10 @@ def test_f1_of_the_whole_lies_in_its_interval_and_the_statistic_is_sklearns() ->
     f1 = classification(references, predictions).f1
     assert found.low < f1 < found.high
     # with every patient drawn once the statistic is the score itself
-    from codelib.evaluate.statistics import _weighted_f1
+    from codelib.evaluate.statistics import weighted_f1
 
     confusion = np.array(classification(references, predictions).confusion, dtype=float).reshape(1, -1)
-    assert _weighted_f1(confusion)[0] == pytest.approx(f1)
+    assert weighted_f1(confusion)[0] == pytest.approx(f1)
 
 
 def test_paired_difference_is_narrower_than_two_intervals() -> None:

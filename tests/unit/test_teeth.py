@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from codelib.contracts import RECORDS, TEXT, TEXT_FIELDS
 from codelib.data.teeth import find_teeth, normalise, normalise_teeth
-from codelib.data.teeth_fdi import FDI, fdi_range
+from codelib.dental.teeth_fdi import FDI, fdi_range
 
 
 def shown(text: str) -> str:

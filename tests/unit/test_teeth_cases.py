@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codelib.data.teeth import TeethSettings, find_teeth, normalise, normalised
-from codelib.data.teeth_fdi import FDI, universal_number
+from codelib.dental.teeth_fdi import FDI, universal_number
 from codelib.synthetic import notation
 
 CASES = Path(__file__).parent / "cases"

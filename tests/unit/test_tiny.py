@@ -12,7 +12,8 @@ import pytest
 
 from codelib.models import tiny
 from codelib.models.conversation import open_dataset
-from codelib.models.loading import load_model, load_processor
+from codelib.models.engine import Request, answer_all
+from codelib.models.loading import load_base, load_processor
 from codelib.models.tiny_drawings import ODDITIES, draw
 from codelib.models.tiny_tokenizer import _FOLDER, build_tokenizer, special_tokens
 from codelib.models.transformers_engine import TransformersEngine
@@ -56,7 +57,7 @@ def test_the_full_ranks_give_the_real_ids(real_data: Path) -> None:
 
 
 def test_saved_files_load_as_those_of_a_real_model(unschooled: Path) -> None:
-    processor, model = load_processor(str(unschooled)), load_model(str(unschooled), device="cpu")
+    processor, model = load_processor(str(unschooled)), load_base(str(unschooled), device="cpu")
     assert type(model).__name__ == json.loads((unschooled / "config.json").read_text())["architectures"][0]
     assert processor.tokenizer(CHECK["text"])["input_ids"] == build_tokenizer()(CHECK["text"])["input_ids"]
     assert processor.image_processor.size["longest_edge"] == 12845056  # the released settings, not the class's default
@@ -110,7 +111,7 @@ def test_a_bad_prompt_does_not_sink_the_others(tmp_path: Path, unschooled: Path)
     prompts = [one.prompt for one in open_dataset(folder).read("train-cls")]
     Path(prompts[1].images[0]).unlink()
     Path(prompts[3].images[0]).write_bytes(b"broken")
-    answers = TransformersEngine(unschooled, batch_size=2, device="cpu").answer(prompts, max_new_tokens=3)
+    answers = answer_all(TransformersEngine(unschooled, batch_size=2, device="cpu"), [Request(one, 3) for one in prompts])
     assert [answer.error for answer in answers] == [None, "ImageError", None, "ImageError", None, None]
     assert all(answer.prompt_tokens > 30 and 1 <= answer.completion_tokens <= 3 for answer in answers if answer.error is None)
 
@@ -118,8 +119,8 @@ def test_a_bad_prompt_does_not_sink_the_others(tmp_path: Path, unschooled: Path)
 def test_batches_answer_as_single_prompts(tmp_path: Path, unschooled: Path) -> None:
     """Left padding and sorting by length change no answer and no order."""
     prompts = [one.prompt for one in open_dataset(make_release(tmp_path / "release", visits=6)).read("train-cls")]
-    together = TransformersEngine(unschooled, batch_size=4, device="cpu").answer(prompts, max_new_tokens=4)
-    alone = TransformersEngine(unschooled, batch_size=1, device="cpu").answer(prompts, max_new_tokens=4)
+    together = answer_all(TransformersEngine(unschooled, batch_size=4, device="cpu"), [Request(one, 4) for one in prompts])
+    alone = answer_all(TransformersEngine(unschooled, batch_size=1, device="cpu"), [Request(one, 4) for one in prompts])
     assert [a.text for a in together] == [a.text for a in alone]
     assert [a.prompt_tokens for a in together] == [a.prompt_tokens for a in alone]
 
@@ -132,9 +133,4 @@ def test_a_missing_model_is_one_sentence(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_processor(name)
     with pytest.raises(ValueError, match=message):
-        load_model(name)
-
-
-def test_a_missing_adapter_is_one_sentence(unschooled: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="adapter_config"):
-        load_model(str(unschooled), adapter=tmp_path)
+        load_base(name)

@@ -16,8 +16,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from codelib.core.store import Store
+from codelib.evaluate import canary
+from codelib.evaluate.variants import Variant
 from codelib.models import tiny
+from codelib.models.engine import answer_all
 from codelib.models.loading import load_base
+from codelib.models.transformers_engine import TransformersEngine
 from codelib.train import backends
 from codelib.train.card import licence, model_card
 from codelib.train.checkpoints import Checkpoints
@@ -72,6 +76,27 @@ def test_the_saved_adapter_is_what_was_trained(made: tuple[Job, Path], staged: P
     assert parity.reloaded == pytest.approx(parity.trained, abs=1e-5)
     assert parity.base != pytest.approx(parity.trained, abs=1e-4)
     assert len(parity.trained) == len(probed(made[0])) == len(read_probe((made[1] / FILE).read_bytes()))
+
+
+@pytest.mark.parametrize("harm", [None, "double", "zero"])
+def test_the_evaluating_engine_is_held_to_the_trainers_figures(made: tuple[Job, Path], staged: Path, harm: str | None) -> None:
+    """codelib.evaluate.canary on what a run really leaves, through the engine that answers."""
+    job, _ = made
+    noted = asked(made, staged).to_json() | {"sample_ids": list(probed(job)), "pixels": list(vars(job.settings.pixels).values())}
+    (staged / "canary.json").write_text(json.dumps(noted))
+    file = staged / "adapter_model.safetensors"
+    factor = {None: 1.0, "double": 40.0, "zero": 0.0}[harm]
+    save_file({name: t * factor if "lora_B" in name else t for name, t in load_file(str(file)).items()}, str(file))
+    variant = Variant.model_validate({"name": "tuned", "model": job.model, "adapter": str(staged)})
+    items = canary.trainers_items(variant, Path(job.dataset))
+    assert items is not None
+    assert len(items.prompts) == len(probed(job))
+    engine = TransformersEngine(job.model, device="cpu", dtype="float32")
+    answers = answer_all(engine, canary.requests(variant, items))
+    assert [one.log_likelihoods[0] for one in answers[::2]] == pytest.approx(items.base, abs=1e-3)
+    if harm is None:
+        assert [one.log_likelihoods[0] for one in answers[1::2]] == pytest.approx(items.trained, abs=1e-3)
+    assert canary.judge(items, answers)["status"] == ("refused" if harm else "passed")
 
 
 @pytest.mark.parametrize("harm", ["weights", "alpha", "zero"])

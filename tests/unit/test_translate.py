@@ -21,12 +21,12 @@ from codelib.core.stage import Stage, Work
 from codelib.core.store import Store
 from codelib.data.settings import DatasetSettings
 from codelib.data.translate import AnswerCache, TranslateSettings, gloss, make_bilingual, make_translator
-from codelib.data.translate_budget import spent_before
 from codelib.data.translate_fill import fill
 from codelib.data.translate_online import Online
 from codelib.data.translate_plan import cost_lines
 from codelib.data.translate_prompt import read_answer
 from codelib.data.translate_texts import Text, key_of
+from codelib.models.remote_budget import spent_before
 from tests import llm_server
 
 EXAMINATION, ILLNESS, MANAGEMENT = "16深龋，PD 3mm", "患者[NAME]，一周前疼痛", "洁治"
@@ -282,13 +282,13 @@ def test_text_with_an_identifier_is_never_sent(server: llm_server.Running, tmp_p
 
 def test_the_call_itself_looks_again(server: llm_server.Running, tmp_path: Path) -> None:
     """Whoever hands a text to the part that sends: what holds an identifier stays here."""
-    from codelib.data.translate_budget import Budget
+    from codelib.data.translate_budget import open_budget
     from codelib.data.translate_texts import Counts
 
     options, cache, counts = settings(server), AnswerCache(tmp_path), Counts()
 
     async def run() -> None:
-        online = Online(options, cache, counts, Budget(options, cache.store))
+        online = Online(options, cache, counts, open_budget(options, cache.store))
         await online.run([[Text("a" * 64, "电话13812345678"), Text("b" * 64, MANAGEMENT)]])
 
     asyncio.run(run())

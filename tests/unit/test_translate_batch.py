@@ -11,9 +11,9 @@ import pytest
 from codelib.contracts import TEXT_FIELDS
 from codelib.data.translate import AnswerCache, TranslateSettings
 from codelib.data.translate_batch import Batches
-from codelib.data.translate_budget import spent_before
 from codelib.data.translate_fill import fill
 from codelib.data.translate_texts import key_of
+from codelib.models.remote_budget import spent_before
 from tests import llm_server
 
 

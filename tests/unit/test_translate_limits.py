@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codelib.data.translate_limits import MAX_WAIT_S, RateLimiter, retry_after_s, seconds
+from codelib.models.remote_limits import MAX_WAIT_S, RateLimiter, retry_after_s, seconds
 from tests.llm_server import most_within
 
 

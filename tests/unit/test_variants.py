@@ -11,8 +11,17 @@ import pytest
 from codelib.evaluate.benchmarks import Sample, exemplars, few_shot, limited, load_samples, other_patients, shuffled
 from codelib.evaluate.variants import Variant, fingerprint, load_variants, parse_variants, resolve
 from codelib.models.conversation import Message, open_dataset
+from codelib.models.engine import Decoding
 
 PAPER = Path(__file__).resolve().parents[2] / "jobs" / "variants" / "paper.yaml"
+
+
+def test_a_limit_for_each_benchmark() -> None:
+    [variant] = parse_variants([{"name": "a", "model": "m", "max_new_tokens": {"generation": 1024}}], "x")
+    assert [variant.answer_length(name) for name in ("classification", "generation")] == [32, 1024]
+    for wrong in (0, {"generation": 0}, {"generatoin": 5}, "many"):
+        with pytest.raises(ValueError, match=r"^x, variant 1 \(a\): max_new_tokens"):
+            parse_variants([{"name": "a", "model": "m", "max_new_tokens": wrong}], "x")
 
 
 def test_the_papers_list_is_valid_and_complete() -> None:
@@ -34,11 +43,23 @@ def test_the_papers_list_is_valid_and_complete() -> None:
         ({"name": "a", "model": "m", "images": "shufled"}, "did you mean shuffled"),
         ({"name": "a", "model": "m", "prompting": "few-shot"}, "generation only"),
         ({"name": "a", "model": "m", "k": 3}, "few-shot"),
-        ({"name": "a", "model": "m", "engine": "openai", "adapter": "x"}, "adapter"),
         ({"name": "a", "model": "m", "base_url": "http://x"}, "base_url"),
         ({"name": "a", "model": "m", "max_new_tokens": 0}, "max_new_tokens"),
         ({"name": "a", "model": "m", "min_pixels": 9000, "max_pixels": 8000}, "max_pixels"),
         ({"name": "a", "model": "m", "benchmarks": []}, "benchmarks"),
+        ({"name": "a", "model": "m", "benchmarks": ["spectrun"]}, "did you mean spectrum"),
+        ({"name": "a", "model": "m", "language": "zn"}, "did you mean zh"),
+        ({"name": "a", "model": "m", "modalities": "image"}, "did you mean images"),
+        ({"name": "a", "model": "m", "modalities": "text", "images": "shuffled"}, "nothing to shuffle"),
+        ({"name": "a", "model": "m", "decoding": {"tempreture": 1}}, "did you mean temperature"),
+        ({"name": "a", "model": "m", "decoding": {"temperature": -1}}, "0 <= temperature"),
+        ({"name": "a", "model": "m", "decoding": {"temperature": "warm"}}, "decoding.temperature"),
+        ({"name": "a", "model": "m", "decoding": {"seed": 3}}, "temperature"),
+        ({"name": "a", "model": "m", "engine": "openai", "constrained": True}, "constrained"),
+        ({"name": "a", "model": "m", "benchmarks": ["generation"], "constrained": True}, "constrained"),
+        ({"name": "a", "model": "m", "api_key_env": "KEY"}, "api_key_env is for engine openai"),
+        ({"name": "a", "model": "m", "engine": "openai", "azure_deployment": "d"}, "base_url"),
+        ({"name": "a", "model": "m", "prompting": "few-shot", "benchmarks": ["spectrum"]}, "generation only"),
         ("a", "name"),
     ],
 )
@@ -59,6 +80,72 @@ def test_names_are_unique_and_files_are_found(tmp_path: Path) -> None:
         load_variants(tmp_path / "variants.yaml")
     with pytest.raises(ValueError, match=r"did you mean .*variants\.yaml"):
         load_variants(tmp_path / "variant.yaml")
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "variants.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_what_a_variant_does_not_say(tmp_path: Path) -> None:
+    both = """
+    defaults: {model: m, decoding: {temperature: 0.5, top_p: 0.9}, benchmarks: [classification]}
+    variants:
+      - {name: a}
+      - {name: b, model: n, decoding: {seed: 2}, benchmarks: [generation]}
+    """
+    a, b = load_variants(written(tmp_path, both))
+    assert (a.model, a.decoding, a.benchmarks) == ("m", Decoding(temperature=0.5, top_p=0.9), ("classification",))
+    assert (b.model, b.decoding) == ("n", Decoding(temperature=0.5, top_p=0.9, seed=2))
+    assert load_variants(written(tmp_path, "[{name: a, model: m}]")) == parse_variants([{"name": "a", "model": "m"}], "x")
+
+
+def test_anchors_work_and_a_field_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    chain = """
+    - &a {name: a, model: m, batch_size: 2}
+    - &b {<<: *a, name: b, batch_size: 3}
+    - {<<: *b, name: c}
+    """
+    assert [(v.name, v.batch_size) for v in load_variants(written(tmp_path, chain))] == [("a", 2), ("b", 3), ("c", 3)]
+    with pytest.raises(ValueError, match="at line 3: model stands twice"):
+        load_variants(written(tmp_path, "- name: a\n  model: m\n  model: n\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: a\nmodel: m\n", "unknown part name; a single variant is a list of one"),
+        ("defualts: {}\nvariants: []\n", "did you mean defaults"),
+        ("defaults: {modle: m}\nvariants: [{name: a}]\n", "defaults: unknown field modle; did you mean model"),
+        ("defaults: {name: a}\nvariants: [{model: m}]\n", "a name of its own"),
+        ("defaults: [1]\nvariants: [{model: m}]\n", "defaults: expected fields"),
+        ("defaults: {model: m}\n", "expected a list of variants"),
+        ("", "expected a list of variants"),
+    ],
+)
+def test_a_wrong_shape_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=r"--variants .*variants\.yaml") as caught:
+        load_variants(written(tmp_path, text))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_list_is_found_by_name_and_beside_its_recipe(tmp_path: Path) -> None:
+    assert load_variants("paper") == load_variants(PAPER)
+    with pytest.raises(ValueError, match="did you mean paper"):
+        load_variants("papre")
+    written(tmp_path, "[{name: a, model: m}]")
+    assert load_variants("variants.yaml", beside=tmp_path)[0].name == "a"
+    (tmp_path / "variants.yaml").write_bytes("[{name: 中, model: m}]".encode("gb18030"))
+    with pytest.raises(ValueError, match="not UTF-8"):
+        load_variants(tmp_path / "variants.yaml")
+
+
+def test_twins_differ_in_nothing_but_what_is_named() -> None:
+    a = Variant(name="a", model="m", decoding=Decoding(temperature=1.0))
+    assert a.twin() == a.model_copy(update={"name": "b", "images": "shuffled"}).twin()
+    assert a.twin() != a.model_copy(update={"modalities": "images"}).twin()
+    assert a.twin("modalities") == a.model_copy(update={"modalities": "images"}).twin("modalities")
 
 
 def test_paths_are_looked_for_in_the_workspace(tmp_path: Path) -> None:
@@ -82,7 +169,7 @@ def test_a_fingerprint_is_of_the_content_and_names_no_path(tmp_path: Path) -> No
     (folder / "model.safetensors").write_bytes(b"two")
     assert fingerprint(variant)["model"] != first["model"]
     missing = fingerprint(variant.model_copy(update={"model": str(tmp_path / "gone")}))
-    served = fingerprint(Variant(name="b", engine="openai", model="m", base_url="http://user:word@10.0.0.7/v1"))
+    served = fingerprint(Variant(name="b", engine="openai", model="m", base_url="http://10.0.0.7/v1"))
     assert str(tmp_path) not in json.dumps([first, missing])
     assert "10.0.0.7" not in json.dumps(served)
 
