@@ -43,8 +43,12 @@ class JobFailed(RuntimeError):
     """The job ran and could not do what it should; the message is a whole sentence for a person."""
 
 
-class Paused(Exception):
-    """The job was asked to stop and left everything that going on needs. ``interrupted``: by Ctrl-C."""
+class Paused(BaseException):
+    """The job was asked to stop and left everything that going on needs. ``interrupted``: by Ctrl-C.
+
+    No Exception, as KeyboardInterrupt is none: it is raised by a signal, wherever the main thread is, and must not end in a library's
+    `except Exception`.
+    """
 
     def __init__(self, message: str, interrupted: bool = False) -> None:
         super().__init__(message)

@@ -74,6 +74,20 @@ def test_pre_emption_is_an_exit_code_that_asks_for_another_try(capsys):
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
+def test_no_library_keeps_a_pause_to_itself():
+    """The signal comes wherever the main thread is, also inside a library that goes on after any Exception."""
+
+    def main(argv):
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            signal.pause()
+        except Exception:
+            pass
+        return 0
+
+    assert run_job(main, []) == os.EX_TEMPFAIL
+
+
 def test_what_nobody_expected_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run_job(raiser(ZeroDivisionError()), [])
