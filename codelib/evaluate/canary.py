@@ -203,6 +203,10 @@ def _of_variant(
     equal = sum(answers[variant.name][key] == answers[other.name][key] for key in both)
     counts = (len(both), equal, record["largest_difference"])
     if len(both) >= LEAST_EQUAL and equal == len(both):
+        if variant.adapter is None:  # two models of a server may agree by chance: told, not refused
+            return _verdict(
+                NOT_RUN, f"all of its {equal} answers are those of {other.name}: does the server hold two models?", *counts
+            )
         return _verdict(REFUSED, f"all of its {equal} answers are those of {other.name}: its adapter had no effect", *counts)
     if record["status"] == PASSED:
         return record

@@ -161,9 +161,15 @@ def table(plan: Plan, **answers: Sequence[str]) -> pa.Table:
 SERVER = {"engine": "openai", "base_url": "http://127.0.0.1:9/v1"}
 
 
-@pytest.mark.parametrize("lora", [{"model": "l", **SERVER}, {"model": "m", "adapter": "l", **SERVER}])
-def test_a_served_adapter_is_compared_with_its_base_in_the_list(tmp_path: Path, lora: dict[str, Any]) -> None:
-    plan = planned(tmp_path, {"name": "base", "model": "m", **SERVER}, {"name": "lora", **lora})
+def test_two_models_of_a_server_may_agree_and_it_is_told(tmp_path: Path) -> None:
+    plan = planned(tmp_path, {"name": "base", "model": "m", **SERVER}, {"name": "other", "model": "l", **SERVER})
+    same = canary.verdicts(plan, table(plan, base=["a"] * 10, other=["a"] * 10), Store(str(tmp_path / "work")))
+    assert (same["other"]["status"], same["other"]["num_equal_to_base"]) == ("not_run", 10)
+    assert same["other"]["why"] == "all of its 10 answers are those of base: does the server hold two models?"
+
+
+def test_a_served_adapter_is_compared_with_its_base_in_the_list(tmp_path: Path) -> None:
+    plan = planned(tmp_path, {"name": "base", "model": "m", **SERVER}, {"name": "lora", "model": "m", "adapter": "l", **SERVER})
     store = Store(str(tmp_path / "work"))
     same = canary.verdicts(plan, table(plan, base=["a"] * 10, lora=["a"] * 10), store)
     assert same["base"]["status"] == "not_needed"
