@@ -7,7 +7,7 @@ SOURCES := codelib jobs tests
 # Test files that run at once: each job of the Ray tests takes two CPUs, and waits for most of its time
 TEST_WORKERS ?= 2
 
-.PHONY: demo test test-unit lint clean setup system
+.PHONY: demo test test-unit test-cluster lint clean setup system system-cluster
 
 setup: $(VENV)/.installed
 
@@ -25,11 +25,19 @@ system: setup
 	@bash tests/system/wordnet.sh
 	@bash tests/system/chromium.sh
 
+# Slurm, ssh and what virtual hosts are made of: for the cluster tests alone
+system-cluster: setup
+	@bash tests/system/slurm.sh
+
 demo: setup
 	$(BIN)/python -m jobs.demo --workspace $(WORKSPACE)
 
 test: setup system
-	$(BIN)/python -m pytest tests -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest tests --ignore=tests/cluster -n $(TEST_WORKERS) --dist loadfile
+
+# On virtual hosts of this machine (root and namespaces): real Slurm, ssh, Ray's autoscaler. One after the other: the hosts share its CPUs
+test-cluster: setup system-cluster
+	$(BIN)/python -m pytest tests/cluster
 
 test-unit: setup
 	$(BIN)/python -m pytest tests/unit -q -n $(TEST_WORKERS) --dist loadfile

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from codelib.core.cli import InputError
+from codelib.core.onnx import session
 from codelib.data.person_names_likelihood import MAX_WORD, likelihoods
 from codelib.data.person_names_lists import CJK, PLAIN_CHARS, allowed_words, is_weak, listed, may_be_given, own_words
 from codelib.data.person_names_rare import family_length, is_rare
@@ -104,17 +105,12 @@ def _pairs(path: Path) -> Iterator[tuple[str, str]]:
 def tagger() -> Tagger:
     """Raises InputError where the package is missing."""
     folder = _folder()
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the stage runs one process for each core
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(str(folder / _FILES[0]), options, providers=["CPUExecutionProvider"])
+    model = session(str(folder / _FILES[0]))
     characters = {char: int(key) for key, char in _pairs(folder / "word.dic")}
     tags = list(_pairs(folder / "tag.dic"))
     person = sorted({int(key) for key, tag in tags if tag in _PERSON})
     numbers = {int(key) for key, _ in tags}
-    return Tagger(session, characters, dict(_pairs(folder / "q2b.dic")), characters["OOV"], person, len(numbers))
+    return Tagger(model, characters, dict(_pairs(folder / "q2b.dic")), characters["OOV"], person, len(numbers))
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -22,6 +22,7 @@ from pydantic import Field
 
 from codelib.core.cli import InputError
 from codelib.core.config import Settings
+from codelib.core.onnx import session
 
 if TYPE_CHECKING:  # importing OpenCV takes a second: only where a screen runs
     from codelib.imaging.screen_faces import FaceFinder
@@ -94,7 +95,7 @@ class Screens:
             from codelib.imaging.screen_text import TextReader
 
             _one_thread()
-            self._reader = TextReader(_session, self._detector, self._recogniser)
+            self._reader = TextReader(session, self._detector, self._recogniser)
         return self._reader.lines(picture, self._settings.text_score)
 
     def _burned_in(self, picture: np.ndarray, lines: Sequence[Line], everything: bool) -> list[Finding]:
@@ -204,12 +205,3 @@ def _one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-
-
-def _session(path: str) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the stage runs one process for each core
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
