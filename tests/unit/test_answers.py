@@ -108,6 +108,12 @@ REALISTIC = [
     ("No caries, gingivitis or pulpitis is visible; teeth 36 and 37 are missing, so this is Tooth Loss.", "Tooth Loss"),
     ("There is no evidence of active caries or gingivitis. The pulp is inflamed: pulpitis.", "Pulpitis"),
     ("Neither caries nor gingivitis.", None),
+    # class by class
+    ("| Caries | Yes |\n| Gingivitis | No |\n| Tooth Loss | No |", "Caries"),
+    ('{"Caries": false, "Gingivitis": true, "Pulpitis": false}', "Gingivitis"),
+    ("[ ] Caries\n[x] Gingivitis\n[ ] Pulpitis", "Gingivitis"),
+    ("Caries: not present. Gingivitis: absent. Pulpitis: present.", "Pulpitis"),
+    ("Caries: no sign of infection", "Caries"),
     ("The patient does not have caries.", None),
     ("This is not a case of gingivitis.", None),
     ("Caries can be ruled out. Pulpitis.", "Pulpitis"),
