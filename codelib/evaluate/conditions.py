@@ -38,7 +38,8 @@ _DOUBT_BEFORE = re.compile(
     r"could (?:be|indicate|represent)|differential(?: diagnosis)?|(?:cannot|can not|not) (?:be )?(?:exclude[d]?|rule[d]? out)|less likely|"
     r"history of|hx of|previous(?:ly)?|prior|past|status post|s/p|formerly|childhood|"
     r"prevent(?:s|ing|ion)?(?: of)?|avoid(?:ing)?|risks? (?:of|for)|at risk|reduc(?:e|ing)|monitor(?:ing)? for|watch for|prone to|"
-    r"susceptib(?:le|ility) to|whether|unclear|uncertain|progress(?:ion|ing)? (?:to|into)|develop(?:ment|ing)?(?: of)?|leads? to|in case of|if|should|"
+    r"whether|unclear|uncertain|susceptib(?:le|ility) to|progress(?:ion|ing)? (?:to|into)|develop(?:ment|ing)?(?: of)?|leads? to|"
+    r"in case of|if|should|"
     r"remov(?:al|e|ing)(?: of)?(?: the)?|excavat(?:e|ion|ing)(?: of)?)\b:?[^.;:\n]{0,40}$"
 )
 _DOUBT_BEHIND = re.compile(

@@ -51,11 +51,12 @@ _BEHIND = re.compile(
     r"(?:排除|除外|不支持|不成立|不考虑|不存在|阴性|未见|依据不足|证据不足|不明显)"
     r"|[ ]?的?可能性?(?:较|很|极)?(?:小|低)"
 )
-# an answer point by point: "gingivitis: no", a table's row, {"gingivitis": false}; but "caries: no pain" and "caries - no gingivitis" deny others
-_END = r"(?= ?(?:$|[\n.,;。，；}\])]| (?:\w+ ){0,2}\w+ ?:))"
+# an answer point by point: "gingivitis: no", a row of a table, {"gingivitis": false}; "caries: no pain" and "caries - no gingivitis" deny others
+_END = r"(?= ?(?:$|[\n.,;。，；}\])]))"
+_NEXT = r"(?= (?:\w+ )?\w+ ?:)"  # "gingivitis: no caries: yes"
 _NO_BEHIND = re.compile(
     r" ?(?:[:=→]|[-–—](?= )) ?(?:\{ ?[a-z]+ ?: ?)?(?:"
-    rf"(?:none|no|nil|negative|false|null|无|否|-|0(?![\d.%])){_END}"
+    rf"(?:none|no|nil|negative|false|null|无|否|-|0(?![\d.%]))(?:{_END}|{_NEXT})"
     r"|absent\b|not (?:present|seen|visible|evident|apparent|observed|detected|identified|found|noted)\b)"
     r"| ?, ?(?:present|presence|detected|exists?|found|observed|visible|positive) ?: ?(?:false|no|absent|0)\b"
     rf"|(?: (?:no|无|否)| ?[✗✘❌]){_END}"
