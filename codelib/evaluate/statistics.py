@@ -96,8 +96,8 @@ def wilson(share: float, n: float) -> Interval:
 
 def accuracy_interval(correct: Sequence[bool], patients: Sequence[str], seed: int) -> Interval | None:
     """Interval of the share of right answers. Where all are right (or wrong) resampling sees no spread at all and would claim
-    certainty: there Wilson's interval on the effective number of patients stands in."""
-    if not correct:
+    certainty: there Wilson's interval on the effective number of patients stands in. None below two patients."""
+    if len(set(patients)) < 2:
         return None
     share = sum(correct) / len(correct)
     if share in (0.0, 1.0):

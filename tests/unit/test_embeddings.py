@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import BaseModel, ValidationError
 
 from codelib.evaluate import embedding_models
@@ -91,6 +93,16 @@ def test_a_report_longer_than_the_model_is_read_in_windows(folders: dict[str, st
     assert other < 0.999
     long_before = cosines([REPORT], [REPORT + OTHER], [folders["writes"]]).mean[0]
     assert long_before < 1.0  # what stands behind the first window counts
+
+
+def test_long_texts_of_a_half_precision_model_are_not_infinite() -> None:
+    """float16 ends at 65,504: the vectors of a long window add up to more."""
+    reader = object.__new__(embedding_models._Reader)
+    reader.pool, reader.device = "mean", "cpu"
+    reader.model = lambda input_ids, attention_mask: SimpleNamespace(
+        last_hidden_state=torch.full((*input_ids.shape, 4), 60.0, dtype=torch.float16)
+    )
+    assert reader._forward([[1] * 2000]).tolist() == [[120_000.0] * 4]
 
 
 def test_the_mean_over_models_and_what_each_says(folders: dict[str, str]) -> None:

@@ -53,7 +53,6 @@ DEEP, CALCULUS, GINGIVITIS = "Deep caries", "Dental calculus", "Gingivitis"
         ('{"深龋": true, "牙龈炎": false}', {DEEP}),
         ("Deep caries: no pain on percussion. Gingivitis - no calculus", {DEEP, GINGIVITIS}),
         ("Deep caries no pain noted Diagnosis: deep caries", {DEEP}),
-        ("Gingivitis: no Deep caries: yes", {DEEP}),
         ("It is unclear whether gingivitis is present. Deep caries.", {DEEP}),
         ("", None),
         (None, None),

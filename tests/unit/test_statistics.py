@@ -65,6 +65,8 @@ def test_wilson_is_the_known_one() -> None:
 
 def test_one_patient_has_no_interval() -> None:
     assert mean_interval([0.1, 0.9], ["a", "a"], seed=0) is None
+    assert accuracy_interval([True, False], ["a", "a"], seed=0) is None
+    assert accuracy_interval([True, True], ["a", "a"], seed=0) is None  # all right says no more of other patients
     assert accuracy_interval([], [], seed=0) is None
 
 
