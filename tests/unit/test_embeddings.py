@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from codelib.evaluate import embedding_models
-from codelib.evaluate.embeddings import Embeddings, cosines, prepare
+from codelib.evaluate.embeddings import Cosines, Embeddings, cosines, prepare
 
 REPORT = "Examination: tooth 16 has deep caries. Diagnosis: deep caries of 16. " * 4
 OTHER = "The weather is fine and the sea is calm."
@@ -124,6 +124,12 @@ def test_a_chinese_text_is_for_models_that_know_its_characters(folders: dict[str
     assert "LEXICAL" in alone.method
     assert "[1 Chinese texts]" in alone.method
     assert list(alone.part([1]).models) == [next(iter(both.models))]
+
+
+def test_a_method_names_what_a_model_read() -> None:
+    """Some of both languages, where a vocabulary has the characters of some texts alone."""
+    found = Cosines({"a": (1.0, 1.0, None), "b": (None, 1.0, 1.0), "c": (1.0, None, None)}, (False, True, True))
+    assert found.method == "a [2 texts]; b [2 Chinese texts]; c [1 English texts]"
 
 
 def test_a_text_is_embedded_once_for_each_model(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

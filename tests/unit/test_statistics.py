@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codelib.contracts import SIX_CLASSES
-from codelib.evaluate.metrics import classification
+from codelib.evaluate.metrics import classification, macro_f1_interval
 from codelib.evaluate.statistics import (
     accuracy_interval,
     bootstrap,
@@ -56,6 +56,14 @@ def test_all_right_does_not_claim_certainty() -> None:
     assert (found.low, found.high) == pytest.approx((wilson(1.0, 10).low, 1.0))
     assert found.low < 0.75
     assert accuracy_interval([False] * 40, patients, seed=0).high > 0.25
+
+
+def test_f1_does_not_claim_certainty_either() -> None:
+    patients, classes = [str(i // 4) for i in range(40)], ["Caries", "Pulpitis"] * 20
+    for interval in (f1_interval, macro_f1_interval):
+        assert interval(classes, classes, patients, 0) == accuracy_interval([True] * 40, patients, 0)
+        assert interval(classes, classes[::-1], patients, 0) == accuracy_interval([False] * 40, patients, 0)
+        assert interval(classes, classes, ["a"] * 40, 0) is None
 
 
 def test_wilson_is_the_known_one() -> None:
