@@ -44,6 +44,7 @@ _DOUBT_BEFORE = re.compile(
 )
 _DOUBT_BEHIND = re.compile(
     r"^(?:\s*\([^()\n]{0,40}\))?\s*(?:\?|\((?:suspected|possible|probable|r/o|to be ruled out|\?)\)"
+    r"|:\s?(?:n/a|unknown|unclear|uncertain|possible|suspected|probable|cannot be|not (?:assess|applicable|sure|certain))"
     r"|,? (?:is |was )?(?:suspected|possible|questionable)\b"
     r"|(?:risks?|prevention|control|removal|excavation|detector|prone)\b"
     r"|(?:has |have |is |was |now )*(?:been )?(?:resolved|healed|cured)\b"

@@ -46,7 +46,7 @@ _BEHIND = re.compile(
     r"(?:[ \n](?:therefore|thus|also|likely|probably|clearly|safely|largely|effectively|to be|very|highly|most))*"
     r"(?:[ \n](?:ruled out|excluded|unlikely|absent|denied|not (?:present|seen|visible|evident|apparent|likely|supported|indicated|observed|"
     r"detected|identified|found|noted|suspected|considered|the|a|an|consistent|my|in)|negative)\b)"
-    r"| ?:? ?\((?:-|−|negative|absent)\)"
+    r"| ?:? ?\((?:-|−|negative|absent|no|none|无|否|阴性)\)"
     r"|[ ]?(?:\([^()\n]{0,40}\))?(?:的?(?:诊断|表现|征象|证据|可能性?|体征)?)(?:可以?|已经?|被|基本|暂|均)?"
     r"(?:排除|除外|不支持|不成立|不考虑|不存在|阴性|未见|依据不足|证据不足|不明显)"
     r"|[ ]?的?可能性?(?:较|很|极)?(?:小|低)"
@@ -56,10 +56,12 @@ _END = r"(?= ?(?:$|[\n.,;。，；}\])]))"
 _NEXT = r"(?= (?:\w+ )?\w+ ?:)"  # "gingivitis: no caries: yes"
 _NO_BEHIND = re.compile(
     r" ?(?:[:=→]|[-–—](?= )) ?(?:\{ ?[a-z]+ ?: ?)?(?:"
-    rf"(?:none|no|nil|negative|false|null|无|否|-|0(?![\d.%]))(?:{_END}|{_NEXT})"
-    r"|absent\b|not (?:present|seen|visible|evident|apparent|observed|detected|identified|found|noted)\b)"
+    rf"(?:none|no|nil|negative|false|null|无|否|没有|未见|未发现|不存在|阴性|-|0(?![\d.%]))(?:{_END}|{_NEXT})"
+    r"|none (?:visible|detected|seen|found|noted|present|observed|evident|apparent)\b|无(?:明显)?异常"
+    r"|no (?:(?:visible|clinical|radiographic|clear|obvious) )?(?:evidence|signs?|indications?)\b(?! of)"
+    r"|absent\b|unlikely\b|not (?:present|seen|visible|evident|apparent|observed|detected|identified|found|noted)\b)"
     r"| ?, ?(?:present|presence|detected|exists?|found|observed|visible|positive) ?: ?(?:false|no|absent|0)\b"
-    rf"|(?: (?:no|无|否)| ?[✗✘❌]){_END}"
+    rf"|(?: (?:no|无|否)| ?[✗✘❌])(?! ?\.){_END}"  # "caries No. 26"
 )
 _BOX_BEFORE = re.compile(r"(?:\[ ?\]|[☐✗✘❌]) ?$")
 _LIST = re.compile(

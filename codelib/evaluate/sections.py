@@ -29,7 +29,10 @@ def _headings() -> tuple[re.Pattern[str], dict[str, str]]:
     # the names that the release writes may also stand inside a line; a looser one there would be part of a sentence
     known = {name for section, others in names.items() for name in (section, next(n for n in others if not n.isascii()))}
     exact = "|".join(re.escape(name) for name in sorted(known, key=lambda name: (-len(name), name)))
-    before = r"^[ \t]*(?:(?:[#>|{*_\-•·\"'“\[【(]+|<\w{1,6}>)[ \t]*)*(?:\(?[0-9一二三四五六七八]{1,2}[.)、．:：)][ \t]*)?(?:[*_\"'“\[【]+[ \t]*)*"
+    before = (
+        r"^[ \t]*(?:(?:[#>|{*_\-•·\"'“\[【(]+|<\w{1,6}>)[ \t]*)*"
+        r"(?:\(?[0-9一二三四五六七八]{1,2}[.)、．:：)][ \t]*)?(?:[*_\"'“\[【]+[ \t]*)*"
+    )
     bracket = r"(?:[ \t]*[(（][^()（）\n]{1,40}[)）])?"
     mark = r"(?:[*_\"'”\]】#]|</\w{1,6}>)*[ \t]*"
     pattern = re.compile(

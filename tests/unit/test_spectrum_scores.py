@@ -53,6 +53,12 @@ DEEP, CALCULUS, GINGIVITIS = "Deep caries", "Dental calculus", "Gingivitis"
         ('{"深龋": true, "牙龈炎": false}', {DEEP}),
         ("Deep caries: no pain on percussion. Gingivitis - no calculus", {DEEP, GINGIVITIS}),
         ("Deep caries no pain noted Diagnosis: deep caries", {DEEP}),
+        (
+            "Deep caries: yes\nGingivitis: none visible\nDental calculus: no evidence\nPulpitis: unlikely\nMalocclusion: unclear",
+            {DEEP},
+        ),
+        ("Deep caries: no evidence of pulpal involvement", {DEEP}),
+        ("16 deep caries No. 26 gingivitis", {DEEP, GINGIVITIS}),
         ("It is unclear whether gingivitis is present. Deep caries.", {DEEP}),
         ("", None),
         (None, None),
