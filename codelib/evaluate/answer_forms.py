@@ -23,6 +23,7 @@ _DEPTH = 4  # how deep a key may be nested
 _TRIES = 40  # brackets at which JSON may begin
 _FENCE = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
 _THOUGHT = re.compile(r"<(think(?:ing)?|reasoning)>.*?(?:</\1>|$)", re.DOTALL | re.IGNORECASE)
+_INVISIBLE = re.compile(r"[\u00ad\u200b-\u200d\u2060\ufeff]")  # soft hyphens and joiners, which web text brings along
 _CIRCLED = re.compile(r"[①-⑳⑴-⒛]")
 _MARKS = re.compile(r"[*_`#>~\"“”「」『』|\\]|</?[a-z]+>|[-‐‑–—](?=[^\s\d])(?<=[a-z][-‐‑–—])", re.IGNORECASE)
 
@@ -69,7 +70,7 @@ def without_thoughts(text: str) -> str:
 def plain(text: str) -> str:
     """Small letters in normal width, Markdown and quotes taken away, a hyphen inside words a blank, blanks single; lines stay lines."""
     # ①16 would become 116
-    folded = _MARKS.sub(" ", unicodedata.normalize("NFKC", _CIRCLED.sub("; ", text)).casefold())
+    folded = _MARKS.sub(" ", unicodedata.normalize("NFKC", _CIRCLED.sub("; ", _INVISIBLE.sub("", text))).casefold())
     lines = (" ".join(line.split()) for line in folded.splitlines())
     return "\n".join(line for line in lines if line)
 

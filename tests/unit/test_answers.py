@@ -114,6 +114,7 @@ REALISTIC = [
     ("[ ] Caries\n[x] Gingivitis\n[ ] Pulpitis", "Gingivitis"),
     ("Caries: not present. Gingivitis: absent. Pulpitis: present.", "Pulpitis"),
     ("Caries: no sign of infection", "Caries"),
+    ("Gingi\u00advitis\u200b", "Gingivitis"),
     ("龋病：有\n牙龈炎：未见\n牙髓炎（无）\n牙列缺损：阴性", "Caries"),
     ("The patient does not have caries.", None),
     ("This is not a case of gingivitis.", None),
