@@ -113,6 +113,12 @@ def test_the_diagnosis_of_reports() -> None:
     assert found["rare"]["precision"] == 0.0
 
 
+def test_a_condition_of_few_patients_has_no_figure_however_often_they_came() -> None:
+    found = scores_of_sets([frozenset([DEEP])] * 12, [frozenset([DEEP])] * 12, ["a"] * 6 + list("bcdbcd"), 0)
+    assert found["conditions"] == []
+    assert (found["rare"]["num_conditions"], found["rare"]["support"]) == (1, 12)
+
+
 NAMES = st.frozensets(st.sampled_from([c.en for c in conditions()[:12]]), max_size=5)
 
 
