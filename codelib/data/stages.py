@@ -161,7 +161,7 @@ class Stages:
         kept = AnswerCache(Store(f"{workspace.public.root}/{SECOND_PASS}"))
         self.annotated = Stage(
             "annotated",
-            4,
+            5,
             ANNOTATED,
             Annotator(settings.annotate, kept),
             settings=annotate_second.identity(settings.annotate),

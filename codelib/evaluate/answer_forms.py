@@ -17,12 +17,15 @@ _KEYS = (
     "finalanswer", "answer", "class", "label", "classification", "category", "prediction", "predictedclass", "finaldiagnosis", "diagnosis",
     "primarydiagnosis", "condition", "conditions", "diagnoses", "labels", "name", "最终答案", "答案", "诊断", "類別", "类别", "分类", "标签",
 )  # fmt: skip
+_PRESENCE = ("present", "presence", "detected", "exists", "found", "observed", "visible", "positive", "存在", "是否存在")
+_NO = ("false", "no", "none", "absent", "negative", "0", "无", "否")
 _DEPTH = 4  # how deep a key may be nested
 _LONGEST_STATEMENT = 500  # characters
 _STATEMENTS = 20  # the last ones: a model that repeats itself says it a thousand times
 _TRIES = 40  # brackets at which JSON may begin
 _FENCE = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
 _THOUGHT = re.compile(r"<(think(?:ing)?|reasoning)>.*?(?:</\1>|$)", re.DOTALL | re.IGNORECASE)
+_INVISIBLE = re.compile(r"[\u00ad\u200b-\u200d\u2060\ufeff]")  # soft hyphens and joiners, which web text brings along
 _CIRCLED = re.compile(r"[①-⑳⑴-⒛]")
 _MARKS = re.compile(r"[*_`#>~\"“”「」『』|\\]|</?[a-z]+>|[-‐‑–—](?=[^\s\d])(?<=[a-z][-‐‑–—])", re.IGNORECASE)
 
@@ -69,7 +72,7 @@ def without_thoughts(text: str) -> str:
 def plain(text: str) -> str:
     """Small letters in normal width, Markdown and quotes taken away, a hyphen inside words a blank, blanks single; lines stay lines."""
     # ①16 would become 116
-    folded = _MARKS.sub(" ", unicodedata.normalize("NFKC", _CIRCLED.sub("; ", text)).casefold())
+    folded = _MARKS.sub(" ", unicodedata.normalize("NFKC", _CIRCLED.sub("; ", _INVISIBLE.sub("", text))).casefold())
     lines = (" ".join(line.split()) for line in folded.splitlines())
     return "\n".join(line for line in lines if line)
 
@@ -103,6 +106,15 @@ def _strings(value: Any) -> list[str] | None:
     return None
 
 
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _is_denied(entry: dict[str, Any]) -> bool:
+    """Whether an object says of what it names that it is not there: {"condition": "gingivitis", "present": false}."""
+    return any(_key(name) in _PRESENCE and str(value).strip().casefold() in _NO for name, value in entry.items())
+
+
 def _wanted(document: Any) -> list[str] | None:
     """The values of the first answer-like key, the outermost first, of all objects that stand beside each other; of a bare list its texts."""
     if (bare := _strings(document)) is not None:
@@ -111,9 +123,9 @@ def _wanted(document: Any) -> list[str] | None:
     for _ in range(_DEPTH):
         objects = [entry for entry in level if isinstance(entry, dict)]
         for key in _KEYS:
-            values = [value for entry in objects for name, value in entry.items() if re.sub(r"[\W_]", "", name.casefold()) == key]
-            if read := [texts for value in values if (texts := _strings(value)) is not None]:
-                return [text for texts in read for text in texts]
+            values = [(entry, value) for entry in objects for name, value in entry.items() if _key(name) == key]
+            if read := [(entry, texts) for entry, value in values if (texts := _strings(value)) is not None]:
+                return [text for entry, texts in read if not _is_denied(entry) for text in texts]
         level = [value for entry in objects for value in entry.values()]
         level += [part for entry in level if isinstance(entry, list) for part in entry]
     return None

@@ -68,6 +68,13 @@ def _named(text: str) -> set[str]:
     return set()
 
 
+def listed(question: str) -> tuple[str, ...]:
+    """The classes that a question names, in either language, in the order in which it names them first."""
+    pattern, owner = _names()[0]
+    found = (owner[match.group()] for match in pattern.finditer(plain(question)))
+    return tuple(dict.fromkeys(name for name in found if name != "none"))
+
+
 def _classes(text: str, options: Mapping[str, str]) -> set[str]:
     """What a plain text asserts, a leading letter of the question's options included: a letter and another class are two."""
     named = _named(text)

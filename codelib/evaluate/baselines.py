@@ -5,13 +5,12 @@ references of the test set  ->  class_baselines(...)  ->  chance, majority, alwa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from codelib.contracts import SIX_CLASSES
-from codelib.evaluate.answers import parse_class
+from codelib.evaluate.answers import listed, parse_class
 from codelib.evaluate.benchmarks import Sample
 from codelib.evaluate.metrics import Baseline, chance, classification, majority
 
@@ -20,10 +19,9 @@ def first_named(samples: Sequence[Sample]) -> str:
     """The class that the questions name first: what a model answers that always takes the first of a list. Where the questions do not
     list the six classes, the first of the contract's order."""
     for sample in samples:
-        question = sample.messages[-1].content.casefold() if sample.messages else ""
-        found = {name: at.start() for name in SIX_CLASSES if (at := re.search(rf"\b{re.escape(name.casefold())}\b", question))}
+        found = listed(sample.messages[-1].content) if sample.messages else ()
         if len(found) == len(SIX_CLASSES):
-            return min(found, key=lambda name: found[name])
+            return found[0]
     return SIX_CLASSES[0]
 
 

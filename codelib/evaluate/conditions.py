@@ -25,7 +25,7 @@ from codelib.dental.condition_lists import conditions as listed
 from codelib.dental.condition_terms import Dictionary
 from codelib.dental.teeth_fdi import FDI
 from codelib.evaluate.answer_forms import plain
-from codelib.evaluate.denials import asserted
+from codelib.evaluate.denials import answered_no, asserted
 
 _FOLDER = Path(__file__).parent
 _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -41,11 +41,13 @@ _DOUBT_BEFORE = re.compile(
     r"could (?:be|indicate|represent)|differential(?: diagnosis)?|(?:cannot|can not|not) (?:be )?(?:exclude[d]?|rule[d]? out)|less likely|"
     r"history of|hx of|previous(?:ly)?|prior|past|status post|s/p|formerly|childhood|"
     r"prevent(?:s|ing|ion)?(?: of)?|avoid(?:ing)?|risks? (?:of|for)|at risk|reduc(?:e|ing)|monitor(?:ing)? for|watch for|prone to|"
-    r"susceptib(?:le|ility) to|progress(?:ion|ing)? (?:to|into)|develop(?:ment|ing)?(?: of)?|leads? to|in case of|if|should|"
+    r"whether|unclear|uncertain|susceptib(?:le|ility) to|progress(?:ion|ing)? (?:to|into)|develop(?:ment|ing)?(?: of)?|leads? to|"
+    r"in case of|if|should|"
     r"remov(?:al|e|ing)(?: of)?(?: the)?|excavat(?:e|ion|ing)(?: of)?)\b:?[^.;:\n]{0,40}$"
 )
 _DOUBT_BEHIND = re.compile(
     r"^(?:\s*\([^()\n]{0,40}\))?\s*(?:\?|\((?:suspected|possible|probable|r/o|to be ruled out|\?)\)"
+    r"|:\s?(?:n/a|unknown|unclear|uncertain|possible|suspected|probable|cannot be|not (?:assess|applicable|sure|certain))"
     r"|,? (?:is |was )?(?:suspected|possible|questionable)\b"
     r"|(?:risks?|prevention|control|removal|excavation|detector|prone)\b"
     r"|(?:has |have |is |was |now )*(?:been )?(?:resolved|healed|cured)\b"
@@ -160,6 +162,8 @@ def _chinese_statuses(line: str, spans: list[tuple[int, int]]) -> list[str]:
             status = status_of(text, segment, inside, n)
             if status == "present" and healed_behind(text, segment, until):
                 status = "past"
+            if status == "present" and answered_no(line, inside[n]):
+                status = "negated"
             statuses.append({"present": ASSERTED, "negated": DENIED}.get(status, OTHER))
     return statuses
 

@@ -47,11 +47,24 @@ _BEHIND = re.compile(
     r"(?:[ \n](?:therefore|thus|also|likely|probably|clearly|safely|largely|effectively|to be|very|highly|most))*"
     r"(?:[ \n](?:ruled out|excluded|unlikely|absent|denied|not (?:present|seen|visible|evident|apparent|likely|supported|indicated|observed|"
     r"detected|identified|found|noted|suspected|considered|the|a|an|consistent|my|in)|negative)\b)"
-    r"| ?: ?(?:none|no|nil|absent|negative|无|否|-)(?=$|[\s.,;。，；])| ?:? ?\((?:-|−|negative|absent)\)"
+    r"| ?:? ?\((?:-|−|negative|absent|no|none|无|否|阴性)\)"
     r"|[ ]?(?:\([^()\n]{0,40}\))?(?:的?(?:诊断|表现|征象|证据|可能性?|体征)?)(?:可以?|已经?|被|基本|暂|均)?"
     r"(?:排除|除外|不支持|不成立|不考虑|不存在|阴性|未见|依据不足|证据不足|不明显)"
     r"|[ ]?的?可能性?(?:较|很|极)?(?:小|低)"
 )
+# an answer point by point: "gingivitis: no", a row of a table, {"gingivitis": false}; "caries: no pain" and "caries - no gingivitis" deny others
+_END = r"(?= ?(?:$|[\n.,;。，；}\])]))"
+_NEXT = r"(?= (?:\w+ )?\w+ ?:)"  # "gingivitis: no caries: yes"
+_NO_BEHIND = re.compile(
+    r" ?(?:[:=→]|[-–—](?= )) ?(?:\{ ?[a-z]+ ?: ?)?(?:"
+    rf"(?:none|no|nil|negative|false|null|无|否|没有|未见|未发现|不存在|阴性|-|0(?![\d.%]))(?:{_END}|{_NEXT})"
+    r"|none (?:visible|detected|seen|found|noted|present|observed|evident|apparent)\b|无(?:明显)?异常"
+    r"|no (?:(?:visible|clinical|radiographic|clear|obvious) )?(?:evidence|signs?|indications?)\b(?! of)"
+    r"|absent\b|unlikely\b|not (?:present|seen|visible|evident|apparent|observed|detected|identified|found|noted)\b)"
+    r"| ?, ?(?:present|presence|detected|exists?|found|observed|visible|positive) ?: ?(?:false|no|absent|0)\b"
+    rf"|(?: (?:no|无|否)| ?[✗✘❌])(?! ?\.){_END}"  # "caries No. 26"
+)
+_BOX_BEFORE = re.compile(r"(?:\[ ?\]|[☐✗✘❌]) ?$")
 _LIST = re.compile(
     r"[ \n]?(?:\([^()\n]{0,40}\))?[ ]?(?:,? ?\b(?:or|nor|and)\b|[,、/]|以?及|和|或者?|与|亦无|也无)(?:[ ]?\b(?:or|nor|and)\b)?"
     rf"(?:[ ]{_FILLER}\b){{0,4}}[ ]?(?:{_FILLER_ZH}){{0,2}}"
@@ -59,6 +72,12 @@ _LIST = re.compile(
 _FIRM = re.compile(
     r"\b(?:or|nor|and)\b|[、/]|及|和|或|与|亦无|也无"
 )  # a comma alone may begin something new: no caries, pulpitis
+
+
+def answered_no(text: str, span: Span) -> bool:
+    """Whether a name stands in a list of points that are answered one by one, and its answer is no: "gingivitis: no", "[ ] gingivitis"."""
+    start, end = span
+    return _NO_BEHIND.match(text, end) is not None or _BOX_BEFORE.search(text, max(0, start - 4), start) is not None
 
 
 def _carried(text: str, spans: Sequence[Span], which: int) -> bool:
@@ -83,5 +102,5 @@ def asserted(text: str, spans: Sequence[Span]) -> list[bool]:
         before = text[max(0, start - _REACH, spans[n - 1][1] if n else 0) : start]
         by_cue = _BEFORE.search(before) is not None and not _DOUBLE.search(before)
         denied_before = by_cue or (denied_before and _carried(text, spans, n))
-        kept.append(not denied_before and _BEHIND.match(text, end) is None)
+        kept.append(not denied_before and _BEHIND.match(text, end) is None and not answered_no(text, (start, end)))
     return kept

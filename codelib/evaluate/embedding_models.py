@@ -167,7 +167,8 @@ class _Reader:
         if self.pool == "last":
             chosen = states[torch.arange(len(batch), device=self.device), mask.sum(dim=1) - 1]
         else:
-            chosen = (states * mask.unsqueeze(-1)).sum(dim=1)
+            # in float32: a long window's vectors add up to more than float16 holds
+            chosen = (states.float() * mask.unsqueeze(-1)).sum(dim=1)
         return np.asarray(chosen.double().cpu().numpy())
 
 

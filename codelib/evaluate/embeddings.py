@@ -105,7 +105,8 @@ class Cosines:
         told = []
         for name, scores in self.models.items():
             read = [chinese for chinese, score in zip(self.chinese, scores, strict=True) if score is not None]
-            part = f" [{len(read)} {'Chinese' if all(read) else 'English'} texts]" if len(read) < len(scores) else ""
+            language = "Chinese " if all(read) else "" if any(read) else "English "
+            part = f" [{len(read)} {language}texts]" if len(read) < len(scores) else ""
             told.append(f"{name}{part}")
         return "; ".join(told)
 

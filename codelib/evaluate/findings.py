@@ -18,16 +18,25 @@ from codelib.evaluate.conditions import ASSERTED, DENIED, mentions
 from codelib.evaluate.sections import FINDINGS, sections_of
 
 _COUNTED = (
-    r"years?|yrs?|yo|y/o|months?|weeks?|days?|hours?|minutes?|seconds?|times|visits?|sessions?|images?|photographs?|radiographs?|"
-    r"percent|points?|degrees?|patients?|restorations?"
+    r"years?|yrs?|yo|y/o|months?|weeks?|days?|hours?|minutes?|seconds?|times|visits?|sessions?|images?|photo(?:graph)?s?|pictures?|"
+    r"radiographs?|percent|points?|degrees?|patients?|restorations?|gauge|blades?"
 )
+_UNITS = r"mm|cm|ml|mg|millimet(?:er|re)s?"
 _NUMBERED = (
-    r"age[ds]?|pulse|heart rate|scor(?:e|ed|ing)|pages?|rooms?|beds?|images?|photo(?:graph)?s?|radiographs?|figures?|fig|pictures?|cases?|"
-    r"chapter|visits?|steps?|grade|class|size|files?|shade|iso|numbers? of(?: \w+){0,2}|total of|about|approximately|roughly|nearly|over"
+    r"age[ds]?(?: of)?|pulse|heart rate|scor(?:e|ed|ing)|pages?|rooms?|beds?|images?|photo(?:graph)?s?|radiographs?|figures?|fig|"
+    r"pictures?|cases?|chapter|visits?|steps?|grade|class|size|files?|shade|iso|numbers? of(?: \w+){0,2}|total of|about|approximately|"
+    r"roughly|nearly|over"
 )
+_SHOWN = r"(?:images?|photo(?:graph)?s?|figures?|pictures?|visits?)"
+_MANY = _SHOWN.replace("s?", "s")
 _NO_TEETH = re.compile(
-    rf"\b(?:{_NUMBERED})\b[\s:#.\-=]{{0,3}}\d+(?:\.\d+)?(?!\d)"
-    rf"|\b\d+(?:\s*(?:-|–|to)\s*\d+)?[\s-]*(?:{_COUNTED}|(?:out )?of \d+)\b"
+    # "images 11-13", "aged 11 to 13", "photos 21 and 22"; but "image 1, 16 has caries" and "figure 2 - 16 caries" go on with a tooth
+    rf"\b(?:{_SHOWN}|age[ds]?|grade|size|steps?|pages?)\s{{1,3}}\d+(?:[-–]| to )\d+\b"
+    rf"|\b{_MANY}\s\d+(?:, \d+)*,? (?:and|or|&) \d+\b"
+    rf"|\b(?:{_NUMBERED})\b[\s:#.\-=]{{0,3}}\d+(?:\.\d+)?(?!\d)"
+    rf"|\b\d+(?:\s*(?:-|–|to|or)\s*\d+)?[\s-]*(?:{_COUNTED}|(?:out )?of \d+)\b"
+    rf"|\b\d+\s*(?:-|–|to|or)\s*\d+\s*(?:{_UNITS})\b|\bbetween \d+ and \d+\s*(?:{_UNITS}|{_COUNTED})\b"
+    r"|\bpatient \(\d{1,3},? ?[fm]\)|\(\d{1,3},? ?(?:fe)?male\)"  # (36, M) alone is its mesial side
     # 28 teeth are counted; 16, 28 teeth missing is a list, as translations from Chinese have it
     r"|(?<![\d,] )(?<!and )\b(?:2[0-8]|3[0-2]) (?:permanent |natural |remaining |erupted |healthy )*teeth\b"
     r"(?! (?:missing|are missing|caries|decayed))",

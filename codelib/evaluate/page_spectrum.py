@@ -42,7 +42,7 @@ def _conditions(variant: Report) -> str:
         row(f"<th scope=row>{escape(c['name'])}</th>", plain(c["support"]), *(scored(c, name) for name in names)) for c in found
     ]
     if rare := scores.get("rare"):
-        title = f"{rare['num_conditions']} rare conditions together (each below {rare['below']})"
+        title = f"{rare['num_conditions']} rare conditions together (each of fewer than {rare['below']} patients)"
         rows.append(
             row(f"<th scope=row>{escape(title)}</th>", plain(rare["support"]), *(scored(rare, n) for n in names), kind="sum")
         )

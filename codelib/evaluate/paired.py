@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from codelib.contracts import OK
 from codelib.evaluate.answers import parse_class
-from codelib.evaluate.statistics import Array, confusion_rows, percentiles, resampled, weighted_f1
+from codelib.evaluate.statistics import Array, Interval, confusion_rows, resampled, weighted_f1
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION, SPECTRUM
 
 NUM_PAIRED = 5000  # replicates: the smallest p is 0.0004, which 45 pairs (ten variants) leave below 0.02
@@ -48,6 +48,13 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def between(differences: Array) -> Interval:
+    """The 95 % interval of resampled differences, from one of them to one of them: so it leaves zero out exactly where their share in
+    `bootstrap_p` is below 0.05, which counts values and knows none between two of them."""
+    low, high = np.percentile(differences, 2.5, method="lower"), np.percentile(differences, 97.5, method="higher")
+    return Interval(float(low), float(high))
+
+
 def bootstrap_p(differences: Array, num_deciding: int) -> float:
     """Two-sided p out of resampled differences: how often they lie on the other side of zero (Efron & Tibshirani 1993, ch. 15).
 
@@ -74,7 +81,7 @@ def _difference(pair: Sequence[Array], patients: Sequence[str], score: Callable[
     found: dict[str, Any] = {"difference": float(statistic(both.sum(axis=0, keepdims=True))[0]), "difference_ci": None, "p": None}
     values = resampled(both, patients, statistic, seed, NUM_PAIRED)
     if values is not None:
-        interval = percentiles(values)
+        interval = between(values)
         deciding = {patient for patient, changed in zip(patients, (a != b).any(axis=1), strict=True) if changed}
         found |= {"difference_ci": [interval.low, interval.high], "p": bootstrap_p(values, len(deciding))}
     return {**found, "test": BOOTSTRAP}

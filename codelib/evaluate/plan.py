@@ -30,7 +30,7 @@ from codelib.models.conversation import Dataset
 from codelib.models.engine import Decoding
 from codelib.models.remote_settings import RemoteSettings, ServerFields
 
-VERSION = 2  # of the partitions: raised when a row of the table would be made in another way
+VERSION = 3  # of the partitions: raised when a row of the table would be made in another way
 _QUESTION = 1  # of the questions: raised when one would be put in another way, so that no old answer fits any more
 
 

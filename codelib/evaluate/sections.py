@@ -30,9 +30,12 @@ def _headings() -> tuple[re.Pattern[str], dict[str, str]]:
     known = {name for section, others in names.items() for name in (section, next(n for n in others if not n.isascii()))}
     exact = "|".join(re.escape(name) for name in sorted(known, key=lambda name: (-len(name), name)))
     # possessive: a model that repeats blanks or marks for ever is read in one pass
-    before = r"^[ \t#>|{*_\-•·\"'“\[【(]*+(?:[0-9一二三四五六七八]{1,2}[.)、．:：)][ \t]*)?[ \t*_\"'“\[【]*+"
+    before = (
+        r"^[ \t]*+(?:(?:[#>|{*_\-•·\"'“\[【(]++|<\w{1,6}>)[ \t]*+)*+"
+        r"(?:\(?[0-9一二三四五六七八]{1,2}[.)、．:：)][ \t]*+)?(?:[*_\"'“\[【]++[ \t]*+)*+"
+    )
     bracket = r"(?:[ \t]*+[(（][^()（）\n]{1,40}[)）])?"
-    mark = r"[*_\"'”\]】#]*+[ \t]*+"
+    mark = r"(?:[*_\"'”\]】#]|</\w{1,6}>)*+[ \t]*+"
     pattern = re.compile(
         rf"{before}(?P<line>(?i:{every})){mark}{bracket}{mark}(?:[:：|]|(?<=】)|-(?=[ \t])|–|—|$)"
         rf"|(?<=[.。;；!！,，{{])[ \t]*[\"'*]*(?P<inside>{exact})[\"'*]*[ \t]*[:：]",

@@ -24,7 +24,7 @@ from codelib.evaluate.conditions import ASSERTED, mentions, vocabulary
 from codelib.evaluate.findings import findings
 from codelib.evaluate.statistics import Array, bootstrap
 
-RARE_BELOW = 5  # a condition of fewer test visits has no figure of its own
+RARE_BELOW = 5  # a condition of fewer test patients has no figure of its own: it would be theirs
 _LONGEST_ITEM = 8  # words; a longer piece is a sentence, not an item of a list
 _NOTHING = re.compile(
     r"\b(?:no|without)(?: \w+){0,3} (?:abnormalit(?:y|ies)|conditions?|diseases?|patholog(?:y|ies)|anomal(?:y|ies)|findings?)\b"
@@ -122,8 +122,9 @@ def scores_of_sets(
     named = Counter(name for names in said for name in names)
     hits = Counter(name for a, b in zip(true, said, strict=True) for name in a & b)
     each = {name: _scored([name], hits, named, support) for name in {*support, *named}}
-    shown = sorted((name for name in support if support[name] >= RARE_BELOW), key=lambda name: (-support[name], name))
-    rare = sorted(name for name in each if support[name] < RARE_BELOW)
+    people = {name: len({who for names, who in zip(true, patients, strict=True) if name in names}) for name in each}
+    shown = sorted((name for name in support if people[name] >= RARE_BELOW), key=lambda name: (-support[name], name))
+    rare = sorted(name for name in each if people[name] < RARE_BELOW)
     rows = np.asarray([[len(a & b), len(b), len(a)] for a, b in zip(true, said, strict=True)], dtype=np.float64)
     whole = _scored(each, hits, named, support)
     interval = bootstrap(rows, patients, _micro_f1, seed)

@@ -94,15 +94,17 @@ def wilson(share: float, n: float) -> Interval:
     return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))
 
 
+def no_spread(correct: Sequence[bool], patients: Sequence[str]) -> Interval | None:
+    """Where all answers are right (or wrong) resampling sees no spread at all and would claim certainty: there Wilson's interval on the
+    effective number of patients stands in. None elsewhere, and below two patients."""
+    share = sum(correct) / len(correct) if correct else 0.5
+    certain = share in (0.0, 1.0) and len(set(patients)) > 1
+    return wilson(share, num_effective_patients(patients)) if certain else None
+
+
 def accuracy_interval(correct: Sequence[bool], patients: Sequence[str], seed: int) -> Interval | None:
-    """Interval of the share of right answers. Where all are right (or wrong) resampling sees no spread at all and would claim
-    certainty: there Wilson's interval on the effective number of patients stands in."""
-    if not correct:
-        return None
-    share = sum(correct) / len(correct)
-    if share in (0.0, 1.0):
-        return wilson(share, num_effective_patients(patients))
-    return mean_interval([float(c) for c in correct], patients, seed)
+    """Interval of the share of right answers; see `no_spread`. None below two patients."""
+    return no_spread(correct, patients) or mean_interval([float(c) for c in correct], patients, seed)
 
 
 def weighted_f1(sums: Array) -> Array:
@@ -129,7 +131,9 @@ def confusion_rows(references: Sequence[str], predictions: Sequence[str | None])
 def f1_interval(
     references: Sequence[str], predictions: Sequence[str | None], patients: Sequence[str], seed: int
 ) -> Interval | None:
-    """Interval of the support-weighted F1."""
+    """Interval of the support-weighted F1. It is 1 (or 0) where the accuracy is, and has the accuracy's interval there."""
+    if found := no_spread([a == b for a, b in zip(references, predictions, strict=True)], patients):
+        return found
     return bootstrap(confusion_rows(references, predictions), patients, weighted_f1, seed) if len(references) else None
 
 

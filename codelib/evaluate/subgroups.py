@@ -37,8 +37,9 @@ def subgroups(rows: Sequence[dict[str, Any]], samples: Mapping[str, Sample], see
     patients = {sample: samples[sample].patient for sample in by_id}
     found = []
     for by, groups in _divisions(samples):
-        # again over what this variant answered: a partial one may have too few of a group
-        answered = _safe({name: members & by_id.keys() for name, members in groups.items()}, patients)
+        # again over what this variant answered: a partial one may have too few of a group, or of what is hidden already
+        hidden = frozenset(by_id).difference(*groups.values())
+        answered = _safe({name: members & by_id.keys() for name, members in groups.items()}, patients, hidden)
         found += [
             {"by": by, **_scored(name, [by_id[s] for s in sorted(group)], samples, seed)} for name, group in answered.items()
         ]
@@ -119,10 +120,11 @@ def _enough(members: frozenset[str], patients: Mapping[str, str]) -> bool:
     return len(members) >= SMALL and _num_patients(members, patients) >= MIN_PATIENTS
 
 
-def _safe(groups: Groups, patients: Mapping[str, str]) -> Groups:
-    """Without groups of too few patients, nor so many that the rest of the sum would be too few."""
+def _safe(groups: Groups, patients: Mapping[str, str], hidden: frozenset[str] = frozenset()) -> Groups:
+    """Without groups of too few patients, nor so many that the rest of the sum would be too few. hidden: samples of no group, which are part of
+    that sum."""
     shown = {name: members for name, members in groups.items() if _num_patients(members, patients) >= MIN_PATIENTS}
-    hidden = frozenset[str]().union(*(members for name, members in groups.items() if name not in shown))
+    hidden = hidden.union(*(members for name, members in groups.items() if name not in shown))
     while hidden and shown and _num_patients(hidden, patients) < MIN_PATIENTS:
         smallest = min(shown, key=lambda name: (_num_patients(shown[name], patients), name))
         hidden |= shown.pop(smallest)

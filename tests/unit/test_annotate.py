@@ -43,6 +43,12 @@ def statuses(text: str, field: str = "diagnosis") -> dict[str, str]:
     return {disease["zh"]: disease["status"] for disease in annotated(**{field: text})["diseases"]}
 
 
+@pytest.mark.parametrize("sign", ["无自发痛", "无叩痛", "未见根尖暗影"])
+def test_a_sign_that_is_missing_behind_a_colon_denies_no_condition(sign: str) -> None:
+    assert set(statuses(f"26深龋：{sign}").values()) == {"present"}
+    assert set(statuses("26深龋：无").values()) == set(statuses("26深龋：未见异常。").values()) == {"negated"}
+
+
 # --- the real records ----------------------------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,12 @@ def test_an_empty_answer_finds_nothing_and_contradicts_nothing() -> None:
         ("28 teeth in total; image 12 and photograph 21; a 15 mm probe; 35 K-file; within 24 hours; 11 of 28", ""),
         ("2022-03-05, K02.1, 0.12% chlorhexidine, 25%", ""),
         ("tooth #3, 第一磨牙", ""),
+        ("aged 11 to 13; age of 36; patient (36, F); images 11-13; photos 21 and 22; figures 12, 13 and 14", ""),
+        ("12 or 13 mm; 12 to 14 mm; between 11 and 14 mm; between 11 and 14 days; 16 photos; #15 blade; 18-gauge needle", ""),
+        (
+            "image 1, 16 has caries; figure 2 - 26 caries; images 1 and 2, 36; between 11 and 21; 46 (M), 47 or 48; (37, M)",
+            "16 26 36 11 21 46 47 48 37",
+        ),
     ],
 )
 def test_teeth_of_english_and_chinese_reports(text: str, teeth: str) -> None:

@@ -120,7 +120,12 @@ def test_an_adapter_without_effect() -> None:
 
 
 def test_two_models_of_a_server_that_answer_alike_are_told() -> None:
-    canary = {"status": "not_run", "why": "all of its 8 answers are those of base: two models?", "num_items": 8, "num_equal_to_base": 8}
+    canary = {
+        "status": "not_run",
+        "why": "all of its 8 answers are those of base: two models?",
+        "num_items": 8,
+        "num_equal_to_base": 8,
+    }
     assert "two models?" in found(classified(["Caries"] * 60), canary=canary)["same_answers"]
     assert "same_answers" not in found(classified(["Caries"] * 60), canary=canary | {"num_equal_to_base": 7})
 

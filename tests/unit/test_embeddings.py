@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import BaseModel, ValidationError
 
 from codelib.evaluate import embedding_models
-from codelib.evaluate.embeddings import Embeddings, cosines, prepare
+from codelib.evaluate.embeddings import Cosines, Embeddings, cosines, prepare
 
 REPORT = "Examination: tooth 16 has deep caries. Diagnosis: deep caries of 16. " * 4
 OTHER = "The weather is fine and the sea is calm."
@@ -93,6 +95,16 @@ def test_a_report_longer_than_the_model_is_read_in_windows(folders: dict[str, st
     assert long_before < 1.0  # what stands behind the first window counts
 
 
+def test_long_texts_of_a_half_precision_model_are_not_infinite() -> None:
+    """float16 ends at 65,504: the vectors of a long window add up to more."""
+    reader = object.__new__(embedding_models._Reader)
+    reader.pool, reader.device = "mean", "cpu"
+    reader.model = lambda input_ids, attention_mask: SimpleNamespace(
+        last_hidden_state=torch.full((*input_ids.shape, 4), 60.0, dtype=torch.float16)
+    )
+    assert reader._forward([[1] * 2000]).tolist() == [[120_000.0] * 4]
+
+
 def test_the_mean_over_models_and_what_each_says(folders: dict[str, str]) -> None:
     found = cosines([REPORT], [OTHER], [folders["reads"], folders["writes"]])
     each = [scores[0] for scores in found.models.values()]
@@ -112,6 +124,12 @@ def test_a_chinese_text_is_for_models_that_know_its_characters(folders: dict[str
     assert "LEXICAL" in alone.method
     assert "[1 Chinese texts]" in alone.method
     assert list(alone.part([1]).models) == [next(iter(both.models))]
+
+
+def test_a_method_names_what_a_model_read() -> None:
+    """Some of both languages, where a vocabulary has the characters of some texts alone."""
+    found = Cosines({"a": (1.0, 1.0, None), "b": (None, 1.0, 1.0), "c": (1.0, None, None)}, (False, True, True))
+    assert found.method == "a [2 texts]; b [2 Chinese texts]; c [1 English texts]"
 
 
 def test_a_text_is_embedded_once_for_each_model(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from codelib.contracts import SIX_CLASSES
 from codelib.evaluate.metrics import classification
-from codelib.evaluate.paired import BOOTSTRAP, MCNEMAR, NUM_PAIRED, bootstrap_p, compare, holm, mcnemar, paired
+from codelib.evaluate.paired import BOOTSTRAP, MCNEMAR, NUM_PAIRED, between, bootstrap_p, compare, holm, mcnemar, paired
 
 P = st.floats(0, 1)
 
@@ -116,6 +116,15 @@ def test_p_is_below_5_per_cent_where_the_interval_leaves_zero_out() -> None:
         values = np.random.default_rng(0).normal(shift, 1, NUM_PAIRED)
         low, high = np.percentile(values, [2.5, 97.5])
         assert (bootstrap_p(values, 100) < 0.05) == (not low <= 0 <= high)
+
+
+@pytest.mark.parametrize("beyond", [123, 124, 125, 126])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_p_and_interval_agree_where_it_is_close(beyond: int, sign: int) -> None:
+    """At the 2.5 percentile itself, where a value between two drawn ones would say something else than the count."""
+    values = sign * np.sort(np.concatenate([-np.full(beyond, 1e-9), np.linspace(0.5, 1, NUM_PAIRED - beyond)]))
+    interval = between(values)
+    assert (bootstrap_p(values, 100) < 0.05) == (not interval.low <= 0 <= interval.high)
 
 
 def test_no_difference_is_no_finding_under_the_null() -> None:

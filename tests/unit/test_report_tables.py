@@ -72,7 +72,7 @@ def test_every_key_is_shown() -> None:
             "refused",
         ),
         *(
-            "98 rare conditions together (each below 10)",
+            "98 rare conditions together (each of fewer than 10 patients)",
             "chronic caries",
             "Whose images it sees: macro F1",
             "39 of 55",

@@ -156,6 +156,8 @@ def test_baselines_for_nothing() -> None:
     samples = [sample(n, label, listed) for n, label in enumerate(["Pulpitis", "Caries", "Caries", "not a class"])]
     assert first_named(samples) == "Pulpitis"
     assert first_named([sample(0, "Caries", "What is it?")]) == SIX_CLASSES[0]
+    chinese = "是哪一种：牙体缺损、龋病、牙龈炎、错颌畸形、牙髓炎还是牙齿缺失？"
+    assert first_named([sample(0, "Caries", chinese)]) == "Tooth Structure Loss"
     names = {row["name"]: row for row in class_baselines(samples)}
     assert names["always the first listed (Pulpitis)"]["accuracy"] == 1 / 3
     assert names["majority (always Caries)"]["accuracy"] == 2 / 3

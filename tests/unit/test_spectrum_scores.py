@@ -38,6 +38,28 @@ DEEP, CALCULUS, GINGIVITIS = "Deep caries", "Dental calculus", "Gingivitis"
         ("no caries, no gingivitis", set()),
         ("I cannot tell.", None),
         ("The images are of poor quality", None),
+        # each condition answered by itself
+        ('{"Deep caries": true, "Gingivitis": false}', {DEEP}),
+        ('{"Deep caries": {"present": true}, "Gingivitis": {"present": false}}', {DEEP}),
+        ('[{"condition": "Deep caries", "present": true}, {"condition": "Gingivitis", "present": false}]', {DEEP}),
+        ('[{"condition": "Gingivitis", "present": "no"}]', set()),
+        ("| Condition | Seen |\n|---|---|\n| Deep caries | Yes |\n| Gingivitis | No |", {DEEP}),
+        ("Deep caries - present\nGingivitis - absent\nDental calculus – No", {DEEP}),
+        ("Deep caries: present; gingivitis: not present", {DEEP}),
+        ("Deep caries = 1, gingivitis = 0", {DEEP}),
+        ("[x] Deep caries\n[ ] Gingivitis\n☐ Dental calculus", {DEEP}),
+        ("Deep caries ✓\nGingivitis ✗", {DEEP}),
+        ("深龋 有，牙龈炎 无", {DEEP}),
+        ('{"深龋": true, "牙龈炎": false}', {DEEP}),
+        ("Deep caries: no pain on percussion. Gingivitis - no calculus", {DEEP, GINGIVITIS}),
+        ("Deep caries no pain noted Diagnosis: deep caries", {DEEP}),
+        (
+            "Deep caries: yes\nGingivitis: none visible\nDental calculus: no evidence\nPulpitis: unlikely\nMalocclusion: unclear",
+            {DEEP},
+        ),
+        ("Deep caries: no evidence of pulpal involvement", {DEEP}),
+        ("16 deep caries No. 26 gingivitis", {DEEP, GINGIVITIS}),
+        ("It is unclear whether gingivitis is present. Deep caries.", {DEEP}),
         ("", None),
         (None, None),
     ],
@@ -89,6 +111,12 @@ def test_the_diagnosis_of_reports() -> None:
     assert found["conditions"] == [{"name": DEEP, "support": 6, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}]
     assert found["rare"]["num_conditions"] == 1
     assert found["rare"]["precision"] == 0.0
+
+
+def test_a_condition_of_few_patients_has_no_figure_however_often_they_came() -> None:
+    found = scores_of_sets([frozenset([DEEP])] * 12, [frozenset([DEEP])] * 12, ["a"] * 6 + list("bcdbcd"), 0)
+    assert found["conditions"] == []
+    assert (found["rare"]["num_conditions"], found["rare"]["support"]) == (1, 12)
 
 
 NAMES = st.frozensets(st.sampled_from([c.en for c in conditions()[:12]]), max_size=5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codelib.contracts import SIX_CLASSES
-from codelib.evaluate.metrics import classification
+from codelib.evaluate.metrics import classification, macro_f1_interval
 from codelib.evaluate.statistics import (
     accuracy_interval,
     bootstrap,
@@ -58,6 +58,14 @@ def test_all_right_does_not_claim_certainty() -> None:
     assert accuracy_interval([False] * 40, patients, seed=0).high > 0.25
 
 
+def test_f1_does_not_claim_certainty_either() -> None:
+    patients, classes = [str(i // 4) for i in range(40)], ["Caries", "Pulpitis"] * 20
+    for interval in (f1_interval, macro_f1_interval):
+        assert interval(classes, classes, patients, 0) == accuracy_interval([True] * 40, patients, 0)
+        assert interval(classes, classes[::-1], patients, 0) == accuracy_interval([False] * 40, patients, 0)
+        assert interval(classes, classes, ["a"] * 40, 0) is None
+
+
 def test_wilson_is_the_known_one() -> None:
     found = wilson(0.5, 10)  # Wilson 1927 as tabulated: 0.2366 to 0.7634
     assert (found.low, found.high) == pytest.approx((0.2366, 0.7634), abs=1e-4)
@@ -65,6 +73,8 @@ def test_wilson_is_the_known_one() -> None:
 
 def test_one_patient_has_no_interval() -> None:
     assert mean_interval([0.1, 0.9], ["a", "a"], seed=0) is None
+    assert accuracy_interval([True, False], ["a", "a"], seed=0) is None
+    assert accuracy_interval([True, True], ["a", "a"], seed=0) is None  # all right says no more of other patients
     assert accuracy_interval([], [], seed=0) is None
 
 

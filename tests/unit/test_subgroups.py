@@ -81,6 +81,15 @@ def test_groups_are_those_of_the_test_set_and_a_partial_variant_shows_fewer() ->
     assert names(subgroups(rows[7:], samples, 0), "gender") == []
 
 
+def test_what_a_partial_variant_leaves_out_does_not_follow_from_its_sum() -> None:
+    """Two groups that are too few each are hidden together; of a variant that answered some of them alone they would be too few again."""
+    samples = test_set(40, gender=lambda n: "male" if n < 3 else "other" if n < 6 else "female")
+    rows = answered(samples)
+    assert names(subgroups(rows, samples, 0), "gender") == [("female", 34)]
+    assert names(subgroups(rows[3:], samples, 0), "gender") == []  # 37 answered, 34 of women: the other three would follow
+    assert names(subgroups(rows[6:], samples, 0), "gender") == [("female", 34)]
+
+
 def test_a_dataset_that_says_nothing_has_no_groups() -> None:
     samples = test_set(40)
     assert subgroups(answered(samples), samples, 0) == withheld(samples) == []
