@@ -178,7 +178,8 @@ def fingerprint(variant: Variant) -> dict[str, str]:
     """
     if variant.engine == "openai":
         # the address as a hash: fingerprints stand in the report, and a cluster's inner addresses have no business there
-        url = variant.base_url or os.environ.get("OPENAI_BASE_URL")  # the client's own default
+        # the client's own default; a server that a launcher starts anew for each job lies elsewhere each time and is known by its model
+        url = variant.base_url or os.environ.get("CODELIB_SERVED") or os.environ.get("OPENAI_BASE_URL")
         server = hashlib.sha256(url.encode()).hexdigest()[:12] if url else "default"
         model = f"openai:{variant.model}, server {server}"
     elif Path(variant.model).exists():

@@ -1,0 +1,135 @@
+#!/bin/bash
+# Ray on one node of the allocation, for as long as its standard input stays open.
+#
+#   ray_node.sh head IP PORT    |    ray_node.sh worker IP PORT
+#
+# Input that ends (the batch script closed it, or is dead) or SIGTERM: Ray stops here, and the node's folder goes. A worker whose
+# raylet was killed starts it again, three times. It ends processes of this job's folder and no others: never `ray stop`.
+set -uo pipefail
+# shellcheck source=site.sh
+. "$CODELIB/slurm/site.sh"
+role=$1 ip=$2 port=$3
+folder=$CODELIB_TMP/codelib-$SLURM_JOB_ID
+ray='' open=''
+
+say() { echo "[$(date +%T)] $(hostname) $role: $*"; }
+
+# How many CPUs Slurm gave the job on this node: `16(x3),8` counts the nodes in the order of their list.
+cpus_here() {
+  local place=0 index part count times
+  index=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | grep -nxF "${SLURMD_NODENAME:-$(hostname -s)}" | cut -d: -f1)
+  for part in ${SLURM_JOB_CPUS_PER_NODE//,/ }; do
+    count=${part%%(*} times=1
+    [[ $part == *"(x"* ]] && times=${part##*(x} times=${times%)}
+    place=$((place + times))
+    if [ "$place" -ge "${index:-1}" ]; then echo "$count"; return; fi
+  done
+  echo "${SLURM_CPUS_ON_NODE:-1}"
+}
+
+# What Slurm lets the job see here, less the GPUs that a model server took (CUDA_VISIBLE_DEVICES is narrowed then).
+gpus_here() {
+  local devices=${CUDA_VISIBLE_DEVICES-unset}
+  case $devices in
+    unset) echo "${SLURM_GPUS_ON_NODE:-0}" ;;
+    "" | NoDevFiles) echo 0 ;;
+    *) tr ',' '\n' <<<"$devices" | grep -c . ;;
+  esac
+}
+
+# Megabytes of the job on this node: --mem, --mem-per-cpu or --mem-per-gpu; where Slurm does not count memory, its share by CPUs.
+memory_mb() {
+  local have all
+  have=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
+  all=$(nproc --all)
+  local mb=$((have * 8 / 10 * cpus / (all > cpus ? all : cpus)))
+  if [ "${SLURM_MEM_PER_NODE:-0}" -gt 0 ]; then mb=$SLURM_MEM_PER_NODE
+  elif [ "${SLURM_MEM_PER_CPU:-0}" -gt 0 ]; then mb=$((SLURM_MEM_PER_CPU * cpus))
+  elif [ "${SLURM_MEM_PER_GPU:-0}" -gt 0 ]; then mb=$((SLURM_MEM_PER_GPU * (gpus > 0 ? gpus : 1))); fi
+  echo $((mb < have ? mb : have))
+}
+
+# Processes of this job here that carry its mark in their environment, this script's own apart.
+mine() { grep -lszxF "CODELIB_MARK=$folder" /proc/[0-9]*/environ | cut -d/ -f3; }
+
+# Folders that a job of ours left because it was ended too fast for its own clean-up: the host lost power, Slurm's KillWait was over.
+sweep() {
+  local old
+  for old in "$CODELIB_TMP"/codelib-[0-9]*; do
+    if [ -O "$old" ] && [ ! -L "$old" ] && ! kill -0 "$(cat "$old/pid" 2>/dev/null || echo 0)" 2>/dev/null; then rm -rf "$old"; fi
+  done
+}
+
+stop() {
+  trap '' TERM INT HUP
+  [ -n "$ray" ] && kill -TERM "$ray" 2>/dev/null
+  [ -n "$open" ] && kill "$open" 2>/dev/null
+  local turn
+  for turn in $(seq 20); do [ -z "$(mine)" ] && break; sleep 0.1; done
+  for turn in $(seq 20); do
+    # shellcheck disable=SC2046
+    kill -KILL $(mine) 2>/dev/null || break
+    sleep 0.1
+  done
+  for turn in $(seq 10); do rm -rf "$folder" 2>/dev/null; [ -e "$folder" ] || break; sleep 0.2; done
+}
+
+# The last words of Ray's own processes; on a node that did not come up nothing else says why.
+last_words() {
+  local file
+  for file in "$folder"/ray/session_latest/logs/{gcs_server.out,gcs_server.err,raylet.out,raylet.err}; do
+    if [ -s "$file" ]; then echo "-- $(basename "$file")"; tail -n 8 "$file"; fi
+  done
+}
+
+start_ray() {
+  local where=(--address="$ip:$port")
+  if [ "$role" = head ]; then
+    where=(--head --node-ip-address="$ip" --port="$port" --ray-client-server-port=$((port + 1)) --include-dashboard=false)
+  fi
+  # ports that are 0 are chosen by the system, so that two jobs on one node never meet
+  # shellcheck disable=SC2086
+  env CODELIB_MARK="$folder" TMPDIR="$folder/tmp" $CODELIB_CONTAINER ray start "${where[@]}" --temp-dir="$folder/ray" --num-cpus="$cpus" --num-gpus="$gpus" \
+    --memory="$memory" --object-store-memory="$store" --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 \
+    --disable-usage-stats --block </dev/null {line}<&- &
+  ray=$!
+}
+
+site_environment || exit 2
+cpus=$(cpus_here) gpus=$(gpus_here) mb=$(memory_mb)
+# a third of the memory for the object store, which lives in /dev/shm; a tenth stays with Ray's own processes and the driver
+free=$(df -Pk /dev/shm | awk 'NR == 2 {print int($4 / 1024 * 0.9)}')
+store=$((mb * 3 / 10)); store=$(((store < free ? store : free) * 1048576)); memory=$((mb * 6 / 10 * 1048576))
+if [ "$store" -lt 80000000 ]; then
+  say "error: $mb MB of memory and ${free} MB free in /dev/shm leave no room for Ray's object store; ask for more with --mem (2G at least)"
+  exit 2
+fi
+
+sweep
+rm -rf "$folder" 2>/dev/null
+if ! mkdir -m 700 "$folder" "$folder/tmp"; then
+  say "error: cannot make $folder: CODELIB_TMP must be a disk of the node that you may write to"
+  exit 2
+fi
+echo $$ >"$folder/pid"
+# not at the shell's death alone: Slurm asks with SIGTERM and kills some seconds later
+trap stop EXIT
+trap 'exit 143' TERM INT HUP
+say "$cpus CPUs, $gpus GPUs, $mb MB (object store $((store / 1048576)) MB), $folder"
+
+exec {line}<&0  # a background job would get /dev/null for its input
+cat <&"$line" >/dev/null &
+open=$!
+for attempt in 1 2 3 4; do
+  start_ray
+  wait -n "$ray" "$open"
+  code=$?
+  kill -0 "$open" 2>/dev/null || exit 0
+  say "Ray ended here (exit code $code)"
+  last_words
+  if [ "$role" = head ] || [ "$attempt" = 4 ]; then exit 1; fi
+  # shellcheck disable=SC2046
+  kill -KILL $(mine) 2>/dev/null
+  sleep 2
+  say "starting it again, for the ${attempt}. time"
+done
