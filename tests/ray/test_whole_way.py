@@ -142,7 +142,7 @@ def head():
 
 
 def submit(env: dict[str, str], *entry: str) -> subprocess.CompletedProcess[str]:
-    command = ["ray", "job", "submit", "--working-dir", ".", "--", *entry]
+    command = ["ray", "job", "submit", "--runtime-env", "cluster/runtime_env.yaml", "--working-dir", ".", "--", *entry]
     return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
