@@ -75,6 +75,16 @@ def test_items_that_fail_decide_nothing() -> None:
     assert canary.judge(canary.Items((), PixelPolicy()), [])["status"] == "not_run"
 
 
+def test_an_item_that_fails_leaves_the_others_to_decide() -> None:
+    for tuned, status in ((NOTED.base, "refused"), (NOTED.trained, "passed")):
+        answers: list[Answer] = []
+        for b, t in zip(NOTED.base, tuned, strict=True):
+            answers += [says("base", log_likelihoods=(b,)), says("other", log_likelihoods=(t,))]
+        answers[3] = failed("ImageError")
+        found = canary.judge(NOTED, answers)
+        assert (found["status"], found["num_items"]) == (status, 2)
+
+
 # the trainer's note
 
 
@@ -112,6 +122,18 @@ def test_the_trainers_samples_are_found_in_the_dataset(tmp_path: Path) -> None:
     assert [one.adapter for one in asked] == [None, str(tmp_path / "lora")] * 2
     assert asked[0].choices == ("Caries",)
     assert asked[0].question.messages[-1].role == "user"
+
+
+def test_the_trainers_samples_without_their_images_are_none(tmp_path: Path) -> None:
+    """A data set of which somebody copied the test images alone: the variant's own questions must do."""
+    release(tmp_path / "set")
+    rows = json.loads((tmp_path / "set" / "train-cls.json").read_text())
+    for row in rows:
+        row["images"] = ["gone.jpg"]
+        row["messages"][0]["content"] += "<image>"
+    (tmp_path / "set" / "train-cls.json").write_text(json.dumps(rows))
+    note(tmp_path)
+    assert canary.trainers_items(variant(tmp_path), tmp_path / "set") is None
 
 
 @pytest.mark.parametrize(
