@@ -29,6 +29,7 @@ _LOGGERS = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 _TRANSIENT = frozenset({408, 409, 425, 429})  # and every 5xx
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # a 429 that no waiting mends
 _NAMED = {401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError"}
+_MOST_TOKENS = 10**9
 _HEADERS = ("x-ratelimit-", "retry-after")  # what the limiter reads; nothing else of a response's headers is kept
 
 
@@ -206,9 +207,9 @@ def _answers_as(said: str, server: Server) -> bool:
 
 
 def _counted(usage: object) -> tuple[int, int]:
-    """Tokens in and out; 0 for what is no count."""
+    """Tokens in and out; 0 for what is no count, or more than any prompt has and a table's int32 takes."""
     found = [usage.get(name) if isinstance(usage, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
-    given, made = (count if type(count) is int and count > 0 else 0 for count in found)
+    given, made = (count if type(count) is int and 0 < count < _MOST_TOKENS else 0 for count in found)
     return given, made
 
 

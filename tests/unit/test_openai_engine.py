@@ -125,6 +125,7 @@ def test_a_server_that_drips_is_given_up(server: chat_server.Running) -> None:
         ("[1,2]", (0, 0)),
         ('{"prompt_tokens":12}', (12, 0)),
         ('"none"', (0, 0)),
+        (f'{{"prompt_tokens":{10**30},"completion_tokens":{2**31}}}', (0, 0)),
     ],
 )
 def test_a_wrong_usage_costs_what_was_guessed(server: chat_server.Running, usage: str, counted: tuple[int, int]) -> None:
