@@ -148,9 +148,11 @@ def judge(items: Items, answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def _answered(items: Items, pairs: list[tuple[Answer, Answer]]) -> tuple[Items, list[tuple[Answer, Answer]]]:
+    """The items, with their figures, that were answered both with and without the adapter."""
     good = [number for number, pair in enumerate(pairs) if all(one.error is None for one in pair)]
-    kept = {name: tuple(held[number] for number in good) for name in ("trained", "base") if (held := getattr(items, name))}
-    return replace(items, prompts=tuple(items.prompts[number] for number in good), **kept), [pairs[number] for number in good]
+    trained, base = (tuple(held[number] for number in good if held) for held in (items.trained, items.base))
+    prompts = tuple(items.prompts[number] for number in good)
+    return replace(items, prompts=prompts, trained=trained, base=base), [pairs[number] for number in good]
 
 
 def _against_trainer(items: Items, base: Sequence[float], tuned: Sequence[float], tolerance: float) -> str | None:
