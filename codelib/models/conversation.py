@@ -78,6 +78,11 @@ class Conversation:
         return found.group(2) if found else self.images[0]
 
     @property
+    def checkups(self) -> tuple[str, ...]:
+        """All that the released file names of its images say, each once, sorted."""
+        return tuple(sorted({found.group(1) for image in self.images if (found := _CODES.search(image))}))
+
+    @property
     def checkup(self) -> str | None:
         """Checkup id (0013-002) as the sample says, or out of the released file name; None where there is neither."""
         if self.checkup_id:
@@ -102,7 +107,8 @@ def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
             url = part.get("image_url")
             value = part.get("value") or part.get("image") or (url.get("url") if isinstance(url, dict) else url)
         else:
-            raise RowError(_SHAPE, f"{place}: a part of type {kind!r}; only text, image and image_url are read")
+            # its name is not repeated: it stands in a file of somebody's patients
+            raise RowError(_SHAPE, f"{place}: a part of another type; only text, image and image_url are read")
         if not isinstance(value, str):
             raise RowError(_SHAPE, f"{place}: a part of type {kind!r} holds {type(value).__name__}, expected a string")
         text.append(value if kind == "text" else IMAGE)
