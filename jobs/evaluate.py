@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,16 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
+def _files_of(dataset: Dataset) -> dict[str, tuple[int, int, int]]:
+    """What changes whenever a release is made anew or taken away."""
+    found = {}
+    for name, path in dataset.files.items():
+        with suppress(FileNotFoundError):
+            about = path.stat()
+            found[name] = (about.st_ino, about.st_size, about.st_mtime_ns)
+    return found
+
+
 @dataclass(frozen=True)
 class _Questions:
     """What is asked: a release, or a file of the user's own. ``name``: what the report calls it."""
@@ -72,6 +82,13 @@ class _Questions:
     name: str
     benchmarks: tuple[str, ...]
     own: OwnSet | None = None
+    release: Dataset | None = None
+    files: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # of the release, before anything was read of it
+
+    def check_unchanged(self) -> None:
+        """Under the lock, which everything was read before: whoever withdrew since must not be asked about. Raises JobFailed."""
+        if self.release is not None and _files_of(self.release) != self.files:
+            raise JobFailed("the release was changed or taken away while it was read (a withdrawal?); run the same command again")
 
     def notes(self, settings: EvaluateSettings) -> list[str]:
         return list(self.own.notes) if self.own else left_out(self.dataset, self.benchmarks, settings.spectrum_visits)
@@ -104,6 +121,7 @@ def _benchmarks(text: str | None, variants: Sequence[Variant]) -> tuple[str, ...
 def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questions:
     # absolute: a worker of another node has another current folder
     release = open_dataset(Path(args.dataset).absolute()) if args.dataset else None
+    state = _files_of(release) if release else {}
     if args.test is None:
         for option in _OWN_OPTIONS:
             if getattr(args, option) is not None:
@@ -111,7 +129,7 @@ def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questi
                 raise ValueError(f"--{option} is for a file of your own; give it with --test{hint}")
         if release is None:
             raise ValueError("--dataset: what is asked? Give the folder of a released dataset, or a file of your own with --test")
-        return _Questions(release, release.folder.name, _benchmarks(args.benchmarks, variants))
+        return _Questions(release, release.folder.name, _benchmarks(args.benchmarks, variants), None, release, state)
     if args.benchmarks is not None:
         raise ValueError(
             "--benchmarks is for a release; say what the rows of --test are with --benchmark classification or generation"
@@ -122,7 +140,7 @@ def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questi
         raise ValueError("--dataset beside --test is where few-shot examples come from, and no variant shows any; take it away")
     file, images = Path(args.test).absolute(), Path(args.images).absolute() if args.images else None
     own = read_own_set(file, images, args.benchmark, args.patients, release)
-    return _Questions(own.tests, file.stem, (args.benchmark,), own)
+    return _Questions(own.tests, file.stem, (args.benchmark,), own, release, state)
 
 
 def _print_plan(
@@ -167,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     workspace.create()
     # with nothing to ask there is nothing for Ray to do
     with workspace.locked():  # to the end of the report: a withdrawal must not come between answers and page
+        asked.check_unchanged()
         with connect(args.num_cpus) if pending else nullcontext():
             outcome = predict(dataset, plan, store, settings, contains_identifier)
         report = evaluate_scores(asked.name, shown, plan, outcome, settings)
