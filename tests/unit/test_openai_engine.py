@@ -68,6 +68,8 @@ def told(answers: list[Answer]) -> list[str]:
         ("html answer", None, 2),
         ("nothing answer", None, 2),
         ("null answer", None, 2),
+        ("deep answer", None, 2),
+        ("parts answer", None, 2),
         ("newer", None, 2),
         ("strict", None, 2),
         ("500", "InternalServerError", 3),
@@ -76,6 +78,8 @@ def told(answers: list[Answer]) -> list[str]:
         ("html", "BadReply", 3),
         ("nothing", "BadReply", 3),
         ("null", "BadReply", 3),
+        ("deep", "BadReply", 3),
+        ("parts", "BadReply", 3),
         ("filter", "ContentFilter", 1),
         ("refuse", "ContentFilter", 1),
         ("filter400", "ContentFilter", 1),
@@ -146,6 +150,14 @@ def test_a_wrong_usage_costs_what_was_guessed(server: chat_server.Running, usage
 def test_what_nobody_gets_past_is_met_once(server: chat_server.Running, act: str, error: str) -> None:
     assert told(answer_all(engine(server, concurrency=1), acts(*[act] * 20))) == [error] * 20
     assert server.num_requests == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nobody_is_sent_on_to_another_address(server: chat_server.Running, status: int) -> None:
+    """With 307 and 308 the client would take the prompt along, to wherever a portal points."""
+    answers = answer_all(engine(server, concurrency=1), acts(f"moved:{status}", "answer"))
+    assert told(answers) == ["Redirected"] * 2
+    assert len(server.paths) == 1
 
 
 def test_a_lora_module_that_is_not_there_takes_no_other_down(server: chat_server.Running) -> None:
