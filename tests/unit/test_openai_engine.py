@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import threading
@@ -395,6 +396,33 @@ def test_many_engines_share_one_budget(
         asked = 3 * server.num_requests
         assert paid == asked <= limit
         assert asked + 50 > limit or server.num_requests == 25 * engines
+
+
+def test_a_full_disk_of_the_books_loses_no_answer_and_asks_no_more(
+    server: chat_server.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store, name: str, value: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "commit_json", full)
+    desk = open_desk(RemoteSettings(budget_usd=1000), Store(str(tmp_path)))
+    answers = answer_all(priced(server, desk, concurrency=1), acts(*["answer"] * 5))
+    assert told(answers) == ["word0", *["BudgetReached"] * 4]
+    assert server.num_requests == 1
+    with pytest.raises(OSError, match="No space") as caught:  # the job's last sentence
+        desk.call_and_wait("close")
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    assert desk.call_and_wait("close").usd == 3
+    assert spent_before(Store(str(tmp_path))).usd == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"eur": 1}'])
+def test_books_that_cannot_be_read_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "spent").mkdir()
+    (tmp_path / "spent" / "1.json").write_text(content)
+    with pytest.raises(ValueError, match=r"spent/1\.json: does not say what a run has spent; restore it"):
+        spent_before(Store(str(tmp_path)))
 
 
 def test_engines_share_one_limiter(server: chat_server.Running, tmp_path: Path) -> None:
