@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +100,7 @@ def _by_id(dataset: Path, wanted: Mapping[str, Any]) -> list[Conversation]:
         for one in opened.read(name)
         if one.sample_id in wanted
         and sum(message.role == "assistant" for message in one.messages) == 1
-        and all(Path(image).is_file() for image in one.images)
+        and all(os.path.isfile(image) for image in one.images)
     ]
 
 

@@ -11,6 +11,7 @@ model becomes rejected rows of its variant (``evaluate:<error class>``): the oth
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ class Predictor:
         if row["benchmark"] == CLASSIFICATION and parse_class(row["reference"]) is None:
             return BAD_REFERENCE
         images = extra["questions"][extra["asks"][row["ask"]]["question"]]["images"]
-        if any(not (self.folder / name).is_file() for name in images):
+        if any(not os.path.isfile(self.folder / name) for name in images):
             return "evaluate:image_missing"
         return None
 

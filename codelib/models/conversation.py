@@ -26,7 +26,7 @@ _CHECKUP = re.compile(r"(\d{4,})-\d{3,}")
 
 
 class RowError(ValueError):
-    """A row that is no conversation. code: not_a_conversation | unknown_role | placeholder_count."""
+    """A row that is no conversation. code: not_a_conversation | unknown_role | placeholder_count | encoding."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -153,6 +153,16 @@ def parse(row: Any, sample_id: str, folder: Path) -> Conversation:
     return Conversation(sample_id, tuple(messages), paths, **told, names_label=named if isinstance(named, bool) else None)
 
 
+def _check_whole(row: Any, place: str) -> None:
+    """JSON can spell half a character (a lone surrogate), which no tokeniser, table or file takes."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RowError(
+            "encoding", f"{place}: holds half a character (\\ud800 to \\udfff alone); write the file again as UTF-8"
+        ) from None
+
+
 def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]:
     """All conversations of one ShareGPT file (.json or .jsonl); image paths are taken relative to ``images_root``
     (default: the file's folder). An id that occurs again is told apart (7, 7#2). Raises ValueError naming file and row."""
@@ -163,6 +173,8 @@ def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]
         raise ValueError(f"{path}: not UTF-8; save it again as UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON at line {error.lineno}: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a list of conversations; its JSON is nested too deeply") from None
     if not isinstance(rows, list):
         raise ValueError(f"{path}: expected a list of conversations, found {type(rows).__name__}")
     root, stem = images_root or path.parent, path.stem.replace("_", "-")
@@ -171,6 +183,7 @@ def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]
     for index, row in enumerate(rows):
         name = str(row.get("id", index) if isinstance(row, dict) else index)
         seen[name] += 1
+        _check_whole(row, f"{path}, row {index + 1}")
         found.append(parse(row, f"{stem}/{name}" if seen[name] == 1 else f"{stem}/{name}#{seen[name]}", root))
     return found
 

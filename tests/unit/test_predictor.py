@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from codelib.contracts import SIX_CLASSES
-from codelib.core.stage import Stage, check
+from codelib.core import stage as stage_module
+from codelib.core.stage import Part, Stage, Work, check, committed, pending
 from codelib.core.store import Store
-from codelib.evaluate import deaths, predictor
+from codelib.evaluate import deaths, predictor, run
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
 from codelib.evaluate.predictor import Predictor
 from codelib.evaluate.variants import Variant, resolve
@@ -162,6 +163,29 @@ def test_a_full_disk_ends_the_partition_and_loses_no_answer(place: Place, monkey
     assert place.asked == 12 + 1  # the one that could not be kept
 
 
+def test_what_failed_before_a_kill_is_asked_again_by_the_very_next_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partitions are committed with their failed rows; killed before it took them back, a run left them as if they were done."""
+    plan, dataset, settings = place.plan(BASE, partition_samples=2), open_dataset(place.folder / "set"), EvaluateSettings()
+
+    def in_this_process(stage: Stage, work: list[Work], store: Store, keep: bool) -> list[Part]:
+        job = stage_module._Job(stage, store, None)
+        for one in work:
+            if pending(stage, [one], store):
+                job.apply(place.actor(plan), {"item": json.dumps(job.item(stage.key(one), one))})
+        return committed(stage, work, store)
+
+    monkeypatch.setattr(run, "run_stage", in_this_process)
+    place.reply = lambda request: failed("OddError") if words(request) == "cls 3" else says("Caries")
+    with monkeypatch.context() as killed:
+        killed.setattr(run.canary, "verdicts", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.predict(dataset, plan, place.store, settings)
+    place.reply = lambda request: says("Caries")
+    assert run.num_pending(dataset, plan, place.store, settings) == 1
+    outcome = run.predict(dataset, plan, place.store, settings)
+    assert (outcome.failures, place.asked) == ({}, 12 + 1)
+
+
 def test_what_does_not_load_takes_its_own_variants_down(place: Place) -> None:
     def load() -> None:
         raise MemoryError
@@ -184,6 +208,15 @@ def test_a_missing_image_takes_its_visit_down(place: Place) -> None:
         "test-diagnostic/2",
     ]
     assert place.asked == 10
+
+
+def test_a_name_that_no_disk_takes_is_a_missing_image(place: Place) -> None:
+    file = place.folder / "set" / "test-cls.json"
+    rows = json.loads(file.read_text())
+    rows[2]["images"], rows[3]["images"] = ["y" * 300 + ".jpg"], ["nul\0.jpg"]
+    file.write_text(json.dumps(rows))
+    reasons = [row["reject_reason"] for row in place.rows(place.plan(BASE))]
+    assert reasons == [*[None] * 2, *["evaluate:image_missing"] * 2, *[None] * 8]
 
 
 def test_answers_of_the_version_before_are_read(place: Place) -> None:
