@@ -25,6 +25,7 @@ from codelib.core.config import load, nearest, recipe_file
 from codelib.core.store import Store, Workspace
 from codelib.data.identifiers import contains_identifier
 from codelib.evaluate.benchmarks import left_out
+from codelib.evaluate.canary import pixel_notes
 from codelib.evaluate.outlook import known_answers, outlook
 from codelib.evaluate.outside import advice, check_servers, cost_lines
 from codelib.evaluate.own_set import OwnSet, read_own_set
@@ -173,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = Store(f"{root.rstrip('/')}/evaluate")
     variants = tuple(resolve(variant, Path(root)) for variant in shown)
     plan = make_plan(dataset, variants, asked.benchmarks, args.limit, settings)
-    notes = [*asked.notes(settings), *_not_asked(shown, asked)]
+    notes = [*asked.notes(settings), *_not_asked(shown, asked), *pixel_notes(plan.variants)]
     print(f"evaluate: {len(plan.variants)} variants on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
     _print_plan(plan, shown, asked, notes, store, pending)

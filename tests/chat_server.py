@@ -118,9 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
             case "deep":
                 self._send(200, b"[" * 200_000 + b"]" * 200_000)
             case "parts":
-                said = completion(body, word)
-                said["choices"][0]["message"]["content"] = [{"type": "text", "text": word}]
-                self._json(200, said)
+                whole = completion(body, word)
+                whole["choices"][0]["message"]["content"] = [{"type": "text", "text": word}]
+                self._json(200, whole)
             case "moved":
                 self._send(int(rest), b"", headers={"Location": f"{self.running.url}/elsewhere"})
             case "usage":

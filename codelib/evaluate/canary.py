@@ -104,6 +104,25 @@ def _by_id(dataset: Path, wanted: Mapping[str, Any]) -> list[Conversation]:
     ]
 
 
+def pixel_notes(variants: Sequence[Variant]) -> list[str]:
+    """Of resolved variants that are shown images by another policy than their adapter was trained on: often a forgotten line, at times meant."""
+    notes = []
+    for variant in variants:
+        if variant.engine != "transformers" or variant.adapter is None:
+            continue
+        try:
+            least, most = json.loads((Path(variant.adapter) / "canary.json").read_text(encoding="utf-8"))["pixels"]
+        except (OSError, ValueError, KeyError, TypeError):  # somebody else's adapter
+            continue
+        shown = variant.pixels()
+        if (least, most) != (shown.min_pixels, shown.max_pixels):
+            notes.append(
+                f"{variant.name}: its adapter was trained on images of {least} to {most} pixels and is shown {shown.min_pixels} to "
+                f"{shown.max_pixels}; unless that is meant, write `min_pixels: {least}` and `max_pixels: {most}` in the variant."
+            )
+    return notes
+
+
 def own_items(variant: Variant, questions: Sequence[tuple[Conversation, str]]) -> Items:
     """Of the variant's own questions, with their references."""
     prompts = (

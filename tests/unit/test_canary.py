@@ -153,6 +153,16 @@ def test_a_note_of_other_data_or_of_somebody_else_is_no_error(tmp_path: Path, fi
     assert canary.trainers_items(variant(tmp_path), tmp_path / "set") is None
 
 
+def test_another_pixel_policy_than_was_trained_on_is_said(tmp_path: Path) -> None:
+    note(tmp_path)
+    [said] = canary.pixel_notes([variant(tmp_path)])
+    assert "trained on images of 3136 to 12544 pixels" in said and "`max_pixels: 12544`" in said
+    assert canary.pixel_notes([variant(tmp_path, min_pixels=3136, max_pixels=12544)]) == []
+    for pixels in (None, 3, [1], ["a"]):
+        note(tmp_path, pixels=pixels)
+        assert canary.pixel_notes([variant(tmp_path)]) == []
+
+
 def test_an_adapter_without_a_note_is_no_error(tmp_path: Path) -> None:
     release(tmp_path / "set")
     (tmp_path / "lora").mkdir()
