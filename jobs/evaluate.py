@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from codelib.core.config import load, nearest, recipe_file
 from codelib.core.store import Store, Workspace
 from codelib.data.identifiers import contains_identifier
 from codelib.evaluate.benchmarks import left_out
+from codelib.evaluate.canary import pixel_notes
 from codelib.evaluate.outlook import known_answers, outlook
 from codelib.evaluate.outside import advice, check_servers, cost_lines
 from codelib.evaluate.own_set import OwnSet, read_own_set
@@ -64,6 +65,16 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
+def _files_of(dataset: Dataset) -> dict[str, tuple[int, int, int]]:
+    """What changes whenever a release is made anew or taken away."""
+    found = {}
+    for name, path in dataset.files.items():
+        with suppress(FileNotFoundError):
+            about = path.stat()
+            found[name] = (about.st_ino, about.st_size, about.st_mtime_ns)
+    return found
+
+
 @dataclass(frozen=True)
 class _Questions:
     """What is asked: a release, or a file of the user's own. ``name``: what the report calls it."""
@@ -72,6 +83,13 @@ class _Questions:
     name: str
     benchmarks: tuple[str, ...]
     own: OwnSet | None = None
+    release: Dataset | None = None
+    files: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # of the release, before anything was read of it
+
+    def check_unchanged(self) -> None:
+        """Under the lock, which everything was read before: whoever withdrew since must not be asked about. Raises JobFailed."""
+        if self.release is not None and _files_of(self.release) != self.files:
+            raise JobFailed("the release was changed or taken away while it was read (a withdrawal?); run the same command again")
 
     def notes(self, settings: EvaluateSettings) -> list[str]:
         return list(self.own.notes) if self.own else left_out(self.dataset, self.benchmarks, settings.spectrum_visits)
@@ -104,6 +122,7 @@ def _benchmarks(text: str | None, variants: Sequence[Variant]) -> tuple[str, ...
 def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questions:
     # absolute: a worker of another node has another current folder
     release = open_dataset(Path(args.dataset).absolute()) if args.dataset else None
+    state = _files_of(release) if release else {}
     if args.test is None:
         for option in _OWN_OPTIONS:
             if getattr(args, option) is not None:
@@ -111,7 +130,7 @@ def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questi
                 raise ValueError(f"--{option} is for a file of your own; give it with --test{hint}")
         if release is None:
             raise ValueError("--dataset: what is asked? Give the folder of a released dataset, or a file of your own with --test")
-        return _Questions(release, release.folder.name, _benchmarks(args.benchmarks, variants))
+        return _Questions(release, release.folder.name, _benchmarks(args.benchmarks, variants), None, release, state)
     if args.benchmarks is not None:
         raise ValueError(
             "--benchmarks is for a release; say what the rows of --test are with --benchmark classification or generation"
@@ -122,7 +141,7 @@ def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questi
         raise ValueError("--dataset beside --test is where few-shot examples come from, and no variant shows any; take it away")
     file, images = Path(args.test).absolute(), Path(args.images).absolute() if args.images else None
     own = read_own_set(file, images, args.benchmark, args.patients, release)
-    return _Questions(own.tests, file.stem, (args.benchmark,), own)
+    return _Questions(own.tests, file.stem, (args.benchmark,), own, release, state)
 
 
 def _print_plan(
@@ -155,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = Store(f"{root.rstrip('/')}/evaluate")
     variants = tuple(resolve(variant, Path(root)) for variant in shown)
     plan = make_plan(dataset, variants, asked.benchmarks, args.limit, settings)
-    notes = [*asked.notes(settings), *_not_asked(shown, asked)]
+    notes = [*asked.notes(settings), *_not_asked(shown, asked), *pixel_notes(plan.variants)]
     print(f"evaluate: {len(plan.variants)} variants on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
     _print_plan(plan, shown, asked, notes, store, pending)
@@ -167,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     workspace.create()
     # with nothing to ask there is nothing for Ray to do
     with workspace.locked():  # to the end of the report: a withdrawal must not come between answers and page
+        asked.check_unchanged()
         with connect(args.num_cpus) if pending else nullcontext():
             outcome = predict(dataset, plan, store, settings, contains_identifier)
         report = evaluate_scores(asked.name, shown, plan, outcome, settings)

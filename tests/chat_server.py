@@ -3,9 +3,10 @@
 A prompt's text ends in ``do: act act …``: one act for each time it is asked, the last one for ever. So what happens depends on no order.
 
     answer (the text's first word, seen 7 tokens, made 3) · late (0.3 s) · last:N (of N requests) · long (cut at the limit) · blank ·
-    nothing (no choices) · null (choices: [null]) · filter · refuse · filter400 · html · garbage · half (the connection is reset in the
-    middle) · drip (byte by byte, for ever) · usage:… (this JSON as usage) · model:… (another model answers) · 429:S (Retry-After) ·
-    400 401 403 404 500 503 · quota · context · newer (knows max_completion_tokens alone) · strict (knows no repetition_penalty)
+    nothing (no choices) · null (choices: [null]) · filter · refuse · filter400 · html · garbage · deep (JSON) · parts (a list as text) ·
+    half (the connection is reset in the middle) · drip (byte by byte, for ever) · usage:… (this JSON as usage) · model:… (another model
+    answers) · moved:S (a redirect) · 429:S (Retry-After) · 400 401 403 404 500 503 · quota · context · newer (knows
+    max_completion_tokens alone) · strict (knows no repetition_penalty)
 """
 
 from __future__ import annotations
@@ -114,6 +115,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, f"<html><body>Sign in to the network, {word}</body></html>".encode(), "text/html")
             case "garbage":
                 self._send(200, b'{"id": "1", "choices": [{"mess')
+            case "deep":
+                self._send(200, b"[" * 200_000 + b"]" * 200_000)
+            case "parts":
+                whole = completion(body, word)
+                whole["choices"][0]["message"]["content"] = [{"type": "text", "text": word}]
+                self._json(200, whole)
+            case "moved":
+                self._send(int(rest), b"", headers={"Location": f"{self.running.url}/elsewhere"})
             case "usage":
                 self._json(200, completion(body, word, usage=json.loads(rest)))
             case "model":

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _MOST_WAITING = 100_000  # calls under way at once: waiting costs an actor nothing
@@ -67,12 +68,27 @@ class _There:
         )
 
     async def call(self, method: str, args: tuple[Any, ...]) -> Any:
-        return await self._actor.call.remote(method, args)
+        with _unwrapped():
+            return await self._actor.call.remote(method, args)
 
     def call_and_wait(self, method: str, args: tuple[Any, ...]) -> Any:
         import ray
 
-        return ray.get(self._actor.call.remote(method, args))
+        with _unwrapped():
+            return ray.get(self._actor.call.remote(method, args))
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """What the object raised, as `_Here` raises it: Ray's class for it has lost an OSError's number."""
+    from ray.exceptions import RayTaskError
+
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, BaseException):
+            raise error.cause from None
+        raise
 
 
 class _Actor:

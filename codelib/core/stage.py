@@ -144,6 +144,17 @@ def pending(stage: Stage, work: Iterable[Work], store: Store) -> int:
     return sum(stage.key(w) not in done for w in work)
 
 
+def committed(stage: Stage, work: Iterable[Work], store: Store) -> list[Part]:
+    """The partitions of this work that are there, whether the stage finished or not."""
+    done = _committed(stage, store)
+    return [_part(stage, one, key, store) for one in work if (key := stage.key(one)) in done]
+
+
+def _part(stage: Stage, work: Work, key: str, store: Store, summary: dict[str, Any] | None = None) -> Part:
+    summary = summary or json.loads(store.read_metadata(f"stages/{stage.name}/{key}.parquet")[_META])
+    return Part(key, stage.name, store.root, summary["rows"], summary["counts"], _drop(work))
+
+
 def _committed(stage: Stage, store: Store) -> set[str]:
     names = store.names(f"stages/{stage.name}")
     return {os.path.basename(name).removesuffix(".parquet") for name in names if name.endswith(".parquet")}
@@ -167,10 +178,7 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
     done = _committed(stage, store)
     todo = [(key, w) for key, w in zip(keys, work, strict=True) if key not in done]
     made = _compute(stage, todo, store, private) if todo else {}
-    parts = []
-    for key, w in zip(keys, work, strict=True):
-        summary = made.get(key) or json.loads(store.read_metadata(f"{folder}/{key}.parquet")[_META])
-        parts.append(Part(key, stage.name, store.root, summary["rows"], summary["counts"], _drop(w)))
+    parts = [_part(stage, w, key, store, made.get(key)) for key, w in zip(keys, work, strict=True)]
     totals: Counter[str] = Counter()
     for part in parts:
         totals.update(part.counts)

@@ -185,7 +185,7 @@ def _spectrum(dataset: Dataset, chosen: SpectrumVisits) -> tuple[Sample, ...]:
             SPECTRUM,
             visit.patient,
             (Message("user", content),),
-            visit.images,
+            tuple(_inside(str(dataset.folder / name), dataset.folder) for name in visit.images),  # a table may be anybody's
             spectrum.reference(visit),
             visit.checkup_id,
             spectrum.TEST,

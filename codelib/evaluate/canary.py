@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,8 +62,19 @@ def record_name(prints: Mapping[str, str], variant: Variant) -> str:
     return f"{_FOLDER}/{digest([prints, vars(variant.pixels())])}.json"
 
 
+def read_record(store: Store, name: str) -> dict[str, Any] | None:
+    """What an actor found; None where none did, or a file that is no record."""
+    if not store.exists(name):
+        return None
+    try:
+        held = store.read_json(name)
+    except ValueError:  # a broken disk: as if nobody had looked
+        return None
+    return held if isinstance(held, dict) and held.keys() >= _verdict(NOT_RUN, "").keys() else None
+
+
 def trainers_items(variant: Variant, dataset: Path) -> Items | None:
-    """The samples that the trainer noted, where this dataset has them. None where it noted none, or they are of other data."""
+    """The samples that the trainer noted, where this dataset has them and their images. None where it noted none, or they are of other data."""
     assert variant.adapter is not None
     try:
         noted = json.loads((Path(variant.adapter) / "canary.json").read_text(encoding="utf-8"))
@@ -86,8 +98,29 @@ def _by_id(dataset: Path, wanted: Mapping[str, Any]) -> list[Conversation]:
         one
         for name in sorted(files)
         for one in opened.read(name)
-        if one.sample_id in wanted and sum(message.role == "assistant" for message in one.messages) == 1
+        if one.sample_id in wanted
+        and sum(message.role == "assistant" for message in one.messages) == 1
+        and all(os.path.isfile(image) for image in one.images)
     ]
+
+
+def pixel_notes(variants: Sequence[Variant]) -> list[str]:
+    """Of resolved variants that are shown images by another policy than their adapter was trained on: often a forgotten line, at times meant."""
+    notes = []
+    for variant in variants:
+        if variant.engine != "transformers" or variant.adapter is None:
+            continue
+        try:
+            least, most = json.loads((Path(variant.adapter) / "canary.json").read_text(encoding="utf-8"))["pixels"]
+        except (OSError, ValueError, KeyError, TypeError):  # somebody else's adapter
+            continue
+        shown = variant.pixels()
+        if (least, most) != (shown.min_pixels, shown.max_pixels):
+            notes.append(
+                f"{variant.name}: its adapter was trained on images of {least} to {most} pixels and is shown {shown.min_pixels} to "
+                f"{shown.max_pixels}; unless that is meant, write `min_pixels: {least}` and `max_pixels: {most}` in the variant."
+            )
+    return notes
 
 
 def own_items(variant: Variant, questions: Sequence[tuple[Conversation, str]]) -> Items:
@@ -108,10 +141,11 @@ def requests(variant: Variant, items: Items) -> list[Request]:
 
 
 def judge(items: Items, answers: Sequence[Answer]) -> dict[str, Any]:
-    """answers: to `requests`, in their order."""
+    """answers: to `requests`, in their order. An item that an engine could not do (a broken image) decides nothing; the others do."""
     pairs = list(zip(answers[::2], answers[1::2], strict=True))
     errors = sorted({one.error for pair in pairs for one in pair if one.error is not None})
-    if errors or not pairs or not all(one.log_likelihoods for pair in pairs for one in pair):
+    items, pairs = _answered(items, pairs)
+    if not pairs or not all(one.log_likelihoods for pair in pairs for one in pair):
         why = f"its canary items met {', '.join(errors)}" if errors else "no items, or an engine that tells no likelihoods"
         return _verdict(NOT_RUN, why)
     base = [without.log_likelihoods[0] for without, _ in pairs]
@@ -131,6 +165,14 @@ def judge(items: Items, answers: Sequence[Answer]) -> dict[str, Any]:
     if items.trained:
         why += "; the trainer's figures do not fit this base or these samples, and were not compared"
     return _verdict(PASSED, why, *counts, by_trainer=False)
+
+
+def _answered(items: Items, pairs: list[tuple[Answer, Answer]]) -> tuple[Items, list[tuple[Answer, Answer]]]:
+    """The items, with their figures, that were answered both with and without the adapter."""
+    good = [number for number, pair in enumerate(pairs) if all(one.error is None for one in pair)]
+    trained, base = (tuple(held[number] for number in good if held) for held in (items.trained, items.base))
+    prompts = tuple(items.prompts[number] for number in good)
+    return replace(items, prompts=prompts, trained=trained, base=base), [pairs[number] for number in good]
 
 
 def _against_trainer(items: Items, base: Sequence[float], tuned: Sequence[float], tolerance: float) -> str | None:
@@ -193,7 +235,7 @@ def _of_variant(
         return _verdict(NOT_NEEDED, "a public model")
     other = _base_of(variant, plan)
     name = record_name(plan.fingerprints[variant.name], variant)
-    held = store.read_json(name) if variant.engine == "transformers" and store.exists(name) else None
+    held = read_record(store, name) if variant.engine == "transformers" else None
     record = _verdict(NOT_RUN, "nothing was asked yet") if held is None else {k: v for k, v in held.items() if k != "run"}
     if record["status"] == REFUSED or (record["status"] == PASSED and record["by_trainer"]) or other is None:
         if variant.engine != "transformers" and other is None:

@@ -58,8 +58,10 @@ class Note:
 
 def open_note(store: Store, partition: str) -> Note:
     name = f"{FOLDER}/{partition}.json"
-    held = store.read_json(name) if store.exists(name) else {}
-    return Note(store, name, **held)
+    try:
+        return Note(store, name, **store.read_json(name))
+    except (FileNotFoundError, ValueError, TypeError):  # nobody began it, or a file that is no note
+        return Note(store, name)
 
 
 def forget(store: Store) -> None:

@@ -175,6 +175,7 @@ _WAYS_OUT = {
     "AuthenticationError": "the server refused the key: check the variable that api_key_env names",
     "PermissionDeniedError": "the key may not use this model",
     "NotFoundError": "the server has no such model, LoRA module or deployment: check model, adapter, base_url",
+    "Redirected": "the server sends requests on to another address, which is not followed: check base_url",
     "NoCredit": "the account has no credit left",
     "WrongSnapshot": "another snapshot answered than the one named: name that one, or point the deployment at this one",
     "APIConnectionError": "the server cannot be reached: check base_url, and that it runs",

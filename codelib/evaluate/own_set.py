@@ -184,7 +184,9 @@ class _Reader:
         asked = digest([[[message.role, message.content] for message in conversation.messages], images])
         if (first := self.first_row.setdefault(asked, self.rows)) != self.rows:
             raise RowError("duplicate", f"the same question, images and answer as row {first}")
-        return replace(sample_of(conversation, self.benchmark, images), patient=self._patient(row, conversation))
+        sample = sample_of(conversation, self.benchmark, images)
+        # one question may compare several visits of a release: a withdrawal of any of them finds its answer
+        return replace(sample, patient=self._patient(row, conversation), others=conversation.checkups)
 
     def _image(self, path: str, which: str) -> str:
         normal = os.path.normpath(path)

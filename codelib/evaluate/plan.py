@@ -12,6 +12,7 @@ two samples put to the same weights is asked once.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -92,7 +93,7 @@ class _Prints:
     def of(self, name: str) -> str:
         if name not in self.known:
             path = self.folder / name
-            self.known[name] = files_digest(path) if path.is_file() else MISSING
+            self.known[name] = files_digest(path) if os.path.isfile(path) else MISSING  # Path.is_file raises for a name too long
         return self.known[name]
 
 

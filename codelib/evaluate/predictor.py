@@ -11,6 +11,7 @@ model becomes rejected rows of its variant (``evaluate:<error class>``): the oth
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,20 +109,23 @@ class Predictor:
         if row["benchmark"] == CLASSIFICATION and parse_class(row["reference"]) is None:
             return BAD_REFERENCE
         images = extra["questions"][extra["asks"][row["ask"]]["question"]]["images"]
-        if any(not (self.folder / name).is_file() for name in images):
+        if any(not os.path.isfile(self.folder / name) for name in images):
             return "evaluate:image_missing"
         return None
 
     def _known(self, ask: dict[str, Any]) -> Answer | None:
+        """The kept answer; None where there is none, or a file that is none (a broken disk, another version): it is asked again."""
         name = answer_name(ask["key"])
         if not self.store.exists(name):
             return None
-        held = self.store.read_json(name)
-        checkups, fields = held.pop(CHECKUPS, None), held
-        variant = self.variants[ask["variant"]]
-        if "cut" not in fields:  # an answer of a version that did not say
-            fields["cut"] = fields["completion_tokens"] >= variant.answer_length(ask["benchmark"])
-        answer = Answer(**fields | {"log_likelihoods": tuple(fields.get("log_likelihoods", ()))})
+        try:
+            fields = self.store.read_json(name)
+            checkups = fields.pop(CHECKUPS, None)
+            if "cut" not in fields:  # an answer of a version that did not say
+                fields["cut"] = fields["completion_tokens"] >= self.variants[ask["variant"]].answer_length(ask["benchmark"])
+            answer = Answer(**fields | {"log_likelihoods": tuple(fields.get("log_likelihoods", ()))})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
         if isinstance(checkups, list) and not set(ask["checkups"]) <= set(checkups):
             self._keep({**ask, "checkups": sorted({*checkups, *ask["checkups"]})}, answer)  # another visit asks the same since
         return answer
@@ -167,8 +171,8 @@ class Predictor:
                 self.canaries[name] = "AdapterNotFound"
                 continue
             records[name] = canary.record_name(self.fingerprints[name], variant)
-            held = self.store.read_json(records[name]) if self.store.exists(records[name]) else {}
-            if held.get("run") == self.run and held["status"] == canary.PASSED:
+            held = canary.read_record(self.store, records[name])
+            if held is not None and (held.get("run"), held["status"]) == (self.run, canary.PASSED):
                 self.canaries[name] = None
             elif records[name] in note.given_up:
                 self.canaries[name] = DIED
@@ -178,7 +182,9 @@ class Predictor:
         return {name: problem for name in names if (problem := self.canaries.get(name)) is not None}
 
     def _own_items(self, extra: dict[str, Any], variant: Variant) -> canary.Items:
-        references = {row["ask"]: row["reference"] for row in extra["rows"] if row["reference"]}
+        references = {
+            row["ask"]: row["reference"] for row in extra["rows"] if row["reference"] and self._reject(row, extra) is None
+        }
         mine = [
             (number, ask) for number, ask in enumerate(extra["asks"]) if ask["variant"] == variant.name and number in references
         ]
@@ -190,8 +196,13 @@ class Predictor:
         answers = dict(self._answers(group, [request for _, request in asked], keys, note))
         for name in items:
             found = canary.judge(items[name], [answers[index] for index, (owner, _) in enumerate(asked) if owner == name])
+            if found["status"] == canary.NOT_RUN:  # the next partition's items may tell, and another actor's may have told
+                held = canary.read_record(self.store, records[name])
+                if held is not None and held.get("run") == self.run:
+                    continue
+            else:
+                self.canaries[name] = canary.NO_EFFECT if found["status"] == canary.REFUSED else None
             self.store.commit_json(records[name], {**found, "run": self.run})
-            self.canaries[name] = canary.NO_EFFECT if found["status"] == canary.REFUSED else None
 
     def _answers(self, group: str, requests: Sequence[Request], keys: Sequence[str], note: Note) -> Iterator[tuple[int, Answer]]:
         """Each request's answer, exactly once. keys: what is noted where somebody died over this partition before."""

@@ -31,6 +31,7 @@ from codelib.core.store import Store
 from codelib.evaluate.benchmarks import Sample, load_samples
 from codelib.evaluate.questions import in_language
 from codelib.evaluate.review_page import Case, render
+from codelib.evaluate.tables import as_received, inert
 from codelib.evaluate.variants import GENERATION
 from codelib.models.conversation import Dataset
 
@@ -116,7 +117,8 @@ def _answers(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
     refused = {v["name"] for v in store.read_json("report/report.json")["variants"] if v["status"] == "refused"}
     found: dict[str, dict[str, dict[str, Any]]] = {}
     csv.field_size_limit(1 << 24)  # a report of a model that never stops is longer than the default
-    for row in csv.DictReader(io.StringIO(store.read(name).decode(), newline="")):
+    for line in csv.DictReader(io.StringIO(store.read(name).decode(), newline="")):
+        row = {column: as_received(cell) for column, cell in line.items()}
         if row["benchmark"] == GENERATION and row["status"] == OK and row["answer"].strip() and row["variant"] not in refused:
             codes = [code[1] for image in row["images"].split(";") if (code := _CODE.search(image))]
             told = {"answer": row["answer"], "reference": row["reference"], "checkups": codes}
@@ -193,13 +195,8 @@ def blank(sheet: str, cases: Sequence[Case]) -> bytes:
     writer.writerow(COLUMNS)
     for case in cases:
         for letter, text in case.reports.items():
-            writer.writerow([sheet, case.number, letter, _inert(case.question), _inert(text), *[""] * (len(CRITERIA) + 2)])
+            writer.writerow([sheet, case.number, letter, inert(case.question), inert(text), *[""] * (len(CRITERIA) + 2)])
     return b"\xef\xbb\xbf" + out.getvalue().encode()
-
-
-def _inert(text: str) -> str:
-    """A cell that no spreadsheet program takes for a formula: a model may write one."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 def read_key(folder: Store) -> dict[str, Any]:

@@ -6,7 +6,8 @@
                                ├── evaluate/canaries/                whether each adapter is at work
                                └── evaluate/stages/predictions/      the predictions table, partition by partition
 
-A partition that holds a failed row is reported, and then taken back: the same command asks for what failed, and for nothing else.
+A partition that holds a failed row is reported, and then taken back, at the latest by the next run where this one was killed before: the same
+command asks for what failed, and for nothing else.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from codelib.contracts import OK, PREDICTIONS
-from codelib.core.stage import Part, Stage, Work, pending, read_part
+from codelib.core.stage import Part, Stage, Work, committed, pending, read_part
 from codelib.core.stage import run as run_stage
 from codelib.core.store import Store
 from codelib.evaluate import canary, deaths
@@ -101,7 +102,13 @@ def _cluster() -> tuple[float, float]:
 
 def num_pending(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings) -> int:
     """Partitions that a run would compute."""
-    return sum(pending(half.stage, half.work, store) for half in _halves(dataset, plan, store, settings))
+    halves = _halves(dataset, plan, store, settings)
+    return sum(pending(half.stage, half.work, store) + len(_left_behind(half, store)) for half in halves)
+
+
+def _left_behind(half: _Half, store: Store) -> list[Part]:
+    """Partitions with failed rows that an earlier run had no time to take back."""
+    return [part for part in committed(half.stage, half.work, store) if _unfinished(part)]
 
 
 def predict(
@@ -112,7 +119,10 @@ def predict(
     kept = num_known(plan, store)
     deaths.forget(store)
     with _access(plan, store, settings, scan) as access:
-        parts = _run(_halves(dataset, plan, store, settings, access, uuid4().hex), store)
+        halves = _halves(dataset, plan, store, settings, access, uuid4().hex)
+        for part in (part for half in halves for part in _left_behind(half, store)):
+            store.delete(part.name)
+        parts = _run(halves, store)
     table = _in_order(plan, pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)]))
     verdicts = canary.verdicts(plan, table, store)
     for part in parts:

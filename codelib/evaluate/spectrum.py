@@ -57,7 +57,7 @@ def _read(folder: Path, files: tuple[tuple[str, Path], ...], stamp: tuple[int, i
         raise ValueError(
             f"--dataset {dataset.folder}: benchmark spectrum: {what}; the published COde has none, a release of jobs.dataset has one"
         )
-    tested: list[Visit] = []
+    tested: dict[str, Visit] = {}  # by checkup: of a visit that stands twice the first row
     trained = set() if "split" in there else _trained(dataset)
     counts: Counter[str] = Counter()
     for visit in iter_visits(dataset.folder):
@@ -65,12 +65,12 @@ def _read(folder: Path, files: tuple[tuple[str, Path], ...], stamp: tuple[int, i
         if visit.split in _TRAINING_SIDES:
             trained.add(visit.patient)
         if visit.spectrum == TEST and visit.conditions:
-            tested.append(visit)
+            tested.setdefault(visit.checkup_id, visit)
     if not tested:
         raise ValueError(f"--dataset {dataset.folder}: benchmark spectrum: no visit of the table is in its test set")
     frequent = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_NAMES]
-    seen = frozenset(visit.checkup_id for visit in tested if visit.patient in trained)
-    return Spectrum(tuple(tested), seen, tuple(sorted(frequent)))
+    seen = frozenset(visit.checkup_id for visit in tested.values() if visit.patient in trained)
+    return Spectrum(tuple(tested.values()), seen, tuple(sorted(frequent)))
 
 
 def _trained(dataset: Dataset) -> set[str]:

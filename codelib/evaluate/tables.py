@@ -26,6 +26,8 @@ _CLINICAL = (
     *(f"{what}_{share}" for what in ("tooth", "diagnosis") for share in _SHARES),
     *("num_side_errors", "num_negation_errors", "side_error_share", "negation_error_share"),
 )
+# what a cell begins with that spreadsheet programs calculate, and our own mark
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 _COST = ("num_answers", "prompt_tokens", "completion_tokens", "seconds", "usd")
 _BENCHMARKS = ((CLASSIFICATION, _CLASSIFY), (GENERATION, _WRITE), ("spectrum", _SPECTRUM))
 Line = dict[str, Any]
@@ -120,11 +122,24 @@ def figures(report: Line) -> Iterator[Line]:
         yield from _lines(found, ("accuracy", *_SHARES), kind="paper", name=found["name"], benchmark=CLASSIFICATION)
 
 
+def inert(cell: Any) -> Any:
+    """A cell that no spreadsheet program takes for a formula: a model may write one, and a list of findings begins with a dash. Behind an
+    apostrophe, which `as_received` takes off."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def as_received(cell: str) -> str:
+    """The text of an `inert` cell."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(
+        out
+    )  # lines end in CR LF: with LF alone Python 3.11 quotes no CR, and an answer that holds one tears its row
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([inert(cell) for cell in row] for row in rows)
     return out.getvalue().encode()
 
 
@@ -133,7 +148,7 @@ def table_csv(report: Line) -> bytes:
 
 
 def predictions_csv(outcome: Outcome) -> bytes:
-    """The predictions table, an answer a line, as received."""
+    """The predictions table, an answer a line, as received (`as_received`)."""
     names = PREDICTIONS.schema.names
     rows = [[";".join(row[n] or ()) if n == "images" else row[n] for n in names] for row in outcome.table.to_pylist()]
     return _csv(names, rows)

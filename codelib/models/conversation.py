@@ -26,7 +26,7 @@ _CHECKUP = re.compile(r"(\d{4,})-\d{3,}")
 
 
 class RowError(ValueError):
-    """A row that is no conversation. code: not_a_conversation | unknown_role | placeholder_count."""
+    """A row that is no conversation. code: not_a_conversation | unknown_role | placeholder_count | encoding."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -78,6 +78,11 @@ class Conversation:
         return found.group(2) if found else self.images[0]
 
     @property
+    def checkups(self) -> tuple[str, ...]:
+        """All that the released file names of its images say, each once, sorted."""
+        return tuple(sorted({found.group(1) for image in self.images if (found := _CODES.search(image))}))
+
+    @property
     def checkup(self) -> str | None:
         """Checkup id (0013-002) as the sample says, or out of the released file name; None where there is neither."""
         if self.checkup_id:
@@ -102,7 +107,8 @@ def _text_and_images(content: Any, place: str) -> tuple[str, list[str]]:
             url = part.get("image_url")
             value = part.get("value") or part.get("image") or (url.get("url") if isinstance(url, dict) else url)
         else:
-            raise RowError(_SHAPE, f"{place}: a part of type {kind!r}; only text, image and image_url are read")
+            # its name is not repeated: it stands in a file of somebody's patients
+            raise RowError(_SHAPE, f"{place}: a part of another type; only text, image and image_url are read")
         if not isinstance(value, str):
             raise RowError(_SHAPE, f"{place}: a part of type {kind!r} holds {type(value).__name__}, expected a string")
         text.append(value if kind == "text" else IMAGE)
@@ -147,6 +153,16 @@ def parse(row: Any, sample_id: str, folder: Path) -> Conversation:
     return Conversation(sample_id, tuple(messages), paths, **told, names_label=named if isinstance(named, bool) else None)
 
 
+def _check_whole(row: Any, place: str) -> None:
+    """JSON can spell half a character (a lone surrogate), which no tokeniser, table or file takes."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RowError(
+            "encoding", f"{place}: holds half a character (\\ud800 to \\udfff alone); write the file again as UTF-8"
+        ) from None
+
+
 def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]:
     """All conversations of one ShareGPT file (.json or .jsonl); image paths are taken relative to ``images_root``
     (default: the file's folder). An id that occurs again is told apart (7, 7#2). Raises ValueError naming file and row."""
@@ -157,6 +173,8 @@ def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]
         raise ValueError(f"{path}: not UTF-8; save it again as UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON at line {error.lineno}: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a list of conversations; its JSON is nested too deeply") from None
     if not isinstance(rows, list):
         raise ValueError(f"{path}: expected a list of conversations, found {type(rows).__name__}")
     root, stem = images_root or path.parent, path.stem.replace("_", "-")
@@ -165,6 +183,7 @@ def read_file(path: Path, images_root: Path | None = None) -> list[Conversation]
     for index, row in enumerate(rows):
         name = str(row.get("id", index) if isinstance(row, dict) else index)
         seen[name] += 1
+        _check_whole(row, f"{path}, row {index + 1}")
         found.append(parse(row, f"{stem}/{name}" if seen[name] == 1 else f"{stem}/{name}#{seen[name]}", root))
     return found
 

@@ -9,6 +9,7 @@ workspace has spent. A kill therefore costs at most a second of bookkeeping.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import time
 import uuid
@@ -53,10 +54,15 @@ def cost(price: Price | None, tokens_in: float, tokens_out: float) -> Spent:
 
 
 def spent_before(books: Store) -> Spent:
-    """All that runs in this workspace have spent."""
+    """All that runs in this workspace have spent. Raises ValueError for a file that is none of the books': nobody can say what is left."""
     total = Spent()
     for name in books.names(FOLDER):
-        total.add(Spent(**json.loads(books.read(name))))
+        try:
+            total.add(Spent(**json.loads(books.read(name))))
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"{books.root}/{name}: does not say what a run has spent; restore it, or delete it (a budget then does not count that run)"
+            ) from None
     return total
 
 
@@ -83,9 +89,12 @@ class Budget:
         self.now, self._reserved, self._booked = Spent(), Spent(), Spent()
         self._books, self._name = books, f"{FOLDER}/{uuid.uuid4().hex[:12]}.json"
         self._written_s = 0.0
+        self._disk_is_full = False
         self._released = asyncio.Condition()
 
     def _fits(self, cost: Spent) -> bool:
+        if self._disk_is_full:
+            return False
         usd = self.before.usd + self.now.usd + self._reserved.usd + cost.usd
         tokens = self.before.tokens + self.now.tokens + self._reserved.tokens + cost.tokens
         return (self.limits.usd is None or usd <= self.limits.usd) and (
@@ -96,6 +105,11 @@ class Budget:
         """Set the cost of a request aside; waits for what is under way where the rest does not reach. Raises BudgetReached."""
         async with self._released:
             while not self._fits(cost):
+                if self._disk_is_full:
+                    raise BudgetReached(
+                        "no space left on device: what is spent cannot be written down, and nothing more is asked; every answer received is "
+                        "kept; free some and run the same command again, it continues"
+                    )
                 if self._reserved.requests == 0:
                     raise BudgetReached(self.sentence())
                 await self._released.wait()
@@ -128,7 +142,8 @@ class Budget:
         await self._commit(f"{FOLDER}/{name}.json", spent)
 
     async def write(self, last: bool = False) -> None:
-        """Put the spending on disk, at most once a second."""
+        """Put the spending on disk, at most once a second. On a full disk the request that was just paid for must not fail: no other is let
+        through, and the last writing raises OSError."""
         now_s = time.monotonic()
         if not last and now_s - self._written_s < _WRITE_EVERY_S:
             return
@@ -139,7 +154,14 @@ class Budget:
         if not last:
             total.add(self._reserved)
         if total.requests:
-            await self._commit(self._name, total)
+            try:
+                await self._commit(self._name, total)
+            except OSError as error:
+                if last or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                async with self._released:
+                    self._disk_is_full = True
+                    self._released.notify_all()
 
     async def _commit(self, name: str, spent: Spent) -> None:
         if self._books is not None:

@@ -29,6 +29,7 @@ _LOGGERS = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 _TRANSIENT = frozenset({408, 409, 425, 429})  # and every 5xx
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # a 429 that no waiting mends
 _NAMED = {401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError"}
+_MOST_TOKENS = 10**9
 _HEADERS = ("x-ratelimit-", "retry-after")  # what the limiter reads; nothing else of a response's headers is kept
 
 
@@ -115,11 +116,13 @@ def key_of(server: Server) -> str:
 
 def make_api(server: Server) -> Any:
     """The asynchronous client, without retries of its own: those must pass the one limiter. Raises InputError without a key."""
-    from openai import AsyncAzureOpenAI, AsyncOpenAI
+    from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
     for name in _LOGGERS:  # after the import: OPENAI_LOG=debug would have it print every prompt
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    common: dict[str, Any] = {"api_key": key_of(server), "timeout": server.timeout_s, "max_retries": 0}
+    # redirects are not followed: 307 and 308 carry the prompt along, from a server inside to wherever its answer points
+    http = DefaultAsyncHttpxClient(follow_redirects=False, timeout=server.timeout_s)
+    common: dict[str, Any] = {"api_key": key_of(server), "timeout": server.timeout_s, "max_retries": 0, "http_client": http}
     if server.azure_deployment is not None:
         return AsyncAzureOpenAI(azure_endpoint=server.base_url, api_version=server.azure_api_version, **common)
     return AsyncOpenAI(base_url=server.base_url, **common)
@@ -150,7 +153,7 @@ async def ask(api: Any, body: Mapping[str, Any], server: Server) -> Reply:
     except APIConnectionError as error:
         late = type(error).__name__ == "APITimeoutError"
         raise Trouble("timeout" if late else "connection", billed=True) from None
-    except (OpenAIError, ValueError):
+    except (OpenAIError, ValueError, RecursionError):  # the last: JSON nested too deeply
         raise Trouble("answer_format", billed=True) from None
     if isinstance(completion, str) or not getattr(completion, "choices", None):  # any server may send anything
         raise Trouble("answer_format", billed=True, headers=headers)
@@ -170,6 +173,12 @@ def meaning(refused: Refused, server: Server) -> Trouble | Unusable:
         return Trouble("rate_limited", retry_after_s(headers), headers=headers)
     if status in _TRANSIENT or status >= 500:
         return Trouble(f"http_{status}", retry_after_s(headers), headers=headers)
+    if 300 <= status < 400:
+        return Unusable(
+            f"{server.place}: {server.base_url} sends requests on to another address ({status}), which is not followed; give that "
+            "address as base_url, if it is the server you mean",
+            "Redirected",
+        )
     if code in ("content_filter", "content_policy_violation"):
         return Trouble("refusal", headers=headers)
     if code == "context_length_exceeded" or status == 413 or (status == 400 and "context length" in str(refused.said)):
@@ -187,6 +196,10 @@ def read_completion(body: Mapping[str, Any], server: Server, headers: Mapping[st
         content, refusal = message.get("content"), message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise Trouble("answer_format", billed=True, headers=headers) from None
+    if content is not None and not isinstance(
+        content, str
+    ):  # a list of parts, say: taken for empty it would be the model's fault
+        raise Trouble("answer_format", billed=True, headers=headers)
     said = body.get("model")
     if server.must_name_its_snapshot and isinstance(said, str) and not _answers_as(said, server):
         raise Unusable(
@@ -206,9 +219,9 @@ def _answers_as(said: str, server: Server) -> bool:
 
 
 def _counted(usage: object) -> tuple[int, int]:
-    """Tokens in and out; 0 for what is no count."""
+    """Tokens in and out; 0 for what is no count, or more than any prompt has and a table's int32 takes."""
     found = [usage.get(name) if isinstance(usage, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
-    given, made = (count if type(count) is int and count > 0 else 0 for count in found)
+    given, made = (count if type(count) is int and 0 < count < _MOST_TOKENS else 0 for count in found)
     return given, made
 
 

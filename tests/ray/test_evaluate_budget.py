@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -70,6 +71,17 @@ def test_the_desk_comes_back_where_its_process_is_lost(tmp_path: Path, ray_local
     assert isinstance(desk.call_and_wait("enter", "client", line, (1.0, 40.0), 40), str)
     desk.call_and_wait("close")
     assert spent_before(books).usd == 50
+
+
+def test_what_a_desk_raises_is_an_error_of_this_process(tmp_path: Path, ray_local: None) -> None:
+    """Ray's own class for it has no errno, by which a full disk is told."""
+    desk = open_desk(RemoteSettings(), Store(str(tmp_path)))
+    line = Line("http://h/v1", "m", None, 60.0)
+    ticket = desk.call_and_wait("enter", "client", line, (1.0, 40.0), 40)
+    (tmp_path / "spent").write_text("a file in the way")
+    with pytest.raises(FileExistsError) as caught:
+        desk.call_and_wait("leave", line, ticket, (1.0, 40.0), Said(used=(1.0, 30.0)))
+    assert caught.value.errno == errno.EEXIST
 
 
 def test_a_budget_holds_over_all_actors_and_the_run_goes_on_when_it_is_raised(

@@ -75,6 +75,16 @@ def test_items_that_fail_decide_nothing() -> None:
     assert canary.judge(canary.Items((), PixelPolicy()), [])["status"] == "not_run"
 
 
+def test_an_item_that_fails_leaves_the_others_to_decide() -> None:
+    for tuned, status in ((NOTED.base, "refused"), (NOTED.trained, "passed")):
+        answers: list[Answer] = []
+        for b, t in zip(NOTED.base, tuned, strict=True):
+            answers += [says("base", log_likelihoods=(b,)), says("other", log_likelihoods=(t,))]
+        answers[3] = failed("ImageError")
+        found = canary.judge(NOTED, answers)
+        assert (found["status"], found["num_items"]) == (status, 2)
+
+
 # the trainer's note
 
 
@@ -114,6 +124,18 @@ def test_the_trainers_samples_are_found_in_the_dataset(tmp_path: Path) -> None:
     assert asked[0].question.messages[-1].role == "user"
 
 
+def test_the_trainers_samples_without_their_images_are_none(tmp_path: Path) -> None:
+    """A data set of which somebody copied the test images alone: the variant's own questions must do."""
+    release(tmp_path / "set")
+    rows = json.loads((tmp_path / "set" / "train-cls.json").read_text())
+    for row in rows:
+        row["images"] = ["gone.jpg"]
+        row["messages"][0]["content"] += "<image>"
+    (tmp_path / "set" / "train-cls.json").write_text(json.dumps(rows))
+    note(tmp_path)
+    assert canary.trainers_items(variant(tmp_path), tmp_path / "set") is None
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -129,6 +151,16 @@ def test_a_note_of_other_data_or_of_somebody_else_is_no_error(tmp_path: Path, fi
     release(tmp_path / "set")
     note(tmp_path, **fields)
     assert canary.trainers_items(variant(tmp_path), tmp_path / "set") is None
+
+
+def test_another_pixel_policy_than_was_trained_on_is_said(tmp_path: Path) -> None:
+    note(tmp_path)
+    [said] = canary.pixel_notes([variant(tmp_path)])
+    assert "trained on images of 3136 to 12544 pixels" in said and "`max_pixels: 12544`" in said
+    assert canary.pixel_notes([variant(tmp_path, min_pixels=3136, max_pixels=12544)]) == []
+    for pixels in (None, 3, [1], ["a"]):
+        note(tmp_path, pixels=pixels)
+        assert canary.pixel_notes([variant(tmp_path)]) == []
 
 
 def test_an_adapter_without_a_note_is_no_error(tmp_path: Path) -> None:

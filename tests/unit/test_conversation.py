@@ -72,6 +72,22 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
         read_file(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[" * 100_000, r"train\.json: not a list of conversations; its JSON is nested too deeply"),
+        (
+            json.dumps([sample(1, ["a.jpg"], "Red"), sample(2, ["a.jpg"], "Red \ud800")]),
+            r"train\.json, row 2: holds half a character",
+        ),
+    ],
+)
+def test_json_that_no_model_can_be_asked_with_is_named(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "train.json").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        read_file(tmp_path / "train.json")
+
+
 def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such folder"):
         open_dataset(tmp_path / "nowhere")

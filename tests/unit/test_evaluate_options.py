@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from codelib.core.cli import run_job
+from jobs import evaluate
 from jobs.evaluate import main
 from tests.fixtures import make_release
 
@@ -125,3 +128,15 @@ def test_a_mistake_is_one_sentence(
     given = [one.replace("RELEASE", str(release)).replace("VARIANTS", str(file)) for one in arguments]
     said = say(capsys, *given, "--workspace", tmp_path / "work", "--dry-run", expect=2)
     assert words in said and said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_release_that_changed_while_it_was_read_is_not_asked_about(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have withdrawn between the plan and the lock: what was read before must not reach a model."""
+    release = make_release(tmp_path)
+    arguments = ("--dataset", release, "--workspace", tmp_path / "work", "--variants", file, "--benchmarks", "classification")
+    monkeypatch.setattr(evaluate, "predict", lambda *_: pytest.fail("asked"))
+    for change in (lambda: os.utime(release / "test-cls.json"), lambda: shutil.rmtree(release)):
+        monkeypatch.setattr(evaluate, "check_servers", lambda *_, change=change: change())
+        assert "run the same command again" in say(capsys, *arguments, expect=1)

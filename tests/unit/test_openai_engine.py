@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import threading
@@ -68,6 +69,8 @@ def told(answers: list[Answer]) -> list[str]:
         ("html answer", None, 2),
         ("nothing answer", None, 2),
         ("null answer", None, 2),
+        ("deep answer", None, 2),
+        ("parts answer", None, 2),
         ("newer", None, 2),
         ("strict", None, 2),
         ("500", "InternalServerError", 3),
@@ -76,6 +79,8 @@ def told(answers: list[Answer]) -> list[str]:
         ("html", "BadReply", 3),
         ("nothing", "BadReply", 3),
         ("null", "BadReply", 3),
+        ("deep", "BadReply", 3),
+        ("parts", "BadReply", 3),
         ("filter", "ContentFilter", 1),
         ("refuse", "ContentFilter", 1),
         ("filter400", "ContentFilter", 1),
@@ -125,6 +130,7 @@ def test_a_server_that_drips_is_given_up(server: chat_server.Running) -> None:
         ("[1,2]", (0, 0)),
         ('{"prompt_tokens":12}', (12, 0)),
         ('"none"', (0, 0)),
+        (f'{{"prompt_tokens":{10**30},"completion_tokens":{2**31}}}', (0, 0)),
     ],
 )
 def test_a_wrong_usage_costs_what_was_guessed(server: chat_server.Running, usage: str, counted: tuple[int, int]) -> None:
@@ -145,6 +151,14 @@ def test_a_wrong_usage_costs_what_was_guessed(server: chat_server.Running, usage
 def test_what_nobody_gets_past_is_met_once(server: chat_server.Running, act: str, error: str) -> None:
     assert told(answer_all(engine(server, concurrency=1), acts(*[act] * 20))) == [error] * 20
     assert server.num_requests == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nobody_is_sent_on_to_another_address(server: chat_server.Running, status: int) -> None:
+    """With 307 and 308 the client would take the prompt along, to wherever a portal points."""
+    answers = answer_all(engine(server, concurrency=1), acts(f"moved:{status}", "answer"))
+    assert told(answers) == ["Redirected"] * 2
+    assert len(server.paths) == 1
 
 
 def test_a_lora_module_that_is_not_there_takes_no_other_down(server: chat_server.Running) -> None:
@@ -382,6 +396,33 @@ def test_many_engines_share_one_budget(
         asked = 3 * server.num_requests
         assert paid == asked <= limit
         assert asked + 50 > limit or server.num_requests == 25 * engines
+
+
+def test_a_full_disk_of_the_books_loses_no_answer_and_asks_no_more(
+    server: chat_server.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store, name: str, value: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Store, "commit_json", full)
+    desk = open_desk(RemoteSettings(budget_usd=1000), Store(str(tmp_path)))
+    answers = answer_all(priced(server, desk, concurrency=1), acts(*["answer"] * 5))
+    assert told(answers) == ["word0", *["BudgetReached"] * 4]
+    assert server.num_requests == 1
+    with pytest.raises(OSError, match="No space") as caught:  # the job's last sentence
+        desk.call_and_wait("close")
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    assert desk.call_and_wait("close").usd == 3
+    assert spent_before(Store(str(tmp_path))).usd == 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"eur": 1}'])
+def test_books_that_cannot_be_read_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "spent").mkdir()
+    (tmp_path / "spent" / "1.json").write_text(content)
+    with pytest.raises(ValueError, match=r"spent/1\.json: does not say what a run has spent; restore it"):
+        spent_before(Store(str(tmp_path)))
 
 
 def test_engines_share_one_limiter(server: chat_server.Running, tmp_path: Path) -> None:

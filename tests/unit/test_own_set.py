@@ -55,6 +55,7 @@ BAD: list[tuple[Any, str]] = [
     ({"messages": row()["messages"][:1], "images": ["a.jpg"]}, "no_answer"),
     ({"messages": row()["messages"][1:]}, "no_question"),
     ({"messages": [{"role": HOSPITAL, "content": "x"}, {"role": "assistant", "content": "Caries"}]}, "unknown_role"),
+    ({"messages": [{"role": "user", "content": [{"type": HOSPITAL}]}, row()["messages"][1]]}, "not_a_conversation"),
     (row(1, patient_id="another"), "duplicate"),
     (row(5, answer="Caries \udce9"), "encoding"),
 ]
@@ -147,6 +148,17 @@ def test_released_file_names_say_whose_visit_it_is(tmp_path: Path) -> None:
     assert [s.patient for s in found.tests.samples["classification"]] == ["0013", "0013", "0014"]
     assert [s.checkup_id for s in found.tests.samples["classification"]] == ["0013-001", "0013-002", "0014-001"]
     assert found.notes == ()
+
+
+def test_a_question_about_several_released_visits_is_of_all_of_them(tmp_path: Path) -> None:
+    """Else the answer would outlive the consent of everybody but the first."""
+    names = ("0013-001-01.jpg", "0013-002-01.jpg", "0014-001-01.jpg")
+    path = written(tmp_path, [row(1, images=names), row(2)])
+    for name in names:
+        (tmp_path / "pictures" / name).write_bytes(b"x")
+    first, other = read_own_set(path, tmp_path / "pictures", "classification").tests.samples["classification"]
+    assert first.shows == ("0013-001", "0013-002", "0014-001")
+    assert other.shows == ()
 
 
 def test_other_spellings_are_read(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from codelib.contracts import SIX_CLASSES
-from codelib.core.stage import Stage, check
+from codelib.core import stage as stage_module
+from codelib.core.stage import Part, Stage, Work, check, committed, pending
 from codelib.core.store import Store
-from codelib.evaluate import deaths, predictor
+from codelib.evaluate import deaths, predictor, run
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
 from codelib.evaluate.predictor import Predictor
 from codelib.evaluate.variants import Variant, resolve
@@ -162,6 +163,29 @@ def test_a_full_disk_ends_the_partition_and_loses_no_answer(place: Place, monkey
     assert place.asked == 12 + 1  # the one that could not be kept
 
 
+def test_what_failed_before_a_kill_is_asked_again_by_the_very_next_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partitions are committed with their failed rows; killed before it took them back, a run left them as if they were done."""
+    plan, dataset, settings = place.plan(BASE, partition_samples=2), open_dataset(place.folder / "set"), EvaluateSettings()
+
+    def in_this_process(stage: Stage, work: list[Work], store: Store, keep: bool) -> list[Part]:
+        job = stage_module._Job(stage, store, None)
+        for one in work:
+            if pending(stage, [one], store):
+                job.apply(place.actor(plan), {"item": json.dumps(job.item(stage.key(one), one))})
+        return committed(stage, work, store)
+
+    monkeypatch.setattr(run, "run_stage", in_this_process)
+    place.reply = lambda request: failed("OddError") if words(request) == "cls 3" else says("Caries")
+    with monkeypatch.context() as killed:
+        killed.setattr(run.canary, "verdicts", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.predict(dataset, plan, place.store, settings)
+    place.reply = lambda request: says("Caries")
+    assert run.num_pending(dataset, plan, place.store, settings) == 1
+    outcome = run.predict(dataset, plan, place.store, settings)
+    assert (outcome.failures, place.asked) == ({}, 12 + 1)
+
+
 def test_what_does_not_load_takes_its_own_variants_down(place: Place) -> None:
     def load() -> None:
         raise MemoryError
@@ -186,6 +210,15 @@ def test_a_missing_image_takes_its_visit_down(place: Place) -> None:
     assert place.asked == 10
 
 
+def test_a_name_that_no_disk_takes_is_a_missing_image(place: Place) -> None:
+    file = place.folder / "set" / "test-cls.json"
+    rows = json.loads(file.read_text())
+    rows[2]["images"], rows[3]["images"] = ["y" * 300 + ".jpg"], ["nul\0.jpg"]
+    file.write_text(json.dumps(rows))
+    reasons = [row["reject_reason"] for row in place.rows(place.plan(BASE))]
+    assert reasons == [*[None] * 2, *["evaluate:image_missing"] * 2, *[None] * 8]
+
+
 def test_answers_of_the_version_before_are_read(place: Place) -> None:
     plan = place.plan({**BASE, "max_new_tokens": 2})
     for key in plan.keys:
@@ -203,6 +236,26 @@ def test_answers_of_the_version_before_are_read(place: Place) -> None:
     assert not place.engines
     kept = [place.store.read_json(name)["checkups"] for name in place.store.names("answers")]
     assert {"0003-001"} <= {checkup for checkups in kept for checkup in checkups}  # whom else the answer is about since
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"text": "Car',
+        b"[]",
+        b'"x"',
+        b"\xff\xfe",
+        b'{"text": "Caries"}',
+        b'{"text": "a", "prompt_tokens": 1, "completion_tokens": 1, "latency_s": 0.1, "of_a_later_version": 1}',
+    ],
+)
+def test_a_kept_answer_that_is_none_is_asked_again_and_stops_nothing(place: Place, content: bytes) -> None:
+    plan = place.plan(BASE)
+    rows = place.rows(plan)
+    place.store.commit(place.store.names("answers")[0], content)
+    assert place.rows(plan) == rows
+    assert place.asked == 12 + 1
 
 
 # a question that ends the process that asks it
@@ -234,6 +287,21 @@ def test_a_question_that_kills_is_found_and_given_up(place: Place) -> None:
     assert [row["sample_id"] for row in rows if row["reject_reason"] == "evaluate:WorkerDied"] == ["test-diagnostic/2"]
     assert sum(row["status"] == "ok" for row in rows) == 11
     assert not place.store.names(deaths.FOLDER)
+
+
+def test_a_note_that_is_none_stops_nothing(place: Place) -> None:
+    plan = place.plan(BASE)
+
+    def reply(request: Request) -> Answer:
+        raise KeyboardInterrupt
+
+    place.reply = reply
+    with pytest.raises(KeyboardInterrupt):
+        place.rows(plan)
+    for name in place.store.names(deaths.FOLDER):
+        place.store.commit(name, b"")
+    place.reply = lambda request: says("Caries")
+    assert {row["status"] for row in place.rows(plan)} == {"ok"}
 
 
 def test_a_model_whose_loading_kills_is_given_up(place: Place) -> None:
@@ -281,3 +349,48 @@ def test_one_actor_asks_the_canary_for_all_of_a_run(place: Place) -> None:
         place.store.delete(name)
     place.rows(plan)
     assert place.asked == 2 * 24 + 2 * 4
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}"])
+def test_a_record_that_is_none_counts_as_never_looked(place: Place, content: bytes) -> None:
+    place.reply = weighs(True)
+    plan = place.plan(LORA)
+    place.rows(plan)
+    [record] = place.store.names("canaries")
+    place.store.commit(record, content)
+    place.store.delete(place.store.names("answers")[0])
+    assert {row["status"] for row in place.rows(plan)} == {"ok"}
+    assert place.store.read_json(record)["status"] == "passed"
+
+
+def broken(*visits: int) -> Callable[[Request], Answer]:
+    """An adapter without effect, and pictures that no engine can open."""
+
+    def reply(request: Request) -> Answer:
+        return failed("ImageError") if int(words(request).split()[-1]) in visits else weighs(False)(request)
+
+    return reply
+
+
+@pytest.mark.parametrize("bad", [(0,), (0, 1, 2)])
+def test_broken_pictures_hide_no_adapter_without_effect(place: Place, bad: tuple[int, ...]) -> None:
+    place.reply = broken(*bad)
+    rows = place.rows(place.plan(LORA))
+    assert {row["reject_reason"] for row in rows} == {"evaluate:AdapterWithoutEffect"}
+
+
+def test_missing_pictures_hide_no_adapter_without_effect(place: Place) -> None:
+    for visit in range(4):
+        (place.folder / "set" / f"{visit:04d}-001-01.jpg").unlink()
+    place.reply = broken(0, 1, 2, 3)
+    rows = place.rows(place.plan(LORA))
+    assert {row["reject_reason"] for row in rows} == {"evaluate:AdapterWithoutEffect", "evaluate:image_missing"}
+
+
+def test_items_that_nobody_could_do_leave_the_next_partition_to_tell(place: Place) -> None:
+    place.reply = broken(0, 1, 2, 3)
+    plan = place.plan(LORA, partition_samples=4, benchmarks=("classification",))
+    rows = place.rows(plan)
+    reasons = [row["reject_reason"] for row in rows]
+    assert reasons == ["evaluate:ImageError"] * 4 + ["evaluate:AdapterWithoutEffect"] * 2
+    assert place.store.read_json(place.store.names("canaries")[0])["status"] == "refused"

@@ -11,10 +11,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codelib.contracts import PREDICTIONS
 from codelib.evaluate.benchmarks import Sample
 from codelib.evaluate.cases import LADDER, collect
 from codelib.evaluate.latex import escape, tables
@@ -22,8 +24,9 @@ from codelib.evaluate.page import render, troubles
 from codelib.evaluate.page_browser import data
 from codelib.evaluate.plan import EvaluateSettings
 from codelib.evaluate.report import page_html
+from codelib.evaluate.run import Outcome
 from codelib.evaluate.summary import summary
-from codelib.evaluate.tables import COLUMNS, figures, table_csv
+from codelib.evaluate.tables import COLUMNS, as_received, figures, inert, predictions_csv, table_csv
 from codelib.evaluate.variants import Variant
 from tests.report_cases import HOSTILE, NAMES, full_report, old_report
 from tests.report_run import run_of, variants
@@ -261,6 +264,36 @@ def test_no_room_and_missing_images_are_no_error(tmp_path: Path) -> None:
 
 
 # CSV
+
+FORMULAS = ("=HYPERLINK(A1)", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "'=1")
+
+
+def test_no_cell_is_a_formula_and_every_text_comes_back() -> None:
+    report = full_report()
+    report["variants"] = [variant | {"name": f"={variant['name']}"} for variant in report["variants"]]
+    assert "=" in {row["name"][1:2] for row in csv.DictReader(io.StringIO(table_csv(report).decode()))}
+    rows = [
+        {
+            **dict.fromkeys(PREDICTIONS.schema.names),
+            "variant": "=v",
+            "sample_id": str(n),
+            "answer": text,
+            "images": ["=a.jpg"],
+            "status": "ok",
+        }
+        for n, text in enumerate(FORMULAS)
+    ]
+    written = predictions_csv(Outcome(pa.Table.from_pylist(rows, schema=PREDICTIONS.schema), 0, 0, {})).decode()
+    lines = list(csv.DictReader(io.StringIO(written, newline="")))
+    cells = [cell for line in lines for cell in line.values()]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+    assert [as_received(line["answer"]) for line in lines] == list(FORMULAS)
+
+
+@given(st.text("=+-@'\t\rab", max_size=4))
+def test_what_is_made_inert_comes_back(text: str) -> None:
+    assert as_received(inert(text)) == text
+    assert as_received(text) == text or text.startswith("'")
 
 
 def test_the_table_is_tidy_and_whole() -> None:

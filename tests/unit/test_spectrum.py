@@ -70,6 +70,20 @@ def test_only_visits_of_patients_outside_training_are_asked_unless_one_says_so(t
     assert tuned.notes == ("2 of 4 visits are of patients whom its adapter may have seen: not asked",)
 
 
+def test_a_visit_that_stands_twice_in_the_table_is_asked_once(tmp_path: Path) -> None:
+    dataset = release(tmp_path, [visit(1), visit(1, anomalies_en="Impacted Tooth"), visit(2)])
+    samples = load_samples(dataset, "spectrum")
+    assert [sample.sample_id for sample in samples] == ["spectrum/0001-001", "spectrum/0002-001"]
+    assert samples[0].conditions == ("Deep Caries", "Chronic Gingivitis")
+
+
+@pytest.mark.parametrize("path", ["/etc/0001-001-02.jpg", "../../0001-001-02.jpg", "Images/../../0001-001-02.jpg"])
+def test_a_table_shows_no_image_outside_its_folder(tmp_path: Path, path: str) -> None:
+    """A downloaded table must not send a file of this machine to a model, nor put its path into a report."""
+    with pytest.raises(ValueError, match="an image path is absolute or leaves the folder"):
+        load_samples(release(tmp_path, [visit(1, photographs=path)]), "spectrum")
+
+
 def test_a_table_that_does_not_say_who_trains_is_asked_with_the_training_files(tmp_path: Path) -> None:
     rows = [{key: value for key, value in visit(patient).items() if key != "split"} for patient in (1, 2)]
     turns = [{"role": "user", "content": "<image>"}, {"role": "assistant", "content": "Caries"}]
