@@ -109,8 +109,8 @@ def _answers(variant: Variant, benchmark: str, rows: Rows, scores: Mapping[str, 
         tell(
             "unparsed",
             benchmark,
-            f"{unparsed} of {n} answers could not be read, and count as wrong. Read some of them in predictions.csv: does the model answer "
-            "in another form than the prompt asks for?",
+            f"{unparsed} of {n} answers could not be read{f', {empty} more were empty' if empty else ''}; they count as wrong. Read some of "
+            "them in predictions.csv: does the model answer in another form than the prompt asks for?",
         )
 
 

@@ -73,9 +73,9 @@ def frame(cases: Cases, variants: Sequence[str], classes: Sequence[str]) -> str:
         "</label><label class=wide>Text in question, reference or answer<input name=q type=search autocomplete=off spellcheck=false></label>"
     )
     held = (
-        f"All {cases.num_all} test questions with every answer."
+        f"All {cases.num_all:,} test questions with every answer."
         if len(cases.cases) == cases.num_all
-        else f"{len(cases.cases)} of {cases.num_all} test questions, drawn by seed, right and wrong in turn, so that this page stays a page: "
+        else f"{len(cases.cases):,} of {cases.num_all:,} test questions, drawn by seed, right and wrong in turn, so that this page stays a page: "
         "do not count on them. All of them are in predictions.csv, beside this file."
     )
     keys = "Keys: <kbd>j</kbd> or <kbd>→</kbd> next, <kbd>k</kbd> or <kbd>←</kbd> previous. "

@@ -64,7 +64,7 @@ def spectrum(report: Report) -> str:
         cells = [scored(scores, name) for name in _NAMES]
         rows.append(row(named(variant), *cells, plain(scores.get("n")), plain(scores.get("num_unparsed"))))
     baselines = report["baselines"].get(SPECTRUM) or ()
-    rows += [block("For nothing, on the same test set", len(_HEAD))] if baselines else []
+    rows += [block("Without any model, on the same test set", len(_HEAD))] if baselines else []
     for found in baselines:
         cells = [scored(found, name) for name in _NAMES]
         rows.append(row(f"<th scope=row>{escape(found['name'])}</th>", *cells, plain(found.get("n")), plain(None), kind="quiet"))

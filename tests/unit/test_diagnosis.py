@@ -84,6 +84,9 @@ def test_unparsed_and_empty_are_told_apart() -> None:
     empty = found([{**r, "answer": "  ", "parsed": None} if n < 10 else r for n, r in enumerate(classified(list(LABELS)))])
     assert "10 of 60 answers are empty" in empty["empty"]
     assert "unparsed" not in empty
+    # one empty answer is no fault of its own, but the column Unparsed has it: the two sum up
+    both = found([{**r, "answer": "" if n == 0 else "no idea", "parsed": None} for n, r in enumerate(classified(list(LABELS)))])
+    assert "59 of 60 answers could not be read, 1 more were empty; they count as wrong" in both["unparsed"]
 
 
 def test_cut_answers() -> None:
