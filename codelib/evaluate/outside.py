@@ -171,6 +171,11 @@ def _round(tokens: float) -> str:
 # what came back
 
 _WAYS_OUT = {
+    "ModelNotFound": "no such folder, and no such hub model on the machine that asks: check model, or fetch it with `hf download`",
+    "AdapterNotFound": "no such folder: check adapter, whose path starts from the workspace; jobs.train makes one",
+    "AdapterWithoutEffect": "its answers are the bare model's: check that it is the adapter of this model, and its training",
+    "OutOfMemoryError": "not enough memory for one question: lower max_pixels, k or max_new_tokens, or take a larger GPU",
+    "image_missing": "images that questions show are not there: `python -m jobs.release --verify DATASET` names them",
     "KeyMissing": "the variable that api_key_env names is not set on the machine that asks",
     "AuthenticationError": "the server refused the key: check the variable that api_key_env names",
     "PermissionDeniedError": "the key may not use this model",
@@ -188,7 +193,7 @@ _WAYS_OUT = {
 
 
 def advice(reasons: Iterable[str], settings: EvaluateSettings, store: Store) -> str:
-    """What to do about these errors of servers (``evaluate:<class>``); "" where nothing more is to be said."""
+    """What to do about these errors (``evaluate:<class>``); "" where nothing more is to be said."""
     names = sorted({reason.removeprefix("evaluate:") for reason in reasons})
     told = [f"{name}: {_WAYS_OUT[name]}" for name in names if name in _WAYS_OUT]
     if "BudgetReached" in names:

@@ -58,7 +58,8 @@ def data(cases: Cases, variants: Sequence[str]) -> str:
 
 def _select(name: str, label: str, values: Sequence[str], anything: str, is_hidden: bool = False) -> str:
     options = "".join(f'<option value="{escape(value)}">{escape(value)}</option>' for value in values)
-    return f"<label{' hidden' * is_hidden}>{escape(label)}<select name={name}><option value=''>{escape(anything)}</option>{options}</select></label>"
+    select = f"<select name={name}><option value=''>{escape(anything)}</option>{options}</select>"
+    return f"<label{' hidden' * is_hidden}>{escape(label)}{select}</label>"
 
 
 def frame(cases: Cases, variants: Sequence[str], classes: Sequence[str]) -> str:
@@ -76,8 +77,8 @@ def frame(cases: Cases, variants: Sequence[str], classes: Sequence[str]) -> str:
     held = (
         f"All {cases.num_all:,} test questions with every answer."
         if len(cases.cases) == cases.num_all
-        else f"{len(cases.cases):,} of {cases.num_all:,} test questions, drawn by seed, right and wrong in turn, so that this page stays a page: "
-        "do not count on them. All of them are in predictions.csv, beside this file."
+        else f"{len(cases.cases):,} of {cases.num_all:,} test questions, drawn by seed, right and wrong in turn, so that this page stays a "
+        "page: do not count on them. All of them are in predictions.csv, beside this file."
     )
     keys = "Keys: <kbd>j</kbd> or <kbd>→</kbd> next, <kbd>k</kbd> or <kbd>←</kbd> previous. "
     keys += "The address keeps what you see: copy it to show somebody."

@@ -48,7 +48,8 @@ def _conditions(variant: Report) -> str:
         )
     head = ("Condition", "Support", "Precision %", "Recall %", "F1 %")
     num_rare = (scores.get("rare") or {}).get("num_conditions", 0)
-    label = f"{variant['name']}: {len(found) + num_rare} conditions{f', {num_rare} of them rare' if num_rare else ''}, micro F1 {percent(scores.get('micro_f1'))} %"
+    among = f", {num_rare} of them rare" if num_rare else ""
+    label = f"{variant['name']}: {len(found) + num_rare} conditions{among}, micro F1 {percent(scores.get('micro_f1'))} %"
     return folded(label, table(head, rows, f"Conditions, {variant['name']}"), is_long=True) if rows else ""
 
 

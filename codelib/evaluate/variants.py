@@ -275,7 +275,7 @@ def files_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _hub_revision(model: str) -> str:
+def hub_revision(model: str) -> str:
     """Commit of a hub model in the local cache; `uncached` where nothing of it is on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -301,7 +301,7 @@ def fingerprint(variant: Variant) -> dict[str, str]:
     elif Path(variant.model).is_absolute():
         model = MISSING
     else:
-        model = f"{variant.model}@{_hub_revision(variant.model)}"
+        model = f"{variant.model}@{hub_revision(variant.model)}"
     prints = {"model": model}
     if variant.adapter and variant.engine == "openai":
         prints["adapter"] = f"LoRA module {variant.adapter}"

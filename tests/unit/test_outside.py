@@ -150,6 +150,7 @@ def test_an_alias_costs_what_its_dearest_snapshot_does() -> None:
 def test_an_error_comes_with_its_way_out(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     assert advice(["evaluate:OddError"], EvaluateSettings(), store) == ""
+    assert "hf download" in advice(["evaluate:ModelNotFound"], EvaluateSettings(), store)
     told = advice(["evaluate:BudgetReached", "evaluate:NotFoundError"], EvaluateSettings(budget_usd=2), store)
     assert told.startswith("budget_usd=2 is reached: 0 tokens spent")
     assert "NotFoundError: the server has no such model" in told
