@@ -172,6 +172,8 @@ def _written(scores: Mapping[str, Any], rows: Rows, tell: Tell) -> None:
     missing = [name for name, share in each.items() if share is not None and share < MISSING_SECTION]
     if missing:
         shares = ", ".join(f"{name} ({_percent(each[name])})" for name in missing)
+        if len(missing) == len(each) > 1:  # a list of all eight is read by nobody
+            shares = f"all {len(each)}, the most frequent is in {_percent(max(each[name] for name in missing))}"
         tell(
             "sections",
             GENERATION,

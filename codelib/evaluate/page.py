@@ -135,11 +135,11 @@ def _listed(lines: Sequence[str], more: str) -> str:
 
 
 def _head(report: Report) -> str:
-    found = _listed(troubles(report), "Further problems: {n}")
+    found = _listed(troubles(report), "{n} more")
     box = f"<div class=troubles role=note aria-label='Problems'><h2>Look at this first</h2>{found}</div>" if found else ""
     below = set(report.get("withheld") or ())  # said where the subgroups are
     told = [note for note in report.get("notes") or () if note not in below]
-    notes = _listed(told, "How the figures are made: further notes, {n}")  # the gravest first
+    notes = _listed(told, "How the figures are made: {n} more")  # the gravest first
     title = f"<h1>Evaluation: {escape(str(report.get('dataset') or NONE))}</h1>"
     return f"<header>{title}<p class=lead>{escape(lead(report))}</p>{box}{_cards(report)}{notes}</header>"
 

@@ -109,6 +109,15 @@ def test_missing_sections_and_one_text_for_all() -> None:
     assert "20 of 20 reports are the same text" in same["same_text"]
 
 
+def test_sections_that_are_all_missing_are_counted_and_not_listed() -> None:
+    each = {"Examination": 0.1, "Diagnosis": 0.0, "Remarks": None}
+    rows = written([f"Report {n}" for n in range(20)])
+    entry = {"generation": {"n": 20, "sections": {"each": {**each, "Remarks": 0.0}}}}
+    assert "sections that most reports lack: all 3, the most frequent is in 10.0 %. Check" in found(rows, **entry)["sections"]
+    some = {"generation": {"n": 20, "sections": {"each": each}}}
+    assert "lack: Examination (10.0 %), Diagnosis (0.0 %). Check" in found(rows, **some)["sections"]
+
+
 def test_an_adapter_without_effect() -> None:
     rows = classified(list(LABELS))
     assert "all 60 answers equal those of the model without its adapter" in found(rows, base=rows)["equal_to_base"]
