@@ -40,8 +40,9 @@ def check_servers(plan: Plan, dataset: Dataset, settings: EvaluateSettings) -> N
     outside = [variant for variant, server in served if server.outside]
     unasked = [variant for variant in outside if not (settings.allow_remote or variant.allow_remote)]
     if unasked and (reason := _unverified(dataset, plan)):
+        given = f"--dataset {dataset.folder}" if dataset.files else "the file of --test"
         raise ValueError(
-            f"variant {unasked[0].name}: asks a server outside, and --dataset {dataset.folder} is no verified release ({reason}): what is "
+            f"variant {unasked[0].name}: asks a server outside, and {given} is no verified release ({reason}): what is "
             "in it may name people. Make a release of it (jobs.dataset); or, where it is yours to send, say so with --set "
             "allow_remote=true or `allow_remote: true` in the variant. Each text is looked through for identifiers all the same"
         )

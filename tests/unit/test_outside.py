@@ -75,7 +75,7 @@ def test_what_is_no_release_stays_until_somebody_says_so(release: Path, change: 
 def test_questions_of_ones_own_about_a_release_s_images_are_no_release(release: Path) -> None:
     plan, dataset, settings = planned(release, GPT)
     own = TestSet(release, {}, {"generation": plan.tests["generation"]}, dataset)
-    with pytest.raises(ValueError, match="no verified release \\(a file of one's own\\)"):
+    with pytest.raises(ValueError, match="the file of --test is no verified release \\(a file of one's own\\)"):
         check_servers(plan, own, settings)
 
 
