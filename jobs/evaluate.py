@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     variants = tuple(resolve(variant, Path(root)) for variant in shown)
     plan = make_plan(dataset, variants, asked.benchmarks, args.limit, settings)
     notes = [*asked.notes(settings), *_not_asked(shown, asked), *pixel_notes(plan.variants)]
-    print(f"evaluate: {len(plan.variants)} variants on {asked.name}", flush=True)
+    print(f"evaluate: {len(plan.variants)} variant{'s' * (len(plan.variants) != 1)} on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
     _print_plan(plan, shown, asked, notes, store, pending)
     for line in cost_lines(plan, dataset, settings, store):

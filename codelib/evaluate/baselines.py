@@ -12,7 +12,7 @@ from typing import Any
 from codelib.contracts import SIX_CLASSES
 from codelib.evaluate.answers import listed, parse_class
 from codelib.evaluate.benchmarks import Sample
-from codelib.evaluate.metrics import Baseline, chance, classification, majority
+from codelib.evaluate.metrics import Baseline, always, chance, majority
 
 
 def first_named(samples: Sequence[Sample]) -> str:
@@ -27,8 +27,7 @@ def first_named(samples: Sequence[Sample]) -> str:
 
 def always_first(references: Sequence[str], first: str) -> Baseline:
     """Always the same class, the one listed first."""
-    scored = classification(references, [first] * len(references))
-    return Baseline(f"always the first listed ({first})", scored.accuracy, scored.precision, scored.recall, scored.f1)
+    return always(references, first, f"always the first listed ({first})")
 
 
 def class_baselines(samples: Sequence[Sample]) -> list[dict[str, Any]]:

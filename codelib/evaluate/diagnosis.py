@@ -112,8 +112,8 @@ def _answers(variant: Variant, benchmark: str, rows: Rows, scores: Mapping[str, 
         tell(
             "unparsed",
             benchmark,
-            f"{unparsed} of {n} answers could not be read, and count as wrong. Read some of them in predictions.csv: does the model answer "
-            "in another form than the prompt asks for?",
+            f"{unparsed} of {n} answers could not be read{f', {empty} more were empty' if empty else ''}; they count as wrong. Read some of "
+            "them in predictions.csv: does the model answer in another form than the prompt asks for?",
         )
 
 
@@ -175,6 +175,8 @@ def _written(scores: Mapping[str, Any], rows: Rows, tell: Tell) -> None:
     missing = [name for name, share in each.items() if share is not None and share < MISSING_SECTION]
     if missing:
         shares = ", ".join(f"{name} ({_percent(each[name])})" for name in missing)
+        if len(missing) == len(each) > 1:  # a list of all eight is read by nobody
+            shares = f"all {len(each)}, the most frequent is in {_percent(max(each[name] for name in missing))}"
         tell(
             "sections",
             GENERATION,

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from codelib.core.store import Store
 from codelib.evaluate.plan import Group, Plan
-from codelib.evaluate.variants import MISSING, Variant
+from codelib.evaluate.variants import MISSING, UNCACHED, Variant
 from codelib.models.prompt import PixelPolicy
 from codelib.models.remote_prices import OVERHEAD_TOKENS, image_tokens, tokens_of
 
@@ -63,6 +63,7 @@ def _variant_lines(variant: Variant, plan: Plan) -> Iterator[str]:
     prints = plan.fingerprints[variant.name]
     missing = [part for part, value in prints.items() if value == MISSING or value.endswith(f"@{MISSING}")]
     note = f"   {' and '.join(missing)} NOT FOUND" if missing else ""
+    note += "   model NOT DOWNLOADED" if prints["model"].endswith(f"@{UNCACHED}") else ""
     for (name, benchmark), samples in plan.questions.items():
         if name == variant.name:
             yield f"    {variant.name:<36} {benchmark:<16} {len(samples):>6} questions{note}"

@@ -40,8 +40,9 @@ def check_servers(plan: Plan, dataset: Dataset, settings: EvaluateSettings) -> N
     outside = [variant for variant, server in served if server.outside]
     unasked = [variant for variant in outside if not (settings.allow_remote or variant.allow_remote)]
     if unasked and (reason := _unverified(dataset, plan)):
+        given = f"--dataset {dataset.folder}" if dataset.files else "the file of --test"
         raise ValueError(
-            f"variant {unasked[0].name}: asks a server outside, and --dataset {dataset.folder} is no verified release ({reason}): what is "
+            f"variant {unasked[0].name}: asks a server outside, and {given} is no verified release ({reason}): what is "
             "in it may name people. Make a release of it (jobs.dataset); or, where it is yours to send, say so with --set "
             "allow_remote=true or `allow_remote: true` in the variant. Each text is looked through for identifiers all the same"
         )
@@ -171,6 +172,11 @@ def _round(tokens: float) -> str:
 # what came back
 
 _WAYS_OUT = {
+    "ModelNotFound": "no such folder, and no such hub model on the machine that asks: check model, or fetch it with `hf download`",
+    "AdapterNotFound": "no such folder: check adapter, whose path starts from the workspace; jobs.train makes one",
+    "AdapterWithoutEffect": "its answers are the bare model's: check that it is the adapter of this model, and its training",
+    "OutOfMemoryError": "not enough memory for one question: lower max_pixels, k or max_new_tokens, or take a larger GPU",
+    "image_missing": "images that questions show are not there: `python -m jobs.release --verify DATASET` names them",
     "KeyMissing": "the variable that api_key_env names is not set on the machine that asks",
     "AuthenticationError": "the server refused the key: check the variable that api_key_env names",
     "PermissionDeniedError": "the key may not use this model",
@@ -189,7 +195,7 @@ _WAYS_OUT = {
 
 
 def advice(reasons: Iterable[str], settings: EvaluateSettings, store: Store) -> str:
-    """What to do about these errors of servers (``evaluate:<class>``); "" where nothing more is to be said."""
+    """What to do about these errors (``evaluate:<class>``); "" where nothing more is to be said."""
     names = sorted({reason.removeprefix("evaluate:") for reason in reasons})
     told = [f"{name}: {_WAYS_OUT[name]}" for name in names if name in _WAYS_OUT]
     if "BudgetReached" in names:

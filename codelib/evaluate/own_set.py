@@ -105,7 +105,7 @@ def _rows(file: Path) -> Iterator[Any]:
         data = file.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         near = [path.name for path in file.parent.glob("*.json*")] if file.parent.is_dir() else []
-        raise ValueError(f"--test {file}: no such file; {nearest(file.name, near)}") from None
+        raise ValueError(f"--test {file}: no such file{f'; {nearest(file.name, near)}' if near else ''}") from None
     text = data.decode("utf-8-sig", "surrogateescape")  # a byte that is no UTF-8 becomes a lone surrogate: the fault of its row
     if file.suffix.lower() in (".jsonl", ".ndjson"):
         for number, line in enumerate(text.split("\n"), start=1):

@@ -49,7 +49,8 @@ def is_refused(variant: Report) -> bool:
 def lead(report: Report) -> str:
     """What was evaluated, and the main result, in two sentences."""
     sizes = "; ".join(f"{name} on {size['num_samples']} visits" for name, size in report["benchmarks"].items())
-    text = f"{len(report['variants'])} model variants on the test set of {report['dataset']}: {sizes}."
+    count = len(report["variants"])
+    text = f"{count} model variant{'s' * (count != 1)} on the test set of {report['dataset']}: {sizes}."
     if winner := best(report, CLASSIFICATION, "accuracy"):
         scores = winner[CLASSIFICATION]
         nothing = ", ".join(f"{row['name']} {percent(row['accuracy'])} %" for row in report["baselines"].get(CLASSIFICATION, ()))
@@ -134,9 +135,11 @@ def _listed(lines: Sequence[str], more: str) -> str:
 
 
 def _head(report: Report) -> str:
-    found = _listed(troubles(report), "{n} more problems")
+    found = _listed(troubles(report), "{n} more")
     box = f"<div class=troubles role=note aria-label='Problems'><h2>Look at this first</h2>{found}</div>" if found else ""
-    notes = _listed(report.get("notes") or (), "How the figures are made: {n} more notes")  # the gravest first
+    below = set(report.get("withheld") or ())  # said where the subgroups are
+    told = [note for note in report.get("notes") or () if note not in below]
+    notes = _listed(told, "How the figures are made: {n} more")  # the gravest first
     title = f"<h1>Evaluation: {escape(str(report.get('dataset') or NONE))}</h1>"
     return f"<header>{title}<p class=lead>{escape(lead(report))}</p>{box}{_cards(report)}{notes}</header>"
 

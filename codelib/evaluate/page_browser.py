@@ -12,6 +12,7 @@ from pathlib import Path
 
 from codelib.evaluate.cases import FAILED, UNPARSED, VERDICTS, WRONG, Case, CaseAnswer, Cases
 from codelib.evaluate.page_parts import paragraph, tag
+from codelib.evaluate.variants import CLASSIFICATION
 
 
 def script() -> str:
@@ -55,9 +56,10 @@ def data(cases: Cases, variants: Sequence[str]) -> str:
     return text
 
 
-def _select(name: str, label: str, values: Sequence[str], anything: str) -> str:
+def _select(name: str, label: str, values: Sequence[str], anything: str, is_hidden: bool = False) -> str:
     options = "".join(f'<option value="{escape(value)}">{escape(value)}</option>' for value in values)
-    return f"<label>{escape(label)}<select name={name}><option value=''>{escape(anything)}</option>{options}</select></label>"
+    select = f"<select name={name}><option value=''>{escape(anything)}</option>{options}</select>"
+    return f"<label{' hidden' * is_hidden}>{escape(label)}{select}</label>"
 
 
 def frame(cases: Cases, variants: Sequence[str], classes: Sequence[str]) -> str:
@@ -67,16 +69,16 @@ def frame(cases: Cases, variants: Sequence[str], classes: Sequence[str]) -> str:
         _select("b", "Benchmark", benchmarks, "all")
         + _select("v", "Variant", variants, "all")
         + _select("is", "Answer is", VERDICTS, "anything")
-        + _select("t", "True class", classes, "any")
-        + _select("a", "Answered class", [*classes, UNPARSED], "any")
+        + _select("t", "True class", classes, "any", is_hidden=CLASSIFICATION not in benchmarks)
+        + _select("a", "Answered class", [*classes, UNPARSED], "any", is_hidden=CLASSIFICATION not in benchmarks)
         + "<label>Order<select name=by><option value=''>as in the test set</option><option value=alike>least alike first</option></select>"
         "</label><label class=wide>Text in question, reference or answer<input name=q type=search autocomplete=off spellcheck=false></label>"
     )
     held = (
-        f"All {cases.num_all} test questions with every answer."
+        f"All {cases.num_all:,} test questions with every answer."
         if len(cases.cases) == cases.num_all
-        else f"{len(cases.cases)} of {cases.num_all} test questions, drawn by seed, right and wrong in turn, so that this page stays a page: "
-        "do not count on them. All of them are in predictions.csv, beside this file."
+        else f"{len(cases.cases):,} of {cases.num_all:,} test questions, drawn by seed, right and wrong in turn, so that this page stays a "
+        "page: do not count on them. All of them are in predictions.csv, beside this file."
     )
     keys = "Keys: <kbd>j</kbd> or <kbd>→</kbd> next, <kbd>k</kbd> or <kbd>←</kbd> previous. "
     keys += "The address keeps what you see: copy it to show somebody."

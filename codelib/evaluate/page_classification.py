@@ -34,8 +34,13 @@ def size(report: Report, benchmark: str) -> str:
     found = report["benchmarks"].get(benchmark) or {}
     return (
         f"{found.get('num_samples', NONE)} visits of {found.get('num_patients', NONE)} patients "
-        f"(effectively {found.get('effective_patients', NONE)})"
+        f"(effectively {_few_digits(found.get('effective_patients'))})"
     )
+
+
+def _few_digits(value: float | None) -> str:
+    """420.0 -> 420; 19.84 -> 19.8"""
+    return NONE if value is None else f"{round(value, 1):g}"
 
 
 def _count(n: int, asked: int | None) -> str:
@@ -62,7 +67,7 @@ def _baseline_row(found: Report) -> str:
 
 def _table_3(mine: Sequence[Report], report: Report) -> str:
     rows = [block("This run", len(_HEAD)), *(line for variant in mine for line in _our_rows(variant))]
-    rows += [block("For nothing, on the same test set", len(_HEAD))]
+    rows += [block("Without any model, on the same test set", len(_HEAD))]
     rows += [_baseline_row(found) for found in report["baselines"].get(CLASSIFICATION, ())]
     text = (
         f"{size(report, CLASSIFICATION)}, six classes. Precision, recall and F1 are support-weighted: recall equals accuracy; macro F1 "
@@ -159,7 +164,7 @@ def _matrix(variant: Report, labels: Sequence[str], linked: bool) -> str:
     """Rows truth, columns answer. A number leads to the answers behind it where the error browser holds them."""
     counts: Sequence[Sequence[int]] = variant[CLASSIFICATION]["confusion"]
     answers = [*labels, "unparsed"]
-    head = "<th class=corner>truth ↓ answer →</th>" + "".join(
+    head = "<th class=corner>truth ↓<br>answer →</th>" + "".join(
         f"<th scope=col><span>{escape(label)}</span></th>" for label in answers
     )
     rows = ""

@@ -53,6 +53,6 @@ def comparisons(report: Report) -> str:
         parts.append(folded(label, shown, is_open=len(pairs) <= _FEW and not parts))
     text = (
         "Each pair of variants on the visits that both answered. p (Holm) is corrected for the number of tests; significant is what stays below "
-        "0.05 after that. A difference that is not significant is not shown to be none."
+        "0.05 after that. Not significant does not mean equal: read the interval."
     )
     return section("comparisons", "Which differences are real?", paragraph(text) + "".join(parts))

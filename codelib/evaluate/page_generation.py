@@ -54,7 +54,7 @@ def _table(mine: Sequence[Report], baselines: Sequence[Report]) -> str:
     for variant in mine:
         scores = variant.get(GENERATION)
         rows.append(row(named(variant), *(_cells(scores) if scores else [unanswered(variant, len(_HEAD) - 1)])))
-    rows += [block("For nothing, on the same test set", len(_HEAD))] if baselines else []
+    rows += [block("Without any model, on the same test set", len(_HEAD))] if baselines else []
     rows += [row(f"<th scope=row>{escape(found['name'])}</th>", *_cells(found), kind="quiet") for found in baselines]
     return table(_HEAD, rows, "Scores of the written reports")
 

@@ -47,7 +47,9 @@ def _conditions(variant: Report) -> str:
             row(f"<th scope=row>{escape(title)}</th>", plain(rare["support"]), *(scored(rare, n) for n in names), kind="sum")
         )
     head = ("Condition", "Support", "Precision %", "Recall %", "F1 %")
-    label = f"{variant['name']}: {len(found)} conditions, micro F1 {percent(scores.get('micro_f1'))} %"
+    num_rare = (scores.get("rare") or {}).get("num_conditions", 0)
+    among = f", {num_rare} of them rare" if num_rare else ""
+    label = f"{variant['name']}: {len(found) + num_rare} conditions{among}, micro F1 {percent(scores.get('micro_f1'))} %"
     return folded(label, table(head, rows, f"Conditions, {variant['name']}"), is_long=True) if rows else ""
 
 
@@ -64,7 +66,7 @@ def spectrum(report: Report) -> str:
         cells = [scored(scores, name) for name in _NAMES]
         rows.append(row(named(variant), *cells, plain(scores.get("n")), plain(scores.get("num_unparsed"))))
     baselines = report["baselines"].get(SPECTRUM) or ()
-    rows += [block("For nothing, on the same test set", len(_HEAD))] if baselines else []
+    rows += [block("Without any model, on the same test set", len(_HEAD))] if baselines else []
     for found in baselines:
         cells = [scored(found, name) for name in _NAMES]
         rows.append(row(f"<th scope=row>{escape(found['name'])}</th>", *cells, plain(found.get("n")), plain(None), kind="quiet"))

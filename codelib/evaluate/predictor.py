@@ -26,7 +26,7 @@ from codelib.evaluate.answers import options_in, parse_class
 from codelib.evaluate.asking import Asker, LoadFailed
 from codelib.evaluate.deaths import DIED, LOADING, Note, open_note
 from codelib.evaluate.plan import choices
-from codelib.evaluate.variants import CLASSIFICATION, Variant
+from codelib.evaluate.variants import CLASSIFICATION, MISSING, UNCACHED, Variant, hub_revision
 from codelib.models.conversation import Conversation, Message
 from codelib.models.engine import Answer, Engine, Request, failed
 from codelib.models.remote_desk import Access
@@ -36,7 +36,7 @@ CHECKUPS = "checkups"  # in an answer's file: the visits that its question shows
 
 
 class ModelNotFound(ValueError):
-    """A model folder that is not there."""
+    """A model folder that is not there, or a hub model of which nothing is on this machine."""
 
 
 def make_engine(variants: Sequence[Variant], access: Access | None) -> Engine:
@@ -47,7 +47,7 @@ def make_engine(variants: Sequence[Variant], access: Access | None) -> Engine:
         from codelib.models.openai_engine import OpenAIEngine
 
         return OpenAIEngine(first.model, fields=first, concurrency=together or 4, access=access)
-    if Path(first.model).is_absolute() and not Path(first.model).exists():
+    if not Path(first.model).exists() and (Path(first.model).is_absolute() or hub_revision(first.model) in (MISSING, UNCACHED)):
         raise ModelNotFound(first.model)
     from codelib.models.transformers_engine import TransformersEngine
 

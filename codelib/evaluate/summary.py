@@ -12,6 +12,7 @@ from codelib.evaluate.page_spectrum import metric_name
 from codelib.evaluate.variants import CLASSIFICATION, GENERATION
 
 _TROUBLES, _LONGEST = 6, 150  # problems, and characters of one; the page has all
+_ALL = "all conditions"  # heads the spectrum's rows
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -21,7 +22,7 @@ def summary(report: dict[str, Any]) -> str:
     generated = [v for v in report["variants"] if v.get(f"{GENERATION}_asked")]
     spectrum = [v for v in report["variants"] if v.get("spectrum")]
     names = [v["name"] for v in report["variants"]] + [r["name"] for rows in report["baselines"].values() for r in rows]
-    width = max((len(name) for name in names), default=8) + 2
+    width = max(len(name) for name in (*names, _ALL)) + 2
     if classified:
         head = f"{'accuracy':>8}  {'95 % interval':<16}{'F1':>6}{'macro F1':>10}{'n':>7}{'unparsed':>10}"
         lines.append(f"  {'classification':<{width}}{head}")
@@ -37,7 +38,7 @@ def summary(report: dict[str, Any]) -> str:
         lines += [_text_line(v["name"], v[GENERATION], width, _mark(v)) for v in generated]
         lines += [_text_line(row["name"], row, width) for row in report["baselines"].get(GENERATION) or ()]
     if spectrum:
-        lines.append(f"  {'all conditions':<{width}}{'micro F1':>8}{'macro F1':>10}{'n':>7}{'unparsed':>10}")
+        lines.append(f"  {_ALL:<{width}}{'micro F1':>8}{'macro F1':>10}{'n':>7}{'unparsed':>10}")
         lines += [_spectrum_line(v["name"], v["spectrum"], width) for v in spectrum]
     return "\n".join([*lines, *_differences(report), *_cost(report)])
 

@@ -42,6 +42,7 @@ ANSWER_TOKENS = {CLASSIFICATION: 32, GENERATION: 768, SPECTRUM: 256}  # most tha
 Benchmark = Literal["classification", "generation", "spectrum"]
 _MOST_TOKENS = 8192
 MISSING = "missing"  # fingerprint of a model or adapter that is not there
+UNCACHED = "uncached"  # in place of the commit of a hub model of which nothing is on this machine
 NUM_EXEMPLARS = 3  # few-shot without a number: the paper shows three example checkups
 
 
@@ -154,7 +155,8 @@ def resolve(variant: Variant, workspace: Path) -> Variant:
 
 
 def _one_sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # a misspelt name first: the field that it should have been is then missing, which alone would be a riddle
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown field {field}; {nearest(field, Variant.model_fields)}"
@@ -162,6 +164,10 @@ def _one_sentence(error: ValidationError) -> str:
     if first["type"] == "literal_error":
         choices = message.split("'")[1::2]
         message = f"{first['input']!r} is unknown; {nearest(str(first['input']), choices)}"
+    elif first["type"] == "missing":
+        message = "missing; every variant needs one, or the file's defaults (docs/evaluation.md has all fields)"
+    elif first["type"] == "tuple_type":
+        message = f"expected a list, [{first['input']}]"
     return f"{field}: {message}" if field else message
 
 
@@ -202,7 +208,8 @@ def parse_variants(tree: Any, place: str) -> tuple[Variant, ...]:
                 raise ValueError(f"{place}: unknown part {name}; {hint or nearest(str(name), ('defaults', 'variants'))}")
         rows, defaults = tree.get("variants"), _defaults(tree.get("defaults") or {}, place)
     if not isinstance(rows, list) or not rows:
-        raise ValueError(f"{place}: expected a list of variants, each with at least `name` and `model`, found {_kind(rows)}")
+        found = "the list is empty" if rows == [] else f"found {_kind(rows)}"
+        raise ValueError(f"{place}: expected a list of variants, each with at least `name` and `model`; {found}")
     variants: list[Variant] = []
     for number, row in enumerate(rows, start=1):
         label = f"{place}, variant {number}"
@@ -280,7 +287,7 @@ def files_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _hub_revision(model: str) -> str:
+def hub_revision(model: str) -> str:
     """Commit of a hub model in the local cache; `uncached` where nothing of it is on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -288,7 +295,7 @@ def _hub_revision(model: str) -> str:
         found = try_to_load_from_cache(model, "config.json")
     except ValueError:  # not a repository name either (HFValidationError): the engine will say so
         return MISSING
-    return Path(found).parent.name if isinstance(found, str) else "uncached"
+    return Path(found).parent.name if isinstance(found, str) else UNCACHED
 
 
 def fingerprint(variant: Variant) -> dict[str, str]:
@@ -307,7 +314,7 @@ def fingerprint(variant: Variant) -> dict[str, str]:
     elif Path(variant.model).is_absolute():
         model = MISSING
     else:
-        model = f"{variant.model}@{_hub_revision(variant.model)}"
+        model = f"{variant.model}@{hub_revision(variant.model)}"
     prints = {"model": model}
     if variant.adapter and variant.engine == "openai":
         prints["adapter"] = f"LoRA module {variant.adapter}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -70,6 +71,13 @@ class ServerFields(Settings):
                 "a name or password stands in the address; put the key into an environment variable and name it in api_key_env"
             )
         return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):  # most likely the key itself: never repeated
+            raise ValueError("the name of an environment variable is expected, such as OPENAI_API_KEY; no key stands in a file")
+        return name
 
     @model_validator(mode="after")
     def _server_is_whole(self) -> ServerFields:

@@ -84,6 +84,9 @@ def test_unparsed_and_empty_are_told_apart() -> None:
     empty = found([{**r, "answer": "  ", "parsed": None} if n < 10 else r for n, r in enumerate(classified(list(LABELS)))])
     assert "10 of 60 answers are empty" in empty["empty"]
     assert "unparsed" not in empty
+    # one empty answer is no fault of its own, but the column Unparsed has it: the two sum up
+    both = found([{**r, "answer": "" if n == 0 else "no idea", "parsed": None} for n, r in enumerate(classified(list(LABELS)))])
+    assert "59 of 60 answers could not be read, 1 more were empty; they count as wrong" in both["unparsed"]
 
 
 def test_cut_answers() -> None:
@@ -104,6 +107,15 @@ def test_missing_sections_and_one_text_for_all() -> None:
     assert "Check that the prompt" in text
     same = found(written(["All teeth are healthy."] * 20))
     assert "20 of 20 reports are the same text" in same["same_text"]
+
+
+def test_sections_that_are_all_missing_are_counted_and_not_listed() -> None:
+    each = {"Examination": 0.1, "Diagnosis": 0.0, "Remarks": None}
+    rows = written([f"Report {n}" for n in range(20)])
+    entry = {"generation": {"n": 20, "sections": {"each": {**each, "Remarks": 0.0}}}}
+    assert "sections that most reports lack: all 3, the most frequent is in 10.0 %. Check" in found(rows, **entry)["sections"]
+    some = {"generation": {"n": 20, "sections": {"each": each}}}
+    assert "lack: Examination (10.0 %), Diagnosis (0.0 %). Check" in found(rows, **some)["sections"]
 
 
 def test_an_adapter_without_effect() -> None:

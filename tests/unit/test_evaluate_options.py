@@ -21,6 +21,7 @@ variants:
   - {name: base again}
   - {name: tuned, adapter: train/demo/adapter}
   - {name: served, engine: openai, base_url: "http://127.0.0.1:9/v1", model: m}
+  - {name: hub, model: nobody/has-this-model}
 """
 
 
@@ -56,6 +57,7 @@ def test_a_dry_run_says_what_is_shared_and_touches_nothing(
     assert "  engine 1: tiny on this cluster, once for 3 variants (the bare model and 1 adapter)" in lines
     assert "  engine 2: m of its own server" in lines
     assert any("tuned" in line and "model and adapter NOT FOUND" in line for line in lines)
+    assert any("hub" in line and "model NOT DOWNLOADED" in line for line in lines)  # nothing is, while a job runs
     # a question that two variants put to the same weights is put once; a visit's images are prepared once
     assert any("together 12 questions (8 different) of 6 images, shown 12 times" in line for line in lines), said
     assert any("to ask: " in line and "of them images), at most 256 in answers" in line for line in lines)
@@ -85,7 +87,7 @@ def test_a_file_of_ones_own_is_planned_with_its_faults(
     (tmp_path / "other-clinic.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     own = ("--test", tmp_path / "other-clinic.jsonl", "--images", release, "--benchmark", "classification")
     said = say(capsys, *own, "--workspace", tmp_path / "work", "--variants", file, "--dry-run")
-    assert "4 variants on other-clinic" in said
+    assert "5 variants on other-clinic" in said
     assert "row 2: image_missing: image 1 of" in said
     assert "1 of the 4 rows of the test file are rejected and not asked: image_missing × 1" in said
 

@@ -82,6 +82,7 @@ def test_majority_is_of_the_test_set() -> None:
     found = majority(["Pulpitis"] * 3 + ["Caries"])
     assert found.name == "majority (always Pulpitis)"
     assert found.accuracy == 0.75
+    assert found.macro_f1 == pytest.approx((2 * 0.75 / 1.75) / 2)  # the other class that is there gets nothing
 
 
 def test_chance_is_what_uniform_guesses_get() -> None:
@@ -89,7 +90,7 @@ def test_chance_is_what_uniform_guesses_get() -> None:
     references = list(rng.choice(SIX_CLASSES, size=20_000, p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.05]))
     drawn = classification(references, list(rng.choice(SIX_CLASSES, size=20_000)))
     expected = chance(references)
-    for metric in ("accuracy", "precision", "recall", "f1"):
+    for metric in ("accuracy", "precision", "recall", "f1", "macro_f1"):
         assert getattr(expected, metric) == pytest.approx(getattr(drawn, metric), abs=0.01)
 
 

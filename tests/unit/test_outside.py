@@ -75,7 +75,7 @@ def test_what_is_no_release_stays_until_somebody_says_so(release: Path, change: 
 def test_questions_of_ones_own_about_a_release_s_images_are_no_release(release: Path) -> None:
     plan, dataset, settings = planned(release, GPT)
     own = TestSet(release, {}, {"generation": plan.tests["generation"]}, dataset)
-    with pytest.raises(ValueError, match="no verified release \\(a file of one's own\\)"):
+    with pytest.raises(ValueError, match="the file of --test is no verified release \\(a file of one's own\\)"):
         check_servers(plan, own, settings)
 
 
@@ -150,6 +150,7 @@ def test_an_alias_costs_what_its_dearest_snapshot_does() -> None:
 def test_an_error_comes_with_its_way_out(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     assert advice(["evaluate:OddError"], EvaluateSettings(), store) == ""
+    assert "hf download" in advice(["evaluate:ModelNotFound"], EvaluateSettings(), store)
     told = advice(["evaluate:BudgetReached", "evaluate:NotFoundError"], EvaluateSettings(budget_usd=2), store)
     assert told.startswith("budget_usd=2 is reached: 0 tokens spent")
     assert "NotFoundError: the server has no such model" in told

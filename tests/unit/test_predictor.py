@@ -200,6 +200,11 @@ def test_what_does_not_load_takes_its_own_variants_down(place: Place) -> None:
     assert reasons == {("base", None), ("gone", "evaluate:AdapterNotFound"), ("other", None)}
 
 
+def test_a_hub_model_that_is_not_on_this_machine_is_called_that() -> None:
+    with pytest.raises(predictor.ModelNotFound):  # a bare ValueError in the report tells nobody to fetch it
+        predictor.make_engine([Variant(name="a", model="nobody/has-this-model")], None)
+
+
 def test_a_missing_image_takes_its_visit_down(place: Place) -> None:
     (place.folder / "set" / "0002-001-01.jpg").unlink()
     rows = place.rows(place.plan(BASE))

@@ -131,7 +131,14 @@ def test_every_broken_variant_is_named_before_any_is_named_twice() -> None:
         ]
     found = troubles(report)
     assert ["one of" in text for text in found] == [True] * len(NAMES) + [False] * len(NAMES)
-    assert f"{2 * len(NAMES) - 4} more problems" in render(report)
+    assert f"<summary>{2 * len(NAMES) - 4} more</summary>" in render(report)
+
+
+def test_heads_stand_apart_where_all_names_are_short() -> None:
+    report = full_report()
+    report["variants"] = [report["variants"][0] | {"name": "a", "classification_asked": 0, "generation_asked": 0}]
+    report["baselines"] = {}
+    assert "  all conditions  micro F1  macro F1" in summary(report)
 
 
 def test_the_terminal_stays_short() -> None:

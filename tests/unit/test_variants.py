@@ -39,6 +39,9 @@ def test_the_papers_list_is_valid_and_complete() -> None:
         ({"model": "tiny"}, "name"),
         ({"name": "a"}, "model"),
         ({"name": "a", "model": "m", "adaptor": "x"}, "did you mean adapter"),
+        ({"name": "a", "modle": "m"}, "unknown field modle; did you mean model"),  # not: model is missing
+        ({"name": "a"}, "model: missing"),
+        ({"name": "a", "model": "m", "benchmarks": "classification"}, "benchmarks: expected a list, [classification]"),
         ({"name": "a", "model": "m", "engine": "transformer"}, "did you mean transformers"),
         ({"name": "a", "model": "m", "images": "shufled"}, "did you mean shuffled"),
         ({"name": "a", "model": "m", "prompting": "few-shot"}, "generation only"),
@@ -68,6 +71,13 @@ def test_a_mistake_is_one_sentence_with_the_place(row: Any, words: str) -> None:
         parse_variants([row], "file.yaml")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_repeated() -> None:
+    key = "sk-proj-0123456789"
+    with pytest.raises(ValueError, match="api_key_env: the name of an environment variable is") as caught:
+        parse_variants([{"name": "a", "model": "m", "engine": "openai", "api_key_env": key}], "file.yaml")
+    assert key not in str(caught.value)
 
 
 def test_names_are_unique_and_files_are_found(tmp_path: Path) -> None:
@@ -122,6 +132,7 @@ def test_anchors_work_and_a_field_that_stands_twice_is_an_error(tmp_path: Path) 
         ("defaults: [1]\nvariants: [{model: m}]\n", "defaults: expected fields"),
         ("defaults: {model: m}\n", "expected a list of variants"),
         ("", "expected a list of variants"),
+        ("variants: []\n", "the list is empty"),
     ],
 )
 def test_a_wrong_shape_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
