@@ -119,12 +119,14 @@ def _said_anew(operation: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             if error.errno is not None:  # of a local disk
                 raise
-            raise args[0].fault(str(error)) from None  # type: ignore[attr-defined, unused-ignore]
+            store = args[0]
+            assert isinstance(store, Objects)
+            raise store.fault(str(error)) from None
 
     return safe
 
 
-class Objects(ArrowFSWrapper):  # type: ignore[misc]
+class Objects(ArrowFSWrapper):
     """What `Store` asks of a file system. Paths are bucket/key; names are taken as they are, whatever characters they hold."""
 
     cachable = False
