@@ -12,7 +12,7 @@ A partition that holds a failed row is reported, and then taken back: the same c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from codelib.contracts import OK, PREDICTIONS
+from codelib.core.near import Near
 from codelib.core.stage import Part, Stage, Work, pending, read_part
 from codelib.core.stage import run as run_stage
 from codelib.core.store import Store
@@ -59,7 +60,13 @@ class _Half:
 
 
 def _halves(
-    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, access: Access | None = None, run: str = ""
+    dataset: Dataset,
+    plan: Plan,
+    store: Store,
+    settings: EvaluateSettings,
+    access: Access | None = None,
+    run: str = "",
+    near: Sequence[Near] = (),
 ) -> list[_Half]:
     """Of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor). Remote models come first: their
     actors need little, and must not wait until the local ones leave a CPU."""
@@ -80,7 +87,7 @@ def _halves(
             name="predictions" if local else "predictions/remote",  # below the same folder
             version=VERSION,
             contract=PREDICTIONS,
-            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, access, run),
+            make=partial(_predictor, tuple(near), str(dataset.folder), groups, plan.fingerprints, store, access, run),
             unit="answers",
             num_cpus=cpus,
             num_gpus=gpus,
@@ -104,15 +111,26 @@ def num_pending(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSe
     return sum(pending(half.stage, half.work, store) for half in _halves(dataset, plan, store, settings))
 
 
+def _predictor(near: Sequence[Near], *args: Any) -> Predictor:
+    for copy in near:
+        copy.ensure()
+    return Predictor(*args)
+
+
 def predict(
-    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, scan: Callable[[str], str | None] | None = None
+    dataset: Dataset,
+    plan: Plan,
+    store: Store,
+    settings: EvaluateSettings,
+    scan: Callable[[str], str | None] | None = None,
+    near: Sequence[Near] = (),
 ) -> Outcome:
     """Make what is missing and return all predictions of the plan. Needs a connected Ray where anything is missing. scan: see
-    `codelib.models.remote_desk.Access`."""
+    `codelib.models.remote_desk.Access`. near: copies that images, models and adapters lie in, to be made on each node."""
     kept = num_known(plan, store)
     deaths.forget(store)
     with _access(plan, store, settings, scan) as access:
-        parts = _run(_halves(dataset, plan, store, settings, access, uuid4().hex), store)
+        parts = _run(_halves(dataset, plan, store, settings, access, uuid4().hex, near), store)
     table = _in_order(plan, pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)]))
     verdicts = canary.verdicts(plan, table, store)
     for part in parts:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -45,7 +46,9 @@ def learned(server: tuple[dict[str, str], Any], tmp_path_factory: pytest.TempPat
     tmp = tmp_path_factory.mktemp("data")
     (tmp / "tiny").mkdir()
     build(tmp / "tiny", seed=0, eye_steps=0, word_steps=0)
-    upload(client, make_release(tmp / "release", visits=12), "published")
+    release = make_release(tmp / "release", visits=12)
+    shutil.copy(release / "test-cls.json", release / "test-diagnostic.json")  # its answers name no class, and serve as reports
+    upload(client, release, "published")
     upload(client, tmp / "tiny", "models/tiny")
     job = ("--dataset", f"{ROOT}/published", "--workspace", f"{ROOT}/runs", *TRAIN, "--set", "workers=2")
     killed(start("train", *job, **environment), lambda: any(key.endswith("complete.json") for key in keys(client, "runs/")))
@@ -107,8 +110,8 @@ def test_an_evaluation_reads_and_writes_the_store(server: tuple[dict[str, str], 
     environment, client = server
     variants = tmp_path / "v.yaml"
     variants.write_text(
-        f"- {{name: base, model: '{ROOT}/models/tiny', max_new_tokens: 4, benchmarks: [classification]}}\n"
-        f"- {{name: tuned, model: '{ROOT}/models/tiny', adapter: train/demo/adapter, max_new_tokens: 4, benchmarks: [classification]}}\n"
+        f"- {{name: base, model: '{ROOT}/models/tiny', max_new_tokens: 4, benchmarks: [generation]}}\n"
+        f"- {{name: tuned, model: '{ROOT}/models/tiny', adapter: train/demo/adapter, max_new_tokens: 4, benchmarks: [generation]}}\n"
     )
     job = ("--dataset", f"{ROOT}/published", "--workspace", f"{ROOT}/runs", "--variants", variants, "--limit", "3")
     process = start("evaluate", *job, **environment)
