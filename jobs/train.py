@@ -15,11 +15,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from codelib.core.cli import Parser, ends_in_a_pause, leave, run_job
-from codelib.core.cluster import connect
+from codelib.core.cluster import connect, scratch
 from codelib.core.config import load
 from codelib.core.near import remove_elsewhere, remove_everywhere
 from codelib.core.store import Store, Workspace
@@ -75,7 +74,7 @@ def _order(args: argparse.Namespace, settings: TrainSettings, public: Store, nam
         ending.callback(remove_everywhere, copies)
         folder, uri = Path(public.path()), ""
         if not public.is_local:
-            folder, uri = Path(ending.enter_context(TemporaryDirectory(prefix="codelib-train-"))), public.root.rstrip("/")
+            folder, uri = Path(ending.enter_context(scratch())), public.root.rstrip("/")
         yield Order(settings, dataset, folder, name, args.profile, uri, copies, str(model.ensure()) if model else "")
 
 

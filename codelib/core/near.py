@@ -116,6 +116,8 @@ class Near:
     def _download(self) -> None:
         store = Store(self.uri)
         found = _listing(store, self.skip)
+        if any(part in (".", "..") for name in found for part in name.split("/")):  # would be written beside the copy
+            raise ValueError(f"{self.uri}: keys in it hold a folder named . or ..; that is no dataset or model of ours")
         sums = _sums(store) if SUMS in found else {}
         wanted = {name for name in sums if not _is_skipped(name, self.skip)}
         if lacking := len(wanted - found.keys()):

@@ -84,6 +84,9 @@ def test_a_dataset_in_the_store_is_byte_for_byte_a_local_one(server: tuple[dict[
     assert sums == (tmp_path / "w" / "release" / "SHA256SUMS").read_bytes()
     for line in sums.decode().splitlines():
         assert hashlib.sha256(read(client, f"work/release/{line[66:]}")).hexdigest() == line[:64]
+    assert "all checks passed" in run("release", "--verify", f"{ROOT}/work/release", **environment)
+    inspected = run("inspect", "--workspace", f"{ROOT}/work", "rejections", **environment)
+    assert "ingest:" in inspected
     before = {entry["Key"]: entry["ETag"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="work/release/")["Contents"]}
     again = run(*job, **environment)
     assert again.count("nothing new") >= 17 and "computed" not in again

@@ -97,6 +97,13 @@ def test_what_is_not_as_the_sums_say_is_refused(release, cache):
         Near.of(release).ensure()
 
 
+def test_a_key_that_would_leave_the_cache_is_refused(release, cache):
+    Store(release).commit("Images/../../../outside", b"1")
+    with pytest.raises(ValueError, match=r"named \. or \.\."):
+        Near.of(release).ensure()
+    assert not list(cache.rglob("outside"))
+
+
 def test_another_content_is_another_copy(release):
     before = Near.of(release)
     Store(release).commit("more.txt", b"1")
