@@ -10,7 +10,7 @@ from pathlib import Path
 from codelib.core.near import Near
 from codelib.core.objects import is_object_store
 from codelib.core.store import Store
-from codelib.models.conversation import Dataset, open_dataset
+from codelib.models.conversation import DATASET_FILES, Dataset, open_dataset
 
 SHARDS = "parquet"  # the same samples and images once more: nobody here reads them
 
@@ -26,7 +26,7 @@ def open_anywhere(given: str | Path) -> tuple[Dataset, tuple[Near, ...]]:
     if store.exists("INCOMPLETE"):
         raise ValueError(f"--dataset {uri}: its build did not finish; run the same jobs.dataset command again")
     # a workspace holds more than a release, and what its private room holds is copied nowhere
-    if not any(name.endswith((".json", ".jsonl")) and name != "manifest.json" for name in store.top()):
+    if DATASET_FILES.isdisjoint(store.top()):
         inner = f"; did you mean {uri}/release?" if store.exists("release/SHA256SUMS") else ""
         raise ValueError(f"--dataset {uri}: not a released dataset{inner}")
     copy = Near.of(uri, skip=(SHARDS,))

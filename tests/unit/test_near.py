@@ -142,8 +142,11 @@ def test_a_disk_that_is_too_small_and_a_cache_that_is_open_are_said(release, cac
 def test_a_dataset_that_is_none_is_said_before_anything_is_copied(release, cache):
     workspace = release.removesuffix("/release")
     Store(workspace).commit("private/key", b"secret")
+    Store(workspace).commit("workspace.json", b"{}")
     with pytest.raises(ValueError, match=f"did you mean {release}"):
         open_anywhere(workspace)
+    with pytest.raises(ValueError, match="private room is copied nowhere"):
+        Near.of(workspace)
     with pytest.raises(ValueError, match="not a released dataset"):
         open_anywhere(f"{ROOT}/nothing-here")
     with pytest.raises(ValueError, match="a file"):
