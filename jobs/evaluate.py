@@ -22,10 +22,13 @@ from typing import Any
 from codelib.core.cli import JobFailed, Parser, leave, run_job
 from codelib.core.cluster import connect
 from codelib.core.config import load, nearest, recipe_file
+from codelib.core.near import Near, remove_elsewhere, remove_everywhere
+from codelib.core.objects import is_object_store
 from codelib.core.store import Store, Workspace
 from codelib.data.identifiers import contains_identifier
 from codelib.evaluate.benchmarks import left_out
 from codelib.evaluate.canary import pixel_notes
+from codelib.evaluate.near_variants import resolve_anywhere
 from codelib.evaluate.outlook import known_answers, outlook
 from codelib.evaluate.outside import advice, check_servers, cost_lines
 from codelib.evaluate.own_set import OwnSet, read_own_set
@@ -33,9 +36,10 @@ from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
 from codelib.evaluate.report import FOLDER, summary, write_report
 from codelib.evaluate.run import num_pending, predict
 from codelib.evaluate.scores import evaluate_scores
-from codelib.evaluate.variants import BENCHMARKS, Variant, load_variants, resolve
-from codelib.evaluate.withdrawn import retrain_notes
-from codelib.models.conversation import Dataset, open_dataset
+from codelib.evaluate.variants import BENCHMARKS, Variant, load_variants
+from codelib.evaluate.withdrawn import retrain_note, retrain_notes
+from codelib.models.conversation import Dataset
+from codelib.models.near_dataset import open_anywhere
 
 _OWN_OPTIONS = ("images", "benchmark", "patients")  # mean nothing without --test
 _REJECTED = f"{FOLDER}/rejected.csv"
@@ -119,9 +123,19 @@ def _benchmarks(text: str | None, variants: Sequence[Variant]) -> tuple[str, ...
     return chosen
 
 
-def _questions(args: argparse.Namespace, variants: Sequence[Variant]) -> _Questions:
-    # absolute: a worker of another node has another current folder
-    release = open_dataset(Path(args.dataset).absolute()) if args.dataset else None
+def _questions(args: argparse.Namespace, variants: Sequence[Variant], copies: list[Near]) -> _Questions:
+    """``copies`` gets those that the release lies in."""
+    release = None
+    if args.dataset:
+        # absolute: a worker of another node has another current folder
+        given = args.dataset if is_object_store(args.dataset) else Path(args.dataset).absolute()
+        release, near = open_anywhere(given)
+        copies += near
+    for option in ("test", "images"):
+        if is_object_store(getattr(args, option) or ""):
+            raise ValueError(
+                f"--{option} {getattr(args, option)}: a file of your own is read from a folder that all nodes see; copy it there"
+            )
     state = _files_of(release) if release else {}
     if args.test is None:
         for option in _OWN_OPTIONS:
@@ -165,16 +179,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.limit is not None and args.limit < 1:
         raise ValueError(f"--limit {args.limit}: at least 1")
+    copies: list[Near] = []
+    try:
+        return _evaluate(args, copies)
+    finally:
+        remove_everywhere(copies)
+
+
+def _evaluate(args: argparse.Namespace, copies: list[Near]) -> int:
+    """``copies`` gets what was copied to this node; it goes when the job ends."""
     settings = load(EvaluateSettings, "evaluate", args.recipe, args.set)
     shown = _variants(args, settings)
-    asked = _questions(args, shown)
-    dataset = asked.dataset
     root = args.workspace if "://" in args.workspace else os.path.abspath(args.workspace)
     workspace = Workspace.at(root)
+    asked = _questions(args, shown, copies)
+    dataset = asked.dataset
     store = Store(f"{root.rstrip('/')}/evaluate")
-    variants = tuple(resolve(variant, Path(root)) for variant in shown)
+    placed = [resolve_anywhere(variant, root) for variant in shown]
+    variants = tuple(variant for variant, _, _ in placed)
+    copies += [copy for _, near, _ in placed for copy in near]
     plan = make_plan(dataset, variants, asked.benchmarks, args.limit, settings)
     notes = [*asked.notes(settings), *_not_asked(shown, asked), *pixel_notes(plan.variants)]
+    notes += [retrain_note(variant.name) for variant, _, retrain in placed if retrain]
     print(f"evaluate: {len(plan.variants)} variant{'s' * (len(plan.variants) != 1)} on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
     _print_plan(plan, shown, asked, notes, store, pending)
@@ -188,7 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with workspace.locked():  # to the end of the report: a withdrawal must not come between answers and page
         asked.check_unchanged()
         with connect(args.num_cpus) if pending else nullcontext():
-            outcome = predict(dataset, plan, store, settings, contains_identifier)
+            outcome = predict(dataset, plan, store, settings, contains_identifier, copies)
+            remove_elsewhere(copies)
         report = evaluate_scores(asked.name, shown, plan, outcome, settings)
         report["notes"] += [*notes, *retrain_notes(plan.variants)]
         store.commit(_REJECTED, asked.own.rejected_csv()) if asked.own else store.delete(_REJECTED)

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from codelib.core.cli import JobFailed, Parser, leave, run_job
+from codelib.core.near import Near
+from codelib.core.objects import is_object_store
 from codelib.data import package, release_diff
 from codelib.data.verify import verify
 
@@ -23,7 +26,7 @@ from codelib.data.verify import verify
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m jobs.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--verify", metavar="DIR", help="a release, or a downloaded copy of one")
+    what.add_argument("--verify", metavar="DIR", help="a release (folder or URI), or a downloaded copy of one")
     what.add_argument("--diff", nargs=2, metavar=("OLDER", "NEWER"), help="two releases to compare")
     parser.add_argument("--csv", metavar="FILE", help="with --diff: a line for every checkup that differs")
     parser.add_argument("--zip", metavar="FILE", help="where to write the archive; outside of DIR")
@@ -38,7 +41,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     workers = os.cpu_count() or 1 if args.num_cpus is None else args.num_cpus
     if workers < 1:
         raise ValueError(f"--num-cpus {workers}: at least 1")
-    folder = Path(args.verify)
+    with _folder(args.verify) as folder:
+        return _verified(args, folder, workers)
+
+
+@contextmanager
+def _folder(given: str) -> Iterator[Path]:
+    """The folder; of a URI a copy on this machine's disk, which goes at the end."""
+    if not is_object_store(given):
+        yield Path(given)
+        return
+    copy = Near.of(given)
+    try:
+        yield copy.ensure()
+    finally:
+        copy.remove()
+
+
+def _verified(args: argparse.Namespace, folder: Path, workers: int) -> int:
     token = package.token(args.upload) if args.upload else None  # before an hour of work
     target = package.target(folder, args.zip) if args.zip else None
 
@@ -60,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def diff(args: argparse.Namespace) -> int:
     if given := [name for name in ("zip", "upload", "num_cpus") if getattr(args, name) is not None]:
         raise ValueError(f"--{given[0].replace('_', '-')} belongs to --verify DIR")
-    older, newer = (Path(folder) for folder in args.diff)
-    found = release_diff.compare(older, newer)
+    with _folder(args.diff[0]) as older, _folder(args.diff[1]) as newer:
+        found = release_diff.compare(older, newer)
     print(found.text())
     if args.csv:
         found.write_csv(Path(args.csv))

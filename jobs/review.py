@@ -16,12 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codelib.core.cli import Parser, leave, run_job
+from codelib.core.near import Near, remove_everywhere
+from codelib.core.objects import is_object_store
 from codelib.core.store import Store, Workspace
 from codelib.evaluate.own_set import read_own_set
 from codelib.evaluate.review_score import score, summary
 from codelib.evaluate.review_sheet import FILLED, KEY, SHEETS, Wanted, make, workspace_of
 from codelib.evaluate.variants import GENERATION
-from codelib.models.conversation import Dataset, open_dataset
+from codelib.models.conversation import Dataset
+from codelib.models.near_dataset import open_anywhere
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,26 +62,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _dataset(args: argparse.Namespace) -> Dataset:
+def _dataset(args: argparse.Namespace) -> tuple[Dataset, tuple[Near, ...]]:
+    """What was evaluated, and the copies that it lies in, where an object store keeps it."""
     if (args.dataset is None) == (args.test is None):
         raise ValueError("--dataset: give the dataset that was evaluated, or with --test the file of your own; one of them")
     if args.test is None:
-        return open_dataset(Path(args.dataset).absolute())
+        return open_anywhere(args.dataset if is_object_store(args.dataset) else Path(args.dataset).absolute())
     images = Path(args.images).absolute() if args.images else None
-    return read_own_set(Path(args.test).absolute(), images, GENERATION, args.patients).tests
+    return read_own_set(Path(args.test).absolute(), images, GENERATION, args.patients).tests, ()
 
 
 def _make(args: argparse.Namespace) -> int:
     for option, value in (("-n", args.num_cases), ("--reviewers", args.reviewers)):
         if value < 1:
             raise ValueError(f"{option} {value}: at least 1")
-    dataset = _dataset(args)
+    dataset, copies = _dataset(args)
     root = args.workspace if "://" in args.workspace else os.path.abspath(args.workspace)
     workspace = Workspace.at(root)
     workspace.create()
     wanted = Wanted(args.name, tuple(args.variant), args.num_cases, args.reviewers, args.seed)
     with workspace.locked():  # a withdrawal must not come between the report and the sheets
-        folder = make(Store(f"{root.rstrip('/')}/evaluate"), dataset, wanted)
+        try:
+            folder = make(Store(f"{root.rstrip('/')}/evaluate"), dataset, wanted)
+        finally:
+            remove_everywhere(copies)
     print(f"review: {args.num_cases} cases for {args.reviewers} reviewers in {folder}")
     print(f"  send each reviewer one file of {SHEETS}/, and nothing else: key.json tells whose report is whose")
     print(f"  put what comes back into {FILLED}/, then: python -m jobs.review score {folder}", flush=True)

@@ -9,29 +9,37 @@ written at the next step, then it leaves (exit code 75, after Ctrl-C 130).
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codelib.core.cli import Parser, ends_in_a_pause, leave, run_job
-from codelib.core.cluster import connect
+from codelib.core.cluster import connect, scratch
 from codelib.core.config import load
-from codelib.core.store import Workspace
-from codelib.models.conversation import open_dataset
+from codelib.core.near import remove_elsewhere, remove_everywhere
+from codelib.core.store import Store, Workspace
+from codelib.models.near_dataset import near_folder, open_anywhere
 from codelib.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from codelib.train.run import Order
+    from codelib.train.run_folder import RunFolder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m jobs.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True, help="folder of a released dataset: ours or the published COde")
-    parser.add_argument("--workspace", required=True, help="where the run's folder is made, below train/")
+    parser.add_argument("--dataset", required=True, help="folder or URI of a released dataset: ours or the published COde")
+    parser.add_argument(
+        "--workspace",
+        required=True,
+        help="where the run's folder is made, below train/: a folder that all nodes see, or s3://, gs://",
+    )
     parser.add_argument("--recipe", required=True, help="a name in jobs/recipes or a YAML file")
     parser.add_argument("--set", action="append", default=[], metavar="k=v", help="one setting, for example lora.rank=16")
     parser.add_argument("--name", help="name of the run (default: the recipe's)")
@@ -46,15 +54,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     ends_in_a_pause()
     settings = load(TrainSettings, "train", args.recipe, args.set)
     public = Workspace.at(args.workspace).public  # refuses a file
-    if not public.is_local:
-        raise ValueError(f"--workspace {args.workspace}: training needs a folder that all workers see, and no object store")
     name = args.name or Path(args.recipe).stem
     if not _NAME.fullmatch(name):
         raise ValueError(f"--name {name}: letters, digits, dot, dash and underscore only")
+    with _order(args, settings, public, name) as order:
+        return _run(args, order)
+
+
+@contextmanager
+def _order(args: argparse.Namespace, settings: TrainSettings, public: Store, name: str) -> Iterator[Order]:
+    """The order, with copies on this node's disk of what lies in an object store; they go when the job ends."""
+    dataset, copies = open_anywhere(args.dataset)
+    model = near_folder(settings.model)
+    copies += (model,) if model else ()
     # torch and transformers take seconds: a mistake in the command is answered before
+    from codelib.train.run import Order
+
+    with ExitStack() as ending:
+        ending.callback(remove_everywhere, copies)
+        folder, uri = Path(public.path()), ""
+        if not public.is_local:
+            folder, uri = Path(ending.enter_context(scratch())), public.root.rstrip("/")
+        yield Order(settings, dataset, folder, name, args.profile, uri, copies, str(model.ensure()) if model else "")
+
+
+def _run(args: argparse.Namespace, order: Order) -> int:
     from codelib.train import run
 
-    order = run.Order(settings, open_dataset(args.dataset), Path(public.path()), name, args.profile)
+    settings, name = order.settings, order.name
     finished = run.already_done(order)
     if args.dry_run:
         plan, exact = run.plan_of(order)
@@ -64,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if finished is None:
         run.check_machine(order)
-    merge = (args.merge or settings.merge) and not (order.folder.path / "merged").exists()
+    merge = (args.merge or settings.merge) and not run.is_merged(order)
     # a run that left samples out is looked at again: their images may be there now
     if finished is None or finished["rejected"] or merge:
         with order.folder.locked(), connect(args.num_cpus or _cpus(settings)):
@@ -73,9 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             finished = _train(order, finished)
             if merge:
                 run.write_merged(order)
+            remove_elsewhere(order.near)
     else:
         print(f"train {name}: done already, skipped")
-    _summary(order.folder.path, finished)
+    _summary(order.folder, finished)
     return 0
 
 
@@ -100,16 +128,17 @@ def _cpus(settings: TrainSettings) -> int | None:
     return max(os.cpu_count() or 1, settings.max_workers * settings.cpus_per_worker)
 
 
-def _summary(folder: Path, run: dict[str, Any]) -> None:
+def _summary(place: RunFolder, run: dict[str, Any]) -> None:
+    folder = place.uri or place.path
     print(
         f"trained     {run['steps']} steps on {run['train_samples']} samples, {run['trainable_parameters']:,} parameters; "
         f"loss {run['first_loss']:.3f} -> {run['last_loss']:.3f}\n"
         f"best        step {run['best_step']} by {run['best_by']} ({run['best_loss']:.4f})\n"
-        f"adapter     {folder / 'adapter'} (its README.md says what it is)\n"
-        f"curves      {folder / 'curves.png'}, curves.csv; tensorboard --logdir {folder / 'tensorboard'}"
+        f"adapter     {folder}/adapter (its README.md says what it is)\n"
+        f"curves      {folder}/curves.png, curves.csv; tensorboard --logdir {folder}/tensorboard"
     )
-    if (folder / "merged").exists():
-        print(f"merged      {folder / 'merged'}")
+    if place.store.exists("merged/config.json"):
+        print(f"merged      {folder}/merged")
     if run.get("retrain"):
         print(
             "note        people it learned from withdrew since, and it cannot unlearn them: train anew, and replace it where it is used"

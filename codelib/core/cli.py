@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from codelib.core.config import nearest
+from codelib.core.objects import StorageDown, StorageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,6 +98,10 @@ def run_job(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
     except BrokenPipeError:  # the reader has seen enough: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
         return 0
+    except StorageDown as error:
+        return _say(f"failed: {error}", 1)
+    except StorageError as error:
+        return _say(f"error: {error}", 2)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _say("failed: no space left on device; free some and run the same command again, it continues", 1)

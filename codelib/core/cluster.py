@@ -31,6 +31,16 @@ def _sweep() -> None:
 
 
 @contextmanager
+def scratch() -> Iterator[str]:
+    """A folder of this driver's disk for the length of a ``with`` block. What a killed driver left goes when the next one starts a Ray."""
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def connect(num_cpus: int | None = None) -> Iterator[None]:
     """Ray for the length of a ``with`` block. num_cpus bounds a cluster started here; with RAY_ADDRESS set it raises ValueError."""
     # set before Ray is imported: a driver that starts its own cluster needs no dashboard metrics and no usage report

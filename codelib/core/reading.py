@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from codelib.core.objects import open_uri
 
 if TYPE_CHECKING:
     import ray
@@ -51,7 +52,7 @@ def read_shards(paths: str | Sequence[str], columns: Sequence[str] | None = None
 
 
 def _files(path: str) -> list[str]:
-    fs, local = fsspec.url_to_fs(os.path.expanduser(path))
+    fs, local = open_uri(os.path.expanduser(path))
     found = sorted(fs.glob(local)) if any(mark in local for mark in "*?[") else [local] if fs.isfile(local) else []
     if not found:
         raise ValueError(
@@ -62,7 +63,8 @@ def _files(path: str) -> list[str]:
 
 def runs(file: str) -> list[dict[str, Any]]:
     """Runs of row groups of about BLOCK_BYTES."""
-    with fsspec.open(file) as source:
+    fs, path = open_uri(file)
+    with fs.open(path, "rb") as source:
         metadata = pq.ParquetFile(source).metadata
     found, first, size = [], 0, 0
     for group in range(metadata.num_row_groups):
@@ -76,7 +78,7 @@ def runs(file: str) -> list[dict[str, Any]]:
 def read_runs(table: pa.Table, columns: list[str] | None = None, each: Each | None = None) -> Iterator[pa.Table]:
     """A table a row group of these runs."""
     for run in table.to_pylist():
-        fs, path = fsspec.url_to_fs(run["file"])
+        fs, path = open_uri(run["file"])
         # mapped where it is a local file: the pages go from the page cache into Arrow's memory, and nowhere between
         is_local = "file" in ([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
         with pq.ParquetFile(path, memory_map=True) if is_local else pq.ParquetFile(fs.open(path, "rb"), pre_buffer=True) as file:

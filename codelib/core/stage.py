@@ -28,10 +28,12 @@ import pyarrow.compute as pc
 from codelib import __version__
 from codelib.contracts import OK, REJECTED, Contract
 from codelib.core.cli import InputError, JobFailed
+from codelib.core.objects import StorageDown, StorageError
 from codelib.core.progress import Progress
 from codelib.core.store import ROW_GROUP, Store
 
 _META = b"codelib"
+_SAID = {"StorageError": StorageError, "StorageDown": StorageDown}
 _IN_FLIGHT = 1000  # tasks handed to Ray at a time, and four for each CPU where that is more: what an autoscaler sees as demand
 
 
@@ -266,7 +268,7 @@ def _compute(stage: Stage, todo: list[tuple[str, Work]], store: Store, private: 
         for row in results.iter_rows():
             result = json.loads(row["item"])
             if "sentence" in result:
-                raise InputError(result["sentence"])
+                raise _SAID.get(result["error"], InputError)(result["sentence"])
             if "error" in result:
                 raise StageError(_sentence(stage, result, store, private))
             made[result["key"]] = result
@@ -322,8 +324,8 @@ class _Job:
         _trace(self.stage.name, item["key"])
         try:
             result = self._make(fn, item)
-        except InputError as error:
-            result = {"key": item["key"], "error": "InputError", "sentence": str(error)}
+        except (InputError, StorageError) as error:
+            result = {"key": item["key"], "error": type(error).__name__, "sentence": str(error)}
         except Exception as error:  # the one place that catches all: nothing else may reach Ray's log
             frame = traceback.extract_tb(error.__traceback__)[-1]
             log = f"errors/{self.stage.name}-{item['key'][:12]}.txt"

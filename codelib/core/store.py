@@ -1,7 +1,7 @@
 """Where tables and files lie: a path or an fsspec URI, with a commit that is never seen half done.
 
-On a file system a commit is a temporary file in the same folder, fsync and rename; on an object store one whole-object PUT. Opening a
-file for writing and failing half way would commit the half, so nothing here does that.
+On a file system a commit is a temporary file in the same folder, fsync and rename; on an object store (codelib.core.objects) one whole-object
+PUT. Opening a file for writing and failing half way would commit the half, so nothing here does that.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from codelib.core.objects import is_object_store, open_uri
+
 TEMPORARY = ".tmp-"
+_BLOCK = 8 << 20
 ROW_GROUP = 256  # rows; small enough that one row with pixels is read without the rest
 
 
@@ -39,7 +41,7 @@ class Store:
 
     def _open(self) -> tuple[Any, str]:
         if not self._fs:
-            self._fs.append(fsspec.core.url_to_fs(self.root))
+            self._fs.append(open_uri(self.root))
         return self._fs[0]
 
     @property
@@ -50,6 +52,14 @@ class Store:
         """The name as the file system knows it."""
         _, base = self._open()
         return f"{base.rstrip('/')}/{name}" if name else base
+
+    def is_a_file(self) -> bool:
+        """Whether a file stands where the folder should be. Raises StorageError where an object store does not let us in."""
+        fs, base = self._open()
+        if is_object_store(self.root):
+            fs.reach(base)
+            return bool(fs.isfile(base))
+        return bool(self.is_local and os.path.exists(base) and not os.path.isdir(base))
 
     def exists(self, name: str) -> bool:
         return bool(self._open()[0].exists(self.path(name)))
@@ -121,6 +131,29 @@ class Store:
         found = (path[len(base) :].lstrip("/") for path in fs.find(self.path(folder)))
         return sorted(name for name in found if not os.path.basename(name).startswith(TEMPORARY))
 
+    def listing(self) -> dict[str, dict[str, Any]]:
+        """Every file with its ``size`` and ``mtime`` (None where the storage does not say). What a killed writer left is among them."""
+        fs, base = self._open()
+        found = fs.find(base, detail=True) if fs.exists(base) else {}
+        return {
+            path[len(base) :].lstrip("/"): {"size": about["size"], "mtime": about.get("mtime")}
+            for path, about in sorted(found.items())
+        }
+
+    def top(self) -> list[str]:
+        """Names that lie directly in the folder, of files and folders; none where it is not there."""
+        fs, base = self._open()
+        return sorted(os.path.basename(path.rstrip("/")) for path in fs.ls(base, detail=False)) if fs.exists(base) else []
+
+    def download(self, name: str, path: str) -> None:
+        """A committed file as a local one. Raises FileNotFoundError."""
+        self._open()[0].get_file(self.path(name), path)
+
+    def commit_file(self, name: str, path: str | os.PathLike[str]) -> str:
+        """Make ``name`` hold what a local file holds."""
+        with open(path, "rb") as file:
+            return self.commit_stream(name, iter(lambda: file.read(_BLOCK), b""))
+
     def sweep(self, folder: str = "") -> None:
         """Remove what a killed writer left behind in a folder, at any depth."""
         fs, _ = self._open()
@@ -168,7 +201,7 @@ class Workspace:
         public = Store(folder)
         locked = Store(private or f"{folder.rstrip('/')}/private", mode=0o700)
         for store in (public, locked):
-            if store.is_local and os.path.exists(store.path()) and not os.path.isdir(store.path()):
+            if store.is_a_file():
                 raise ValueError(f"--workspace {store.root}: a file stands there; give a folder")
         if os.path.normpath(public.path()) == os.path.normpath(locked.path()):
             raise ValueError(f"--private-room {locked.root}: the same as the workspace; it needs a folder of its own")
@@ -184,13 +217,19 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One job at a time in a workspace. The lock goes with the process, however it ends (local disks only)."""
-        if not self.private.is_local:
-            yield
-            return
+        """One job at a time in a workspace. The lock goes with the process, however it ends. On an object store it keeps out other jobs
+        of this machine alone (docs/storage.md)."""
         busy = f"--workspace {self.public.root}: another job is working there; wait for it or use another workspace"
-        with exclusive(self.private.path("lock"), busy):
+        with exclusive(lock_file(self.private), busy):
             yield
+
+
+def lock_file(folder: Store) -> str:
+    """Where the lock of a folder lies: in it, and for an object store, which has none, on this machine."""
+    if folder.is_local:
+        return folder.path("lock")
+    name = hashlib.sha256(folder.root.rstrip("/").encode()).hexdigest()[:24]
+    return os.path.join(tempfile.gettempdir(), f"codelib-{os.geteuid()}-{name}.lock")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codelib.core.cli import InputError
+from codelib.core.objects import StorageError
 from codelib.core.stage import digest
 from codelib.core.store import Store
 from codelib.data.times import parse_time
@@ -86,7 +87,7 @@ def patient_number(written: str) -> str:
 def batch_names(export: Store) -> list[str]:
     """Names of the batch folders. Raises InputError where the export is missing, a file, empty, or one batch too deep."""
     fs, root = export._open()
-    if not fs.exists(root):
+    if not export.is_a_file() and not fs.exists(root):  # is_a_file: says why where an object store does not let us in
         raise InputError(f"--input {export.root}: no such folder")
     if not fs.isdir(root):
         raise InputError(f"--input {export.root}: a file; give the folder that holds the batches")
@@ -127,7 +128,13 @@ def _walk(export: Store, base: str) -> dict[str, Any]:
     try:
         found = dict(fs.find(base, withdirs=True, detail=True, **options))
         _require_utf8(export, found)
+        if unnamed := sum("//" in path for path in found):
+            raise InputError(
+                f"--input {export.root}: {unnamed} keys in it hold an empty folder name (//), which no folder tree has; copy them to other keys"
+            )
         return found
+    except StorageError:
+        raise
     except OSError as error:
         raise InputError(
             f"--input {export.root}: {error.strerror or type(error).__name__} while listing it; mend that and run again"

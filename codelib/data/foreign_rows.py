@@ -60,6 +60,10 @@ class Listing:
 
 def list_folder(given: str) -> Listing:
     """A folder, or one file with its images beside it. Raises ValueError where there is nothing to read."""
+    if "://" in given:
+        raise ValueError(
+            f"--import-from {given}: a folder of this machine or of a shared disk is read, and no URI; copy it there first"
+        )
     if not os.path.exists(given):
         raise ValueError(f"--import-from {given}: no such folder")
     root = given if os.path.isdir(given) else os.path.dirname(os.path.abspath(given))

@@ -13,7 +13,7 @@ command asks for what failed, and for nothing else.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +25,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from codelib.contracts import OK, PREDICTIONS
+from codelib.core.near import Near
 from codelib.core.stage import Part, Stage, Work, committed, pending, read_part
 from codelib.core.stage import run as run_stage
 from codelib.core.store import Store
@@ -60,7 +61,13 @@ class _Half:
 
 
 def _halves(
-    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, access: Access | None = None, run: str = ""
+    dataset: Dataset,
+    plan: Plan,
+    store: Store,
+    settings: EvaluateSettings,
+    access: Access | None = None,
+    run: str = "",
+    near: Sequence[Near] = (),
 ) -> list[_Half]:
     """Of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor). Remote models come first: their
     actors need little, and must not wait until the local ones leave a CPU."""
@@ -81,7 +88,7 @@ def _halves(
             name="predictions" if local else "predictions/remote",  # below the same folder
             version=VERSION,
             contract=PREDICTIONS,
-            make=partial(Predictor, str(dataset.folder), groups, plan.fingerprints, store, access, run),
+            make=partial(_predictor, tuple(near), str(dataset.folder), groups, plan.fingerprints, store, access, run),
             unit="answers",
             num_cpus=cpus,
             num_gpus=gpus,
@@ -111,15 +118,26 @@ def _left_behind(half: _Half, store: Store) -> list[Part]:
     return [part for part in committed(half.stage, half.work, store) if _unfinished(part)]
 
 
+def _predictor(near: Sequence[Near], *args: Any) -> Predictor:
+    for copy in near:
+        copy.ensure()
+    return Predictor(*args)
+
+
 def predict(
-    dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings, scan: Callable[[str], str | None] | None = None
+    dataset: Dataset,
+    plan: Plan,
+    store: Store,
+    settings: EvaluateSettings,
+    scan: Callable[[str], str | None] | None = None,
+    near: Sequence[Near] = (),
 ) -> Outcome:
     """Make what is missing and return all predictions of the plan. Needs a connected Ray where anything is missing. scan: see
-    `codelib.models.remote_desk.Access`."""
+    `codelib.models.remote_desk.Access`. near: copies that images, models and adapters lie in, to be made on each node."""
     kept = num_known(plan, store)
     deaths.forget(store)
     with _access(plan, store, settings, scan) as access:
-        halves = _halves(dataset, plan, store, settings, access, uuid4().hex)
+        halves = _halves(dataset, plan, store, settings, access, uuid4().hex, near)
         for part in (part for half in halves for part in _left_behind(half, store)):
             store.delete(part.name)
         parts = _run(halves, store)

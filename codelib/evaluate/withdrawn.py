@@ -54,8 +54,12 @@ def retrain_notes(variants: Iterable[Variant]) -> list[str]:
     for variant in variants:
         about = Path(variant.adapter).parent / "run.json" if variant.adapter else None
         if about is not None and about.is_file() and json.loads(about.read_text(encoding="utf-8")).get("retrain"):
-            notes.append(f"{variant.name}: its adapter learned from people who withdrew since; retrain before it is used.")
+            notes.append(retrain_note(variant.name))
     return notes
+
+
+def retrain_note(name: str) -> str:
+    return f"{name}: its adapter learned from people who withdrew since; retrain before it is used."
 
 
 def _is_about(store: Store, name: str, checkups: frozenset[str]) -> bool:

@@ -211,6 +211,14 @@ class Dataset:
             return frozenset(row.get("checkup_id", "") for row in csv.DictReader(lines) if row.get("split") == "validation")
 
 
+def spellings(name: str) -> tuple[str, str]:
+    """How the file of a name may be called."""
+    return f"{name}.json", f"{name.replace('-', '_')}.json"
+
+
+DATASET_FILES = frozenset(file for name in _FILES for file in spellings(name))
+
+
 def open_dataset(folder: str | Path) -> Dataset:
     """Find the JSON files of a release. Raises ValueError with the way out where the folder is not one, or is unfinished."""
     folder = Path(folder)
@@ -222,9 +230,9 @@ def open_dataset(folder: str | Path) -> Dataset:
         raise ValueError(f"--dataset {folder}: its build did not finish; run the same jobs.dataset command again")
     files: dict[str, Path] = {}
     for name in _FILES:
-        for spelling in (name, name.replace("-", "_")):
-            if (folder / f"{spelling}.json").is_file():
-                files.setdefault(name, folder / f"{spelling}.json")
+        for spelling in spellings(name):
+            if (folder / spelling).is_file():
+                files.setdefault(name, folder / spelling)
     if not files:
         inner = folder / "release"
         hint = f"; did you mean {inner}?" if inner.is_dir() else f"; expected {', '.join(f'{n}.json' for n in _FILES)}"

@@ -16,6 +16,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 import pyarrow as pa
 
 from codelib.contracts import OK, Contract, rejected
+from codelib.core.near import Near
 from codelib.core.stage import Part, Stage, Work, run
 from codelib.core.store import Store
 from codelib.models.conversation import Conversation, Message
@@ -196,8 +198,15 @@ class Tokeniser:
     model: str
     rule: Rule
     root: str
+    near: tuple[Near, ...] = ()  # copies that model and images lie in
 
     def __call__(self, extra: dict[str, Any]) -> pa.Table:
+        with ExitStack() as held:
+            for copy in self.near:
+                held.enter_context(copy.held())
+            return self._table(extra)
+
+    def _table(self, extra: dict[str, Any]) -> pa.Table:
         conversations = [
             Conversation(
                 sample_id,
@@ -211,14 +220,14 @@ class Tokeniser:
         return table_of(conversations, encoder, self.rule, look_at_pixels, Path(self.root))
 
 
-def stage_of(model: str, processor: Any, rule: Rule, root: Path) -> Stage:
+def stage_of(model: str, processor: Any, rule: Rule, root: Path, near: tuple[Near, ...] = ()) -> Stage:
     tokenizer = processor.tokenizer
     words = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()}{tokenizer.chat_template}".encode()).hexdigest()
     return Stage(
         "examples",
         1,
         EXAMPLES,
-        Tokeniser(model, rule, str(root.resolve())),
+        Tokeniser(model, rule, str(root.resolve()), near),
         settings={"tokenizer": words, **asdict(rule)},
         unit="samples",
         row_group_rows=ROW_GROUP_ROWS,
@@ -254,7 +263,13 @@ def _file(path: str) -> list[int] | None:
 
 
 def make_examples(
-    conversations: Sequence[Conversation], root: Path, model: str, processor: Any, rule: Rule, store: Store
+    conversations: Sequence[Conversation],
+    root: Path,
+    model: str,
+    processor: Any,
+    rule: Rule,
+    store: Store,
+    near: tuple[Near, ...] = (),
 ) -> list[Part]:
     """The shards of these conversations, made on the connected cluster where they are not there yet."""
-    return run(stage_of(model, processor, rule, root), list(work_of(conversations, root)), store)
+    return run(stage_of(model, processor, rule, root, near), list(work_of(conversations, root)), store)

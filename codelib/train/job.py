@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from codelib.core.near import Near
 from codelib.core.stage import Part
 from codelib.train.sampler import Sampler
 from codelib.train.settings import TrainSettings
@@ -25,6 +26,7 @@ class Job:
     examples: tuple[Part, ...] = ()  # token-ready shards; without them a worker makes its examples itself, in memory
     features: str | None = None  # folder of the vision features, where they are reused
     profile: bool = False  # write a trace of a few steps
+    near: tuple[Near, ...] = ()  # copies that dataset and model lie in, to be made on each node
 
     @property
     def sampler(self) -> Sampler:

@@ -14,13 +14,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from codelib.core.cli import JobFailed
 from codelib.train.failures import TrainingFailed
 from codelib.train.job import Channel, Job, Place
 from codelib.train.loop import train
+from codelib.train.run_folder import RunFolder
 from codelib.train.settings import TrainSettings
 from codelib.train.stopping import Stopping
 
@@ -125,6 +125,8 @@ def _worker(config: dict[str, Any]) -> None:
     channel = _RayChannel(config["board"])
     if ray.get(config["board"].wishes.remote())[1]:
         return  # it failed for good, and Ray started the group once more
+    for copy in job.near:
+        copy.ensure()
     context = ray.train.get_context()
     if not config["use_gpu"]:
         os.environ["DS_ACCELERATOR"] = "cpu"
@@ -167,7 +169,7 @@ class _Fit:
             self.error = error
 
 
-def fit(job: Job, folder: Path, stopping: Stopping, measured: Callable[[int, dict[str, float]], None]) -> None:
+def fit(job: Job, folder: RunFolder, stopping: Stopping, measured: Callable[[int, dict[str, float]], None]) -> None:
     """Train on the connected cluster, going on from what ``folder`` holds; prints the workers' lines and hands on their numbers.
 
     Returns when the workers reached the last step, or left a checkpoint because ``stopping`` was asked to. Raises JobFailed where they
@@ -187,11 +189,11 @@ def fit(job: Job, folder: Path, stopping: Stopping, measured: Callable[[int, dic
     board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "board": board, "use_gpu": use_gpu, "folder": str(folder.resolve())},
+        train_loop_config={"job": job, "board": board, "use_gpu": use_gpu, "folder": folder.root},
         scaling_config=_scaling(settings, use_gpu),
         run_config=RunConfig(
             name="ray",  # its own notes; what a run needs to go on is in checkpoints/
-            storage_path=str(folder.resolve()),
+            storage_path=str(folder.path.resolve()),
             failure_config=FailureConfig(max_failures=settings.max_failures),
         ),
     )

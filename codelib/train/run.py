@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -15,8 +16,10 @@ from typing import Any
 
 from codelib import __version__
 from codelib.core.cli import JobFailed, Paused
+from codelib.core.near import Near, remove_everywhere
 from codelib.core.progress import Progress
 from codelib.core.stage import Part, digest
+from codelib.core.store import Store
 from codelib.models.architecture import architecture_of, from_config
 from codelib.models.conversation import Dataset
 from codelib.models.encoding import Encoder
@@ -29,7 +32,7 @@ from codelib.train.forecast import Forecast
 from codelib.train.gpus import declared, found
 from codelib.train.installed import missing
 from codelib.train.job import Job
-from codelib.train.run_folder import RunFolder
+from codelib.train.run_folder import STAGED, RunFolder
 from codelib.train.samples import Measured, Plan, fingerprint, make_plan, measure_all, measured_in, read
 from codelib.train.settings import TrainSettings
 
@@ -49,10 +52,18 @@ class Order:
     workspace: Path
     name: str
     profile: bool = False
+    uri: str = ""  # of the workspace, where it is an object store; ``workspace`` is a folder of the driver's disk then
+    near: tuple[Near, ...] = ()  # copies that dataset and model lie in
+    model_copy: str = ""  # folder of the model's copy
 
     @property
     def folder(self) -> RunFolder:
-        return RunFolder(self.workspace / "train" / self.name)
+        return RunFolder(self.workspace / "train" / self.name, self.uri and f"{self.uri}/train/{self.name}")
+
+    @property
+    def model(self) -> str:
+        """Hub id, or a folder that can be opened here."""
+        return self.model_copy or self.settings.model
 
     @property
     def tiny(self) -> Path:
@@ -72,7 +83,7 @@ def plan_of(order: Order) -> tuple[Plan, bool]:
     settings, exact, rule = order.settings, True, Rule.of(order.settings)
     _quiet()
     try:
-        processor = processor_of(settings.model)
+        processor = processor_of(order.model)
     except ValueError:
         if not _is_hub_id(settings.model):
             raise  # a folder that is not there
@@ -132,10 +143,11 @@ def prepare(order: Order) -> tuple[Plan, list[Part]]:
     parts = make_examples(
         conversations,
         order.dataset.folder,
-        settings.model,
-        processor_of(settings.model),
+        order.model,
+        processor_of(order.model),
         Rule.of(settings),
         order.folder.examples,
+        order.near,
     )
     plan = make_plan(measured_in(parts, conversations), settings, order.dataset.validation(), order.dataset.folder)
     check_combination(settings, plan)
@@ -148,17 +160,18 @@ def _quiet() -> None:
 
 
 def job_of(order: Order, plan: Plan, examples: Sequence[Part] = ()) -> Job:
-    tiny = order.settings.model == TINY
+    tiny = order.settings.model == TINY and not order.model_copy
     return Job(
         settings=order.settings,
         dataset=str(order.dataset.folder.resolve()),
-        model=str(order.tiny.resolve()) if tiny else order.settings.model,
+        model=str(order.tiny.resolve()) if tiny else order.model,
         base_name=order.settings.model,
         training=tuple(one.conversation.sample_id for one in plan.training),
         validation=tuple(one.conversation.sample_id for one in plan.validation),
         tokens=tuple(one.tokens for one in plan.training),
         examples=tuple(examples),
         profile=order.profile,
+        near=order.near,
     )
 
 
@@ -174,7 +187,7 @@ def describe(order: Order, plan: Plan, exact: bool, every_id: bool = False) -> l
     )
     about = "" if exact else " at most (the model's tokenizer is not on this machine)"
     lines = [
-        f"run         {order.folder.path}",
+        f"run         {order.folder.uri or order.folder.path}",
         f"model       {settings.model}, {settings.precision}",
         f"samples     {len(plan.training)} training ({patients[0]} patients), {len(plan.validation)} validation ({patients[1]} patients), "
         f"{len(plan.rejected)} rejected",
@@ -204,7 +217,7 @@ def forecast_lines(order: Order, plan: Plan) -> list[str]:
     """Adapters, memory, hours and disk, where the model's sizes are known."""
     settings, job = order.settings, job_of(order, plan)
     tiny = settings.model == TINY
-    sizes = from_config(tiny_config(build_processor().tokenizer).to_dict(), TINY) if tiny else architecture_of(settings.model)
+    sizes = from_config(tiny_config(build_processor().tokenizer).to_dict(), TINY) if tiny else architecture_of(order.model)
     if sizes is None:
         return [f"memory      not estimated: {settings.model} has no config.json on this machine"]
     # a card of this machine is what the run meets; a declared one stands for machines that are taken later
@@ -236,7 +249,12 @@ def check_machine(order: Order) -> None:
     lacking = missing(order.settings)
     if lacking:
         raise ValueError(lacking)
-    processor_of(order.settings.model)
+    processor_of(order.model)
+    if order.uri and order.settings.vision_features == "reuse":
+        raise ValueError(
+            f"vision_features=reuse: kept features are mapped into memory from a folder that all nodes see, and --workspace {order.uri} is "
+            "none; set vision_features=recompute, or give a workspace on a shared disk"
+        )
 
 
 def features_of(order: Order, plan: Plan, model: str, *, gpu: bool) -> Path:
@@ -248,6 +266,21 @@ def features_of(order: Order, plan: Plan, model: str, *, gpu: bool) -> Path:
     recipe = recipe_of(model, settings.pixels, settings.precision, order.dataset)
     workers, cpus = settings.max_workers, settings.cpus_per_worker
     return prepare(order.workspace, recipe, order.dataset, images, workers=workers, cpus=cpus, gpu=gpu)
+
+
+def with_tiny(order: Order) -> Order:
+    """The order with the tiny model in its workspace."""
+    kept = Store(f"{order.uri}/models") if order.uri else None
+    if kept is None or not kept.exists(f"{TINY}/config.json"):
+        if not order.tiny.exists():
+            print("building the tiny toy model (about half a minute, once)", flush=True)
+        ensure_tiny(order.tiny)
+    if kept is None:
+        return order
+    if not kept.exists(f"{TINY}/config.json"):
+        RunFolder(order.tiny, kept.root).upload(order.tiny, TINY, last="config.json")
+    copy = Near.of(f"{kept.root}/{TINY}")
+    return replace(order, near=(*order.near, copy), model_copy=str(copy.ensure()))
 
 
 def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any]:
@@ -273,18 +306,19 @@ def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any
     folder.write_samples({"training": plan.training, "validation": plan.validation, "rejected": plan.rejected})
     folder.write_rejected(plan.rejected)
     if settings.model == TINY:
-        if not order.tiny.exists():
-            print("building the tiny toy model (about half a minute, once)", flush=True)
-        ensure_tiny(order.tiny)
+        order = with_tiny(order)
     job = job_of(order, plan, examples)
     preflight.write(folder.store, plan, job.sampler, settings)
     if settings.vision_features == "reuse":
         job = replace(job, features=str(features_of(order, plan, job.model, gpu=gpu).resolve()))
-    with (
-        Stopping().listening() as stopping,
-        Tracker(str(folder.path.resolve()), order.name, settings, total_steps=job.total_steps) as tracker,
-    ):
-        fit(job, folder.path, stopping, tracker.measured)
+    try:
+        with (
+            Stopping().listening() as stopping,
+            Tracker(str(folder.path.resolve()), order.name, settings, total_steps=job.total_steps) as tracker,
+        ):
+            fit(job, folder, stopping, tracker.measured)
+    finally:
+        folder.keep_events()
     checkpoints = Checkpoints(folder.store)
     last = checkpoints.latest(print)
     progress = checkpoints.progress(last) if last else None
@@ -295,31 +329,67 @@ def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any
         )
     assert last is not None
     staged = folder.stage_adapter(last)
+    near, seen = order.near, staged.resolve()
+    if folder.uri:  # the process that looks at it may be on another node
+        folder.upload(staged, STAGED, last="adapter_config.json")
+        copy = Near.of(f"{folder.uri}/{STAGED}")
+        near, seen = (*near, copy), copy.path
     print("checking the adapter with stock transformers and peft", flush=True)
     dtype = "bfloat16" if settings.precision == "bf16" else "float32"
     parity = apart(
-        compare, job.model, str(staged.resolve()), folder.store.read(PROBE), dtype, on_worker(gpu), settings=settings, gpu=gpu
+        compare, job.model, str(seen), folder.store.read(PROBE), dtype, on_worker(gpu), settings=settings, gpu=gpu, near=near
     )
+    if folder.uri:
+        folder.store.delete(STAGED)
+        remove_everywhere(near[-1:])
     problem = parity.problem()
     if problem:
-        raise JobFailed(f"{problem}; the run is not finished, its checkpoints are kept in {folder.path / 'checkpoints'}")
+        raise JobFailed(f"{problem}; the run is not finished, its checkpoints are kept in {folder.root}/checkpoints")
     summary = _summary(order, plan, progress, checkpoints.adapter(last, "best"))
     folder.finish(staged, progress, summary, parity, probed(job))
     return summary
 
 
-def write_merged(order: Order) -> Path:
+def is_merged(order: Order) -> bool:
+    return order.folder.store.exists("merged/config.json")
+
+
+def write_merged(order: Order) -> None:
     """Base and adapter of a finished run as one model; kept where it is there already."""
     from codelib.train.fresh import apart
     from codelib.train.merging import merge
 
-    settings, target = order.settings, (order.folder.path / "merged").resolve()
-    if not target.exists():
-        print("merging base and adapter", flush=True)
-        model = str(order.tiny.resolve()) if settings.model == TINY else settings.model
-        dtype = "bfloat16" if settings.precision == "bf16" else "float32"
-        apart(merge, model, str((order.folder.path / "adapter").resolve()), str(target), dtype, settings=settings, gpu=False)
-    return target
+    settings, folder = order.settings, order.folder
+    if is_merged(order):
+        return
+    print("merging base and adapter", flush=True)
+    if folder.uri:
+        _merge_far(order)
+        return
+    model = str(order.tiny.resolve()) if settings.model == TINY else order.model
+    dtype = "bfloat16" if settings.precision == "bf16" else "float32"
+    adapter, target = str((folder.path / "adapter").resolve()), str((folder.path / "merged").resolve())
+    apart(merge, model, adapter, target, dtype, settings=settings, gpu=False, near=order.near)
+
+
+def _merge_far(order: Order) -> None:
+    """The same for a run on an object store: merged on some node's disk, and uploaded from there."""
+    from codelib.train.fresh import apart
+
+    order = with_tiny(order) if order.settings.model == TINY else order
+    adapter = Near.of(f"{order.folder.uri}/adapter")
+    dtype = "bfloat16" if order.settings.precision == "bf16" else "float32"
+    near = (*order.near, adapter)
+    apart(_merge_and_upload, order.model, str(adapter.path), order.folder, dtype, settings=order.settings, gpu=False, near=near)
+    remove_everywhere([adapter])
+
+
+def _merge_and_upload(model: str, adapter: str, folder: RunFolder, dtype: str) -> None:
+    from codelib.train.merging import merge
+
+    with tempfile.TemporaryDirectory() as scratch:
+        merge(model, adapter, f"{scratch}/merged", dtype)
+        folder.upload(Path(scratch, "merged"), "merged", last="config.json")
 
 
 def _summary(order: Order, plan: Plan, progress: TrainProgress, best: dict[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codelib.core.config import differences
-from codelib.core.store import Store, exclusive
+from codelib.core.store import Store, exclusive, lock_file
 
 if TYPE_CHECKING:  # torch takes a second, and nobody needs it who only asks what a run has seen
     from codelib.train.checkpoints import TrainProgress
@@ -37,21 +37,30 @@ if TYPE_CHECKING:  # torch takes a second, and nobody needs it who only asks wha
 SAMPLES = "samples.csv"
 WITHDRAWN = "withdrawn"  # in place of the sample's id, where consent was withdrawn since
 EXAMPLES = "examples"
+STAGED = "adapter-unchecked"  # on an object store, while it is compared with what was trained
 
 _SAMPLES_HEADER = ["sample_id", "checkup_id", "side"]
 
 
 @dataclass(frozen=True)
 class RunFolder:
+    """``uri``: where the folder is, if that is an object store; ``path`` is a folder of the driver's disk then, for what needs one."""
+
     path: Path
+    uri: str = ""
+
+    @property
+    def root(self) -> str:
+        """For a person, and for workers of any node."""
+        return self.uri or str(self.path.resolve())
 
     @property
     def store(self) -> Store:
-        return Store(str(self.path))
+        return Store(self.uri or str(self.path))
 
     @property
     def examples(self) -> Store:
-        return Store(str(self.path.resolve() / EXAMPLES))
+        return Store(f"{self.root}/{EXAMPLES}")
 
     def finished(self) -> dict[str, Any] | None:
         """run.json, where the run is finished."""
@@ -67,7 +76,8 @@ class RunFolder:
         if changed:
             shown = "; ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise ValueError(
-                f"{self.path} holds a run of another kind ({shown}); give this one a name of its own with --name, or remove the folder"
+                f"{self.uri or self.path} holds a run of another kind ({shown}); give this one a name of its own with --name, or remove "
+                "the folder"
             )
 
     def claim(self, identity: dict[str, Any]) -> None:
@@ -76,10 +86,11 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One job at a time in a run's folder; the lock goes with the process, however it ends."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        busy = f"{self.path}: another job trains there; wait for it, or give this one a name with --name"
-        with exclusive(self.path / "lock", busy):
+        """One job at a time in a run's folder; the lock goes with the process, however it ends (`Workspace.locked` for object stores)."""
+        if not self.uri:
+            self.path.mkdir(parents=True, exist_ok=True)
+        busy = f"{self.uri or self.path}: another job trains there; wait for it, or give this one a name with --name"
+        with exclusive(lock_file(self.store), busy):
             yield
 
     def write_samples(self, sides: dict[str, Sequence[Measured]]) -> None:
@@ -94,7 +105,24 @@ class RunFolder:
         self.store.commit(SAMPLES, _csv(_SAMPLES_HEADER, lines))
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        if self.uri:
+            self.store.delete("")
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def upload(self, folder: Path, name: str, last: str) -> None:
+        """Make ``name`` in the store hold what a local folder holds; the file ``last`` comes last, and says that all is there."""
+        self.store.delete(name)
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix() == last):
+            self.store.commit_file(f"{name}/{file.relative_to(folder).as_posix()}", file)
+
+    def keep_events(self) -> None:
+        """TensorBoard's files are appended to, which no object store does: they are written beside the driver and kept when it ends."""
+        if self.uri:
+            for file in (self.path / "tensorboard").glob("*"):
+                with suppress(OSError):  # numbers that curves.csv has too
+                    self.store.commit_file(f"tensorboard/{file.name}", file)
 
     def write_rejected(self, rejected: Sequence[Measured]) -> None:
         lines = [[one.conversation.sample_id, one.reason or "", one.detail] for one in rejected]
@@ -124,8 +152,11 @@ class RunFolder:
         (staged / "README.md").write_text(model_card(summary, parity), encoding="utf-8")
         seen = {"sample_ids": list(canary), "pixels": [summary["settings"][name] for name in ("min_pixels", "max_pixels")]}
         (staged / "canary.json").write_text(json.dumps(parity.to_json() | seen, indent=1), encoding="utf-8")
-        shutil.rmtree(self.path / "adapter", ignore_errors=True)
-        os.rename(staged, self.path / "adapter")
+        if self.uri:
+            self.upload(staged, "adapter", last="adapter_config.json")
+        else:
+            shutil.rmtree(self.path / "adapter", ignore_errors=True)
+            os.rename(staged, self.path / "adapter")
         self.store.commit("curves.csv", as_csv(progress.curve))
         self.store.commit("curves.png", picture)
         self.store.delete(PROBE)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from codelib.core.store import Workspace
+from codelib.core.near import remove_unused
+from codelib.core.store import Store, Workspace, lock_file
 from codelib.train import feature_store
 from codelib.train.run_folder import EXAMPLES, SAMPLES, WITHDRAWN, RunFolder
 
@@ -28,30 +30,38 @@ _CANARY = "adapter/canary.json"
 def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str], bool]:
     """What is to be told, and whether all of it could be done: not where a run is at work. May be called again."""
     told, done = feature_store.withdraw(workspace, checkups)
-    root = Path(workspace.public.path("train"))
-    if not checkups or not workspace.public.is_local or not root.is_dir():
+    if not checkups:
         return told, done
-    for path in sorted(path for path in root.iterdir() if path.is_dir()):
-        folder = RunFolder(path)
+    remove_unused()  # copies of a release that killed jobs left on this machine
+    for folder in _runs(workspace.public):
+        name = folder.path.name
         if not _saw(folder, checkups):
             if _is_preparing(folder):
                 told.append(
-                    f"train/{path.name}: at work, and may be reading data of somebody who withdrew; stop it, and run this command again"
+                    f"train/{name}: at work, and may be reading data of somebody who withdrew; stop it, and run this command again"
                 )
                 done = False
             continue
         try:
             with folder.locked():
-                told.append(f"train/{path.name}: {_clear(folder, checkups)}")
+                told.append(f"train/{name}: {_clear(folder, checkups)}")
         except ValueError:
-            told.append(f"train/{path.name}: at work on data of somebody who withdrew; stop it, and run this command again")
+            told.append(f"train/{name}: at work on data of somebody who withdrew; stop it, and run this command again")
             done = False
     return told, done
 
 
+def _runs(public: Store) -> list[RunFolder]:
+    root = Path(public.path("train"))
+    if public.is_local:
+        return [RunFolder(path) for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    names = sorted({name.split("/")[1] for name in public.names("train") if name.count("/") > 1})
+    return [RunFolder(Path(name), f"{public.root.rstrip('/')}/train/{name}") for name in names]
+
+
 def _is_preparing(folder: RunFolder) -> bool:
     """Whether a run holds its lock and does not say yet what it learns from: it may have read the release already."""
-    if folder.store.exists(SAMPLES) or folder.finished() is not None or not (folder.path / "lock").exists():
+    if folder.store.exists(SAMPLES) or folder.finished() is not None or not os.path.exists(lock_file(folder.store)):
         return False
     try:
         with folder.locked():
@@ -83,7 +93,8 @@ def _clear(folder: RunFolder, checkups: frozenset[str]) -> str:
             if name not in ("lock", SAMPLES):  # what tells whom it saw goes last
                 folder.store.delete(name)
         folder.remove()
-        return "a run that was not finished had learned from them, and was removed"
+        elsewhere = "; end it where it still runs: no lock reaches other machines here" if folder.uri else ""
+        return f"a run that was not finished had learned from them, and was removed{elsewhere}"
     count = None
     # run.json is written before the lines go, so that a kill in between counts the same again: lines are blanked, and never fewer
     if folder.store.exists(SAMPLES):
