@@ -1,4 +1,4 @@
-"""Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 8] [--rounds 1]`.
+"""Evaluation of five variants against the common way, side by side in one run: `python -m tests.benchmarks.evaluate [--visits 24] [--rounds 1]`.
 
 A synthetic release of 448 px photographs (one to four a visit; `--images published`: 1 to 26, 5.7 on average) and the tiny Qwen2.5-VL; five
 variants of it: zero-shot, few-shot (three worked examples, generation), and three LoRA adapters on the language model.
@@ -8,10 +8,10 @@ Random weights hardly end an answer by themselves: every side makes all tokens u
 - alone: five of them, one for each
 - script: five runs of a straightforward script (`python -m tests.benchmarks.evaluate_script`)
 
-Whole commands, as a user starts them: Python, imports, Ray, loading and the report (ours) are in it; each on one CPU and one thread, in turns;
-ratios are medians over the rounds. `--computing` measures the same three inside this process, without any start: what sharing saves of the
-model's own work; it has no target. Then the metrics of 600 reports by 5 variants, without embedding model; and `jobs.evaluate` against a server
-that counts, killed and run again. Ends with 1 where a target is missed.
+Whole commands, as a user starts them: Python, imports, Ray, loading and the report (ours) are in it; each with all CPUs of the machine (ours
+takes an actor for each, the script torch's threads), in turns; ratios are medians over the rounds. `--computing` measures the same three inside
+this process on one thread, without any start: what sharing saves of the model's own work; it has no target. Then the metrics of 600 reports by
+5 variants, without embedding model; and `jobs.evaluate` against a server that counts, killed and run again. Ends with 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Commands(Contest):
         workspace, listed = self.folder / f"work-{self.runs}", self.folder / f"variants-{self.runs}.yaml"
         listed.write_text(json.dumps([variant.model_dump(mode="json", exclude_defaults=True) for variant in variants]))
         took = _run(
-            "jobs.evaluate", "--dataset", self.dataset.folder, "--workspace", workspace, "--variants", listed, "--num-cpus", 1,
+            "jobs.evaluate", "--dataset", self.dataset.folder, "--workspace", workspace, "--variants", listed,
             "--benchmarks", ",".join(BENCHMARKS), "--set", "embeddings=[ngrams]",
         )  # fmt: skip
         with (workspace / "evaluate" / "report" / "predictions.csv").open(newline="", encoding="utf-8") as lines:
@@ -227,9 +227,8 @@ def _run(module: str, *words: Any) -> Took:
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
         return spent.ru_utime + spent.ru_stime
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     wall, cpu = time.perf_counter(), used()
-    done = subprocess.run([sys.executable, "-m", module, *map(str, words)], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", module, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return Took(time.perf_counter() - wall, used() - cpu)
 
@@ -342,12 +341,13 @@ def resumed(folder: Path, dataset: Path) -> tuple[str, bool]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--visits", type=int, default=8)
+    parser.add_argument("--visits", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--computing", action="store_true", help="without the start of programs; stops after it")
     parser.add_argument("--images", choices=("few", "published"), default="few", help="of a visit")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    if args.computing:
+        torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         kind = Contest if args.computing else Commands
