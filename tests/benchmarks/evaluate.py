@@ -11,7 +11,7 @@ Random weights hardly end an answer by themselves: every side makes all tokens u
 Whole commands, as a user starts them: Python, imports, Ray, loading and the report (ours) are in it; each with all CPUs of the machine (ours
 takes an actor for each, the script torch's threads), in turns; ratios are medians over the rounds. `--computing` measures the same three inside
 this process on one thread, without any start: what sharing saves of the model's own work; it has no target. Then the metrics of 600 reports by
-5 variants, without embedding model; and `jobs.evaluate` against a server that counts, killed and run again. Ends with 1 where a target is missed.
+5 variants, without embedding model; and `jobs.evaluate` against a server that counts, killed, run again. Ends with 1 where a target is missed.
 """
 
 from __future__ import annotations
