@@ -147,13 +147,13 @@ class Slurm:
 
     def left(self, hosts: Sequence[str] = HOSTS) -> list[str]:
         """What jobs left running, in /tmp or in /dev/shm of these hosts."""
-        mine = self.share.parts[2] if self.share.is_relative_to("/tmp") else ""
+        mine = {place.parts[2] for place in (self.share, ROOT) if place.is_relative_to("/tmp")}
         found = []
         for host in hosts:
             running = self.on(host, "ps -eo comm=,args= | grep -vE '^(bash|sleep|slurmd|ps|grep) ' || true")
             files = self.on(host, "ls -A /tmp /dev/shm").split()
             found += [f"{host}: {line}" for line in running.splitlines()]
-            found += [f"{host}: {name}" for name in files if name not in ("/tmp:", "/dev/shm:", mine)]
+            found += [f"{host}: {name}" for name in files if name not in {"/tmp:", "/dev/shm:", *mine}]
         return found
 
 

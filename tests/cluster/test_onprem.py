@@ -54,7 +54,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
             cluster.on(
                 host,
                 f"mkdir -p /tmp/home /run/sshd; echo '{profile}' > /tmp/home/.bashrc; mount --bind {keys}/passwd /etc/passwd; "
-                f"mount --bind /tmp/home /mnt; /usr/sbin/sshd -f {keys}/sshd_config -E /tmp/sshd.log",
+                f"/usr/sbin/sshd -f {keys}/sshd_config -E /tmp/sshd.log",
             )
         yield cluster
 

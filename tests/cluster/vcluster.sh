@@ -18,10 +18,14 @@ node_init() {   # process 1 of a virtual host
   mount --make-rprivate /
   mount -t tmpfs -o size="$SHM" tmpfs /dev/shm
   rm -rf "$S/tmp.$name"; mkdir -p "$S/tmp.$name"; chmod 1777 "$S/tmp.$name"
-  # a private /tmp; SHARE, which may lie below /tmp, stays under its own path
-  case $SHARE in /tmp/*) mount --rbind "$SHARE" /mnt;; esac
+  # a private /tmp; SHARE and the checkout, which may lie below /tmp, stay under their own paths
+  local shown=() place number=0
+  for place in "$SHARE" "${CODELIB:-}"; do case $place in /tmp/*) shown+=("$place");; esac; done
+  mount -t tmpfs none /mnt
+  for place in "${shown[@]}"; do mkdir "/mnt/$((++number))"; mount --rbind "$place" "/mnt/$number"; done
   mount --bind "$S/tmp.$name" /tmp
-  case $SHARE in /tmp/*) mkdir -p "$SHARE"; mount --move /mnt "$SHARE";; esac
+  number=0
+  for place in "${shown[@]}"; do mkdir -p "$place"; mount --move "/mnt/$((++number))" "$place"; done
   mount --bind "$S/hosts" /etc/hosts
   mount --bind "$S/nsswitch.conf" /etc/nsswitch.conf
   ip link set lo up
