@@ -38,6 +38,7 @@ def test_the_cluster_grows_under_a_job_and_shrinks_after_it(tmp_path: Path) -> N
         )
         assert done.returncode == 0, done.stderr[-3000:]
         seen = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
-        assert seen == {"code": 0, "most": 3, "end": 1}, done.stderr[-3000:]
+        assert (seen["code"], seen["end"]) == (0, 1), done.stderr[-3000:]
+        assert seen["most"] >= 3  # two workers and the head; one that is being replaced counts for a moment too
         run("dataset", "--input", export, "--workspace", here, "--recipe", recipe, "--num-cpus", "2")
         assert sums_of(there) == sums_of(here)

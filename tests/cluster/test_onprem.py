@@ -117,5 +117,9 @@ def test_up_a_job_and_down(hosts: Slurm) -> None:
     assert "failed with exit code 2" in failed and "clinc" in failed, failed[-3000:]
 
     ray("down", "-y", str(mine))
-    for host in HOSTS:
-        assert hosts.on(host, "pgrep -c raylet || true").strip() == "0", host
+
+    # the head at once; a worker's Ray when it has missed the head for a minute (`ray down` with the local provider does not reach it)
+    def left() -> list[str]:
+        return [host for host in HOSTS if hosts.on(host, "pgrep -c raylet || true").strip() != "0"]
+
+    until(lambda: not left(), 150, lambda: f"Ray still runs on {', '.join(left())}")
