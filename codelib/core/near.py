@@ -1,6 +1,6 @@
 """Near copies: a folder of an object store on the node's own disk, for code that opens many small files or maps large ones.
 
-    near = Near.of("s3://bucket/work/release")        on the driver: what there is, and where its copy will lie, on every node alike
+    near = Near.of("s3://bucket/workspace/release")        on the driver: what there is, and where its copy will lie, on every node alike
     near.ensure()                                     on any node: download what is missing, once a node, checked by SHA256SUMS
 
     CODELIB_CACHE/<name>/         the copy. A file has its name only when its content was checked, so a killed download goes on

@@ -1,6 +1,6 @@
 """Object stores (s3://, gs://) behind fsspec's interface, through pyarrow's own clients: a dependency that is here anyway.
 
-    open_uri("s3://bucket/work") ──> (file system, "bucket/work")
+    open_uri("s3://bucket/workspace") ──> (file system, "bucket/workspace")
 
 Credentials and endpoint come from where every tool of the cloud takes them: AWS_ACCESS_KEY_ID, AWS_PROFILE, a role of the machine or pod;
 AWS_ENDPOINT_URL (MinIO, Ceph, OSS); GOOGLE_APPLICATION_CREDENTIALS or the machine's account. A file is one whole-object PUT: pyarrow commits
@@ -54,7 +54,7 @@ def open_uri(uri: str) -> tuple[Any, str]:
         return found
     path = _plain(rest)
     if not path or any(part in (".", "..") for part in path.split("/")):
-        raise ValueError(f"{uri}: give a bucket and a folder in it, without . and .., for example {scheme}://bucket/work")
+        raise ValueError(f"{uri}: give a bucket and a folder in it, without . and .., for example {scheme}://bucket/workspace")
     return file_system(SCHEMES[scheme], path.partition("/")[0]), path
 
 

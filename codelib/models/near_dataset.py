@@ -1,6 +1,6 @@
 """A dataset, model or adapter that an object store keeps, as a folder of this node (codelib.core.near).
 
-dataset, copies = open_anywhere("s3://bucket/work/release")
+dataset, copies = open_anywhere("s3://bucket/workspace/release")
 """
 
 from __future__ import annotations

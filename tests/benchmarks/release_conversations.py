@@ -137,7 +137,8 @@ def _planned(visits: int) -> tuple[int, int, int, float]:
     tokens = pa.array(np.full(count, 6 * 192, np.int64))
     table = pa.table([config, side, text, tokens, pa.array(np.zeros(count, np.int64)), part], schema=SIZES)
     parts = [
-        Part(f"{n:032x}", "conversations", "/work/of/a/clinic", 128, {"ok": 128}) for n in range(-(-visits // PLANNED_PARTITION))
+        Part(f"{n:032x}", "conversations", "/somewhere/of/a/clinic", 128, {"ok": 128})
+        for n in range(-(-visits // PLANNED_PARTITION))
     ]
     work = plan(table, parts)
     size = sum(len(json.dumps(packed(one.inputs))) for one in work)

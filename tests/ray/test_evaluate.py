@@ -188,18 +188,15 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def options(dataset: Path, workspace: Path, variants: str) -> tuple[str, ...]:
+    return "--dataset", str(dataset), "--workspace", str(workspace), "--variants", variants
+
+
 def test_a_model_that_looks_is_scored_and_the_control_falls(
     dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None
 ) -> None:
     workspace = tmp_path / "work"
-    command = (
-        "--dataset",
-        str(dataset),
-        "--workspace",
-        str(workspace),
-        "--variants",
-        variants_file(tmp_path, server.url, SEEING),
-    )
+    command = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))
     run(*command)
     report = read(workspace)
     seeing, blind = report["variants"]
@@ -235,14 +232,7 @@ def test_nothing_is_asked_twice(
     dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
-    command = [
-        "--dataset",
-        str(dataset),
-        "--workspace",
-        str(workspace),
-        "--variants",
-        variants_file(tmp_path, server.url, SEEING),
-    ]
+    command = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))
     run(*command, "--limit", "10")
     assert sum(server.asked.values()) == 30
     first = {str(p): p.read_bytes() for p in (workspace / "evaluate" / "report").iterdir() if p.suffix == ".csv"}
@@ -258,15 +248,7 @@ def test_nothing_is_asked_twice(
 
 def test_dry_run_asks_and_writes_nothing(dataset: Path, server: FakeServer, tmp_path: Path) -> None:
     workspace = tmp_path / "work"
-    run(
-        "--dataset",
-        str(dataset),
-        "--workspace",
-        str(workspace),
-        "--variants",
-        variants_file(tmp_path, server.url, SEEING),
-        "--dry-run",
-    )
+    run(*options(dataset, workspace, variants_file(tmp_path, server.url, SEEING)), "--dry-run")
     assert not server.asked
     assert not workspace.exists()
 
@@ -318,14 +300,7 @@ def test_a_failing_variant_stops_no_other(
 ) -> None:
     workspace = tmp_path / "work"
     server.failing = True  # the reports of `seeing` fail, its classes do not
-    command = (
-        "--dataset",
-        str(dataset),
-        "--workspace",
-        str(workspace),
-        "--variants",
-        variants_file(tmp_path, server.url, FAILING),
-    )
+    command = options(dataset, workspace, variants_file(tmp_path, server.url, FAILING))
     run(*command, expect=1)
     sentence = capsys.readouterr().err
     assert "no adapter" in sentence
@@ -353,14 +328,7 @@ def test_a_failing_variant_stops_no_other(
 def test_killed_and_run_again_asks_only_what_was_in_flight(dataset: Path, server: FakeServer, tmp_path: Path) -> None:
     workspace = tmp_path / "work"
     server.delay_s = 0.15
-    arguments = [
-        "--dataset",
-        str(dataset),
-        "--workspace",
-        str(workspace),
-        "--variants",
-        variants_file(tmp_path, server.url, SEEING),
-    ]
+    arguments = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))
     command = [sys.executable, "-m", "jobs.evaluate", *arguments, "--num-cpus", "1", "--set", "num_actors=1"]
     child = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
@@ -407,14 +375,7 @@ def test_a_killed_actor_is_started_again_and_asks_what_was_in_flight(
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    command = (
-        "--dataset",
-        str(dataset),
-        "--workspace",
-        str(workspace),
-        "--variants",
-        variants_file(tmp_path, server.url, SEEING),
-    )
+    command = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))
     run(*command, "--set", "num_actors=1")
     killer.join()
     assert killed
@@ -430,14 +391,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
-    command = (
-        "--dataset",
-        str(dataset),
-        "--workspace",
-        str(workspace),
-        "--variants",
-        variants_file(tmp_path, server.url, SEEING),
-    )
+    command = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))
     run(*command, "--limit", "5")
     answers = workspace / "evaluate" / "answers"
     before = sum(server.asked.values())
@@ -478,7 +432,7 @@ def test_bad_input_is_one_sentence(
     dataset: Path, server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
 ) -> None:
     file = variants_file(tmp_path, server.url, SEEING)
-    run("--dataset", str(dataset), "--workspace", str(tmp_path / "work"), "--variants", file, *arguments, expect=2)
+    run(*options(dataset, tmp_path / "work", file), *arguments, expect=2)
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

@@ -76,7 +76,7 @@ def test_a_dataset_in_the_store_is_byte_for_byte_a_local_one(server: tuple[dict[
     generate(tmp_path / "export", visits=10, seed=3)
     upload(client, tmp_path / "export", "export")
     client.put_object(Bucket=BUCKET, Key="work/private/key", Body=KEY)
-    job = ("dataset", "--input", f"{ROOT}/export", "--workspace", f"{ROOT}/work")
+    job = ("dataset", "--input", f"{ROOT}/export", "--workspace", f"{ROOT}/workspace")
     killed(start(*job, **environment), lambda: any("/stages/images/" in key for key in keys(client, "work/private/")))
     run(*job, **environment)
     run("dataset", "--input", tmp_path / "export", "--workspace", with_key(tmp_path / "w"))
@@ -84,8 +84,8 @@ def test_a_dataset_in_the_store_is_byte_for_byte_a_local_one(server: tuple[dict[
     assert sums == (tmp_path / "w" / "release" / "SHA256SUMS").read_bytes()
     for line in sums.decode().splitlines():
         assert hashlib.sha256(read(client, f"work/release/{line[66:]}")).hexdigest() == line[:64]
-    assert "all checks passed" in run("release", "--verify", f"{ROOT}/work/release", **environment)
-    inspected = run("inspect", "--workspace", f"{ROOT}/work", "rejections", **environment)
+    assert "all checks passed" in run("release", "--verify", f"{ROOT}/workspace/release", **environment)
+    inspected = run("inspect", "--workspace", f"{ROOT}/workspace", "rejections", **environment)
     assert "ingest:" in inspected
     before = {entry["Key"]: entry["ETag"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="work/release/")["Contents"]}
     again = run(*job, **environment)

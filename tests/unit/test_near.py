@@ -38,7 +38,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def release(client, request):
     """A small release in the store, with sums; its URI."""
-    name = f"{request.node.name[:40]}/work/release"
+    name = f"{request.node.name[:40]}/workspace/release"
     store = Store(f"{ROOT}/{name}")
     for file, content in FILES.items():
         store.commit(file, content)

@@ -33,7 +33,7 @@ def test_leftovers_are_not_listed_and_are_swept(tmp_path):
 
 def test_object_store_speaks_the_same():
     fsspec.filesystem("memory").store.clear()
-    store = Store("memory://bucket/work")
+    store = Store("memory://bucket/workspace")
     store.commit("stages/x/y.bin", b"123")
     store.commit_json("stages/x/manifest.json", {"a": 1})
     assert store.names("stages") == ["stages/x/manifest.json", "stages/x/y.bin"]

@@ -121,9 +121,9 @@ def test_an_export_in_a_bucket(client):
 
 def test_a_missing_bucket_and_a_file_in_the_way_are_said_before_the_work(client):
     with pytest.raises(StorageError, match="no such bucket"):
-        Workspace.at("s3://nobody-has-this/work")
+        Workspace.at("s3://nobody-has-this/workspace")
     with pytest.raises(StorageError, match="no such bucket"):
-        Store("s3://nobody-has-this/work").commit("a", b"1")
+        Store("s3://nobody-has-this/workspace").commit("a", b"1")
     client.put_object(Bucket=BUCKET, Key="inway", Body=b"1")
     with pytest.raises(ValueError, match="a file stands there"):
         Workspace.at(f"s3://{BUCKET}/inway")
@@ -137,11 +137,11 @@ def test_credentials_that_are_refused(client, capsys, monkeypatch):
 
     monkeypatch.setattr(settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0.0)  # the server asks from now on who it is
     with pytest.raises(StorageError, match="refuses these credentials") as refused:
-        Workspace.at(f"s3://{BUCKET}/work")
+        Workspace.at(f"s3://{BUCKET}/workspace")
     assert BUCKET not in str(refused.value)
     with pytest.raises(StorageError, match="refuses these credentials"):
-        Store(f"s3://{BUCKET}/work").commit("患者0001", b"1")
-    assert run_job(lambda _: Workspace.at(f"s3://{BUCKET}/work") and None, []) == 2
+        Store(f"s3://{BUCKET}/workspace").commit("患者0001", b"1")
+    assert run_job(lambda _: Workspace.at(f"s3://{BUCKET}/workspace") and None, []) == 2
     assert "AWS_ACCESS_KEY_ID" in capsys.readouterr().err
 
 
@@ -149,7 +149,7 @@ def test_a_server_that_is_down_ends_in_a_sentence(client, capsys):
     with environment({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}):
         began = time.monotonic()
         for operation in (
-            lambda: Workspace.at(f"s3://{BUCKET}/work"),
+            lambda: Workspace.at(f"s3://{BUCKET}/workspace"),
             lambda: Store(f"s3://{BUCKET}/w").read("患者0001"),
             lambda: Store(f"s3://{BUCKET}/w").commit("患者0001", b"1"),
         ):
