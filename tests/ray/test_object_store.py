@@ -75,23 +75,25 @@ def test_a_dataset_in_the_store_is_byte_for_byte_a_local_one(server: tuple[dict[
     environment, client = server
     generate(tmp_path / "export", visits=10, seed=3)
     upload(client, tmp_path / "export", "export")
-    client.put_object(Bucket=BUCKET, Key="work/private/key", Body=KEY)
+    client.put_object(Bucket=BUCKET, Key="workspace/private/key", Body=KEY)
     job = ("dataset", "--input", f"{ROOT}/export", "--workspace", f"{ROOT}/workspace")
-    killed(start(*job, **environment), lambda: any("/stages/images/" in key for key in keys(client, "work/private/")))
+    killed(start(*job, **environment), lambda: any("/stages/images/" in key for key in keys(client, "workspace/private/")))
     run(*job, **environment)
     run("dataset", "--input", tmp_path / "export", "--workspace", with_key(tmp_path / "w"))
-    sums = read(client, "work/release/SHA256SUMS")
+    sums = read(client, "workspace/release/SHA256SUMS")
     assert sums == (tmp_path / "w" / "release" / "SHA256SUMS").read_bytes()
     for line in sums.decode().splitlines():
-        assert hashlib.sha256(read(client, f"work/release/{line[66:]}")).hexdigest() == line[:64]
+        assert hashlib.sha256(read(client, f"workspace/release/{line[66:]}")).hexdigest() == line[:64]
     assert "all checks passed" in run("release", "--verify", f"{ROOT}/workspace/release", **environment)
     inspected = run("inspect", "--workspace", f"{ROOT}/workspace", "rejections", **environment)
     assert "ingest:" in inspected
-    before = {entry["Key"]: entry["ETag"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="work/release/")["Contents"]}
+    before = {
+        entry["Key"]: entry["ETag"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="workspace/release/")["Contents"]
+    }
     again = run(*job, **environment)
     assert again.count("nothing new") >= 17 and "computed" not in again
     assert before == {
-        entry["Key"]: entry["ETag"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="work/release/")["Contents"]
+        entry["Key"]: entry["ETag"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="workspace/release/")["Contents"]
     }
 
 
