@@ -6,8 +6,10 @@ WORKSPACE ?= demo
 SOURCES := codelib jobs tests
 # Test files that run at once: each job of the Ray tests takes two CPUs, and waits for most of its time
 TEST_WORKERS ?= 2
+# Fault drills of `make drill`
+DRILLS ?= 40
 
-.PHONY: demo test test-unit test-cluster lint clean setup system system-cluster
+.PHONY: demo test test-unit test-cluster drill lint clean setup system system-cluster
 
 setup: $(VENV)/.installed
 
@@ -33,14 +35,18 @@ demo: setup
 	$(BIN)/python -m jobs.demo --workspace $(WORKSPACE)
 
 test: setup system
-	$(BIN)/python -m pytest tests --ignore=tests/cluster -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest tests --ignore=tests/cluster -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # On virtual hosts of this machine (root and namespaces): real Slurm, ssh, Ray's autoscaler. One after the other: the hosts share its CPUs
 test-cluster: setup system-cluster
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest tests/cluster $(ONLY)
+
+# Machines die over real jobs, again and again; told drill by drill, and in a summary: docs/reliability.md
+drill: setup system-cluster
+	$(BIN)/python -m tests.cluster.faults --drills $(DRILLS)
 
 test-unit: setup
-	$(BIN)/python -m pytest tests/unit -q -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest tests/unit -q -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check $(SOURCES)

@@ -165,7 +165,7 @@ IMAGES = Contract(
 
 HASHES = Contract(
     "hashes",
-    1,
+    2,
     ("image_key",),
     pa.schema(
         [
@@ -174,6 +174,7 @@ HASHES = Contract(
             ("patient_key", pa.string()),
             ("visit_key", pa.string()),
             ("checkup_time", pa.string()),
+            ("hash", pa.uint64()),  # of the likeness, so that a search opens the likenesses for its pairs alone, and keeps theirs
             ("likeness", pa.binary()),
             ("held", pa.bool_()),  # it waits for a person, or was refused: its copies are none that may be released in its place
         ]

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,6 @@ from codelib.core.config import load, nearest, recipe_file
 from codelib.core.near import Near, remove_elsewhere, remove_everywhere
 from codelib.core.objects import is_object_store
 from codelib.core.store import Store, Workspace
-from codelib.data.identifiers import contains_identifier
 from codelib.evaluate.benchmarks import left_out
 from codelib.evaluate.canary import pixel_notes
 from codelib.evaluate.near_variants import resolve_anywhere
@@ -33,16 +33,16 @@ from codelib.evaluate.outlook import known_answers, outlook
 from codelib.evaluate.outside import advice, check_servers, cost_lines
 from codelib.evaluate.own_set import OwnSet, read_own_set
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
-from codelib.evaluate.report import FOLDER, summary, write_report
+from codelib.evaluate.report import summary, write_report
 from codelib.evaluate.run import num_pending, predict
-from codelib.evaluate.scores import evaluate_scores
+from codelib.evaluate.scores import evaluate_scores, import_libraries
+from codelib.evaluate.served import check_served
 from codelib.evaluate.variants import BENCHMARKS, Variant, load_variants
 from codelib.evaluate.withdrawn import retrain_note, retrain_notes
 from codelib.models.conversation import Dataset
 from codelib.models.near_dataset import open_anywhere
 
 _OWN_OPTIONS = ("images", "benchmark", "patients")  # mean nothing without --test
-_REJECTED = f"{FOLDER}/rejected.csv"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -131,11 +131,6 @@ def _questions(args: argparse.Namespace, variants: Sequence[Variant], copies: li
         given = args.dataset if is_object_store(args.dataset) else Path(args.dataset).absolute()
         release, near = open_anywhere(given)
         copies += near
-    for option in ("test", "images"):
-        if is_object_store(getattr(args, option) or ""):
-            raise ValueError(
-                f"--{option} {getattr(args, option)}: a file of your own is read from a folder that all nodes see; copy it there"
-            )
     state = _files_of(release) if release else {}
     if args.test is None:
         for option in _OWN_OPTIONS:
@@ -153,9 +148,35 @@ def _questions(args: argparse.Namespace, variants: Sequence[Variant], copies: li
         raise ValueError("--benchmark: say what the rows of --test are, classification or generation")
     if release is not None and not any(variant.num_exemplars for variant in variants):
         raise ValueError("--dataset beside --test is where few-shot examples come from, and no variant shows any; take it away")
-    file, images = Path(args.test).absolute(), Path(args.images).absolute() if args.images else None
-    own = read_own_set(file, images, args.benchmark, args.patients, release)
+    with tempfile.TemporaryDirectory(prefix="codelib-") as scratch:
+        file, images = _own_place(args, copies, Path(scratch))
+        try:
+            own = read_own_set(file, images, args.benchmark, args.patients, release)
+        except ValueError as error:  # as they were given, not as their copies are called
+            said = str(error).replace(str(file), args.test)
+            raise ValueError(said.replace(str(images), args.images) if args.images else said) from None
     return _Questions(own.tests, file.stem, (args.benchmark,), own, release, state)
+
+
+def _own_place(args: argparse.Namespace, copies: list[Near], scratch: Path) -> tuple[Path, Path | None]:
+    """The file of one's own and the folder of its images. Out of an object store the file comes into ``scratch``, and the images' folder
+    becomes a copy of each node, which ``copies`` gets."""
+    file, images = Path(args.test).absolute(), Path(args.images).absolute() if args.images else None
+    folder, _, name = args.test.rpartition("/")
+    if is_object_store(args.images or ""):
+        copies.append(Near.of(args.images))
+        images = copies[-1].ensure()
+    if not is_object_store(args.test):
+        return file, images
+    if not (name and Store(folder).exists(name)):
+        raise ValueError(f"--test {args.test}: no such file; give the address of a .json or .jsonl file")
+    if images is None:  # beside the file, in a bucket, may lie anything, and all of it would be copied
+        raise ValueError(
+            f"--images: say which folder of the store holds the images of {args.test}; all of it is copied to each machine"
+        )
+    file = scratch / name
+    Store(folder).download(name, str(file))
+    return file, images
 
 
 def _print_plan(
@@ -201,7 +222,7 @@ def _evaluate(args: argparse.Namespace, copies: list[Near]) -> int:
     plan = make_plan(dataset, variants, asked.benchmarks, args.limit, settings)
     notes = [*asked.notes(settings), *_not_asked(shown, asked), *pixel_notes(plan.variants)]
     notes += [retrain_note(variant.name) for variant, _, retrain in placed if retrain]
-    print(f"evaluate: {len(plan.variants)} variant{'s' * (len(plan.variants) != 1)} on {asked.name}", flush=True)
+    print(f"evaluate: {len(shown)} variant{'s' * (len(shown) != 1)} on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
     _print_plan(plan, shown, asked, notes, store, pending)
     for line in cost_lines(plan, dataset, settings, store):
@@ -213,18 +234,29 @@ def _evaluate(args: argparse.Namespace, copies: list[Near]) -> int:
     # with nothing to ask there is nothing for Ray to do
     with workspace.locked():  # to the end of the report: a withdrawal must not come between answers and page
         asked.check_unchanged()
-        with connect(args.num_cpus) if pending else nullcontext():
-            outcome = predict(dataset, plan, store, settings, contains_identifier, copies)
+        if pending:
+            check_served(plan, store)
+        with connect(args.num_cpus, import_libraries) if pending else nullcontext():
+            outcome = predict(dataset, plan, store, settings, _scan(plan), copies)
             remove_elsewhere(copies)
         report = evaluate_scores(asked.name, shown, plan, outcome, settings)
         report["notes"] += [*notes, *retrain_notes(plan.variants)]
-        store.commit(_REJECTED, asked.own.rejected_csv()) if asked.own else store.delete(_REJECTED)
-        page = write_report(store, dataset.folder, shown, plan, outcome, report, settings)
+        rejected = asked.own.rejected_csv() if asked.own else None
+        page = write_report(store, dataset.folder, shown, plan, outcome, report, settings, rejected)
     print(f"  predictions: {outcome.num_kept} kept, {outcome.num_made} made\n")
     print(summary(report))
     print(f"\n  report: {page}", flush=True)
     _raise_unfinished(report, settings, store)
     return 0
+
+
+def _scan(plan: Plan) -> Callable[[str], str | None] | None:
+    """The search for identifiers in what would go to a server; its tables are not read where none is asked."""
+    if all(group.local for group in plan.groups):
+        return None
+    from codelib.data.identifiers import contains_identifier
+
+    return contains_identifier
 
 
 def _not_asked(variants: Sequence[Variant], asked: _Questions) -> list[str]:

@@ -176,6 +176,16 @@ supervise() {  # PID…
     wait $!  # and not in the foreground: a signal is handed on at once
   done
   await "$driver"
+  local code=$?
+  [ $code -eq 0 ] && return 0
+  # a driver that lost its head may end before the head's own processes have
+  for other in "$@"; do
+    if gone "$other" 2; then
+      lost=$other
+      return 1
+    fi
+  done
+  return $code
 }
 
 drive() {
@@ -189,10 +199,13 @@ drive() {
 }
 
 again() {
+  # by task: one task of an array has the array's own number, and with it all tasks would be ended and queued anew
+  local job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+  job=${job:-$SLURM_JOB_ID}
   if [ "${SLURM_RESTART_COUNT:-0}" -ge "$CODELIB_MAX_RESTARTS" ]; then
     say "paused for the ${SLURM_RESTART_COUNT}. time, CODELIB_MAX_RESTARTS: submit it again yourself, it continues"
-  elif scontrol requeue "$SLURM_JOB_ID"; then
-    say "paused, and queued again as job $SLURM_JOB_ID; it continues where it stopped"
+  elif scontrol requeue "$job"; then
+    say "paused, and queued again as job $job; it continues where it stopped"
   else
     say "paused; Slurm did not queue it again (above): submit the same command, it continues where it stopped"
   fi

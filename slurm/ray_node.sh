@@ -53,11 +53,15 @@ memory_mb() {
 # Ray's processes of this job here carry its mark in their environment.
 mine() { grep -lszxF "CODELIB_MARK=$folder" /proc/[0-9]*/environ | cut -d/ -f3; }
 
-# Folders that a job of ours left because it was ended too fast for its own clean-up: the host lost power, Slurm's KillWait was over.
+# Folders that jobs of this user left here because they ended too fast for their own clean-up: the host lost power, Slurm's KillWait was
+# over. A process that lives and is of the folder's job keeps it; after a power cut another one may have its number. A folder without a
+# number is one that is being made, or that was for an hour.
 sweep() {
-  local old
+  local old pid
   for old in "$CODELIB_TMP"/codelib-[0-9]*; do
-    if [ -O "$old" ] && [ ! -L "$old" ] && ! kill -0 "$(cat "$old/pid" 2>/dev/null || echo 0)" 2>/dev/null; then rm -rf "$old"; fi
+    [[ ${old##*/codelib-} =~ ^[0-9]+$ && -d $old && -O $old && ! -L $old ]] || continue
+    if ! pid=$(cat "$old/pid" 2>/dev/null) && [ -z "$(find "$old" -maxdepth 0 -mmin +60)" ]; then continue; fi
+    if ! grep -qszxF "SLURM_JOB_ID=${old##*-}" "/proc/${pid:-none}/environ"; then rm -rf "$old"; fi
   done
 }
 
@@ -99,7 +103,7 @@ site_environment || exit 2
 # where the disk that Python lies on is slow or the node busy, Ray's own limits (30 s, 60 s) are too short for its processes' imports
 export RAY_agent_register_timeout_ms=$((1000 * CODELIB_WAIT_S)) RAY_worker_register_timeout_seconds=$CODELIB_WAIT_S
 cpus=$(cpus_here) gpus=$(gpus_here) mb=$(memory_mb)
-# a third of the memory for the object store, which lives in /dev/shm; a tenth stays with Ray's own processes and the driver
+# three tenths of the memory for the object store, which lives in /dev/shm; a tenth stays with Ray's own processes and the driver
 free=$(df -Pk /dev/shm | awk 'NR == 2 {print int($4 / 1024 * 0.9)}')
 store=$((mb * 3 / 10)); store=$(((store < free ? store : free) * 1048576)); memory=$((mb * 1048576 * 6 / 10))
 if [ "$store" -lt 80000000 ]; then
@@ -113,7 +117,7 @@ if ! mkdir -m 700 "$folder" "$folder/tmp"; then
   say "error: cannot make $folder: CODELIB_TMP must be a disk of the node that you may write to"
   exit 2
 fi
-echo $$ >"$folder/pid"
+echo $$ >"$folder/tmp/pid" && mv "$folder/tmp/pid" "$folder/pid"  # whole at once: another job may be looking
 # not at the shell's death alone: Slurm asks with SIGTERM and kills some seconds later
 trap stop EXIT
 trap 'exit 143' TERM INT HUP

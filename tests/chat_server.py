@@ -48,6 +48,7 @@ class Running:
     most_under_way: int = 0
     asked: Counter[str] = field(default_factory=Counter)
     answer: Callable[[Body], Body] | None = None  # in place of the acts
+    models: list[Body] = field(default_factory=list)  # what it says that it serves; none: it knows no such question
 
     @property
     def num_requests(self) -> int:
@@ -58,6 +59,12 @@ class _Handler(BaseHTTPRequestHandler):
     running: Running
     lock: threading.Lock
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/models") and self.running.models:
+            self._json(200, {"object": "list", "data": self.running.models})
+        else:
+            self._send(404, b"", "text/plain")
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

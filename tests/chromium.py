@@ -131,6 +131,13 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def expect(self, code: str, wanted: Any) -> None:
+        """Waits until an expression has a value."""
+        until = time.monotonic() + self.timeout_s
+        while (found := self.run(code)) != wanted:
+            assert time.monotonic() < until, f"{code} is {found!r}, not {wanted!r}"
+            time.sleep(0.02)
+
     def press(self, key: str) -> None:
         """A key, as a person presses it, wherever the focus is."""
         told = {"key": key, "text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {"key": key}

@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,10 +21,13 @@ def environment(**more: str) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)} | more
 
 
+def without_drawing(job: str, args: Sequence[str | Path]) -> Sequence[str | Path]:
+    """A job's arguments; figures are drawn by tests/ray/test_figures_job.py."""
+    return (*args, "--set", "figures.drawn=false") if job == "dataset" and "--input" in args else args
+
+
 def start(job: str, *args: str | Path, **more: str) -> subprocess.Popen[str]:
-    if job == "dataset" and "--input" in args:  # drawing is tests/ray/test_figures.py's
-        args = (*args, "--set", "figures.drawn=false")
-    command = [sys.executable, "-m", f"jobs.{job}", *map(str, args)]
+    command = [sys.executable, "-m", f"jobs.{job}", *map(str, without_drawing(job, args))]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -184,13 +184,20 @@ def full_report(n: int = 600) -> dict[str, Any]:
         "notes": ["Intervals are 95 %, from a bootstrap over patients.", "The paper's figures stand for reference."],
         "settings": {"seed": 0, "embedding": ["gemma-2b", "llama-3.2-1b"], "num_actors": None, "page_mb": 25},
         "versions": {"codelib": "0.7.0", "torch": "2.13.0", "peft": "0.21.2"},
+        "cost": {
+            "num_answers": 3 * n * len(NAMES),
+            "prompt_tokens": 2_730_000 * len(NAMES),
+            "completion_tokens": 412_000 * len(NAMES),
+            "seconds": 5321.0 * len(NAMES),
+            "usd": 12.47,
+        },
         "num_kept": 0,
         "num_made": n * 3 * len(NAMES),
     }
 
 
 NEW_KEYS = {
-    "report": ("paired", "ablations", "prompts", "partial"),
+    "report": ("paired", "ablations", "prompts", "partial", "cost"),
     "variant": ("language", "modalities", "decoding", "canary", "diagnosis", "cost", "spectrum"),
     "classification": ("macro_precision", "macro_recall", "macro_f1", "macro_f1_ci", "constrained"),
     "generation": ("embeddings", "sections", "length_ratio", "length_ratio_ci", "clinical", "by_language"),

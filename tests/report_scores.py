@@ -102,10 +102,10 @@ def generation(draw: random.Random, share: float, n: int) -> dict[str, Any]:
         **text,
         "num_unparsed": 2,
         "embeddings": [
-            {"model": "gemma-2b", "mean": cosine - 0.02, "ci": None},
-            {"model": "llama-3.2-1b", "mean": cosine + 0.02, "ci": near(draw, cosine)},
+            {"model": "gemma-2b", "mean": cosine - 0.02, "ci": None, "n": n},
+            {"model": "llama-3.2-1b", "mean": cosine + 0.02, "ci": near(draw, cosine), "n": n},
         ],
-        "sections": {"coverage": share, "coverage_ci": near(draw, share), "each": each},
+        "sections": {"coverage": share, "coverage_ci": near(draw, share), "each": each, "each_n": dict.fromkeys(each, n)},
         "length_ratio": 0.4 + share,
         "length_ratio_ci": [0.35 + share, 0.47 + share],
         "clinical": clinical | errors,

@@ -1,9 +1,15 @@
-"""A real S3 server on localhost for tests: moto's, over HTTP, which pyarrow's C++ client, boto3 and any subprocess speak to alike."""
+"""A real S3 server on localhost for tests: moto's, over HTTP, which pyarrow's C++ client, boto3 and any subprocess speak to alike.
+
+In a process of its own, with folders in the bucket, until it is ended:    python -m tests.s3_server ADDRESS PORT [NAME=FOLDER …]
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,17 +24,21 @@ KEYS = {
 
 
 @contextmanager
-def s3_server() -> Iterator[tuple[dict[str, str], Any]]:
+def s3_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[dict[str, str], Any]]:
     """(what the environment needs, a boto3 client); one bucket, BUCKET, is there."""
     import boto3
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=address, port=port, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
         environment = {**KEYS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+        # moto keeps its buckets by the process: what a server before this one was given is forgotten
+        forget = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+        with urllib.request.urlopen(forget, timeout=30):
+            pass
         client = boto3.client(
             "s3",
             endpoint_url=environment["AWS_ENDPOINT_URL"],
@@ -68,3 +78,15 @@ def upload(client: Any, folder: str | os.PathLike[str], prefix: str) -> None:
 def keys(client: Any, prefix: str = "") -> list[str]:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
     return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+
+def main(address: str, port: str, *folders: str) -> None:
+    with s3_server(address, int(port)) as (_, client):
+        for name, _, folder in (given.partition("=") for given in folders):
+            upload(client, folder, name)
+        print("ready", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

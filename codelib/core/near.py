@@ -60,9 +60,9 @@ class Near:
         found = _listing(Store(uri), skip)
         if not found:
             raise ValueError(f"{uri}: nothing there; give the folder of a dataset, model or adapter")
-        if any(name.startswith("private/") for name in found):
+        if any("private" in name.split("/")[:-1] for name in found):
             raise ValueError(
-                f"{uri}: this is a workspace, and its private room is copied nowhere; give the folder in it that is meant"
+                f"{uri}: there is a workspace, and its private room is copied nowhere; give the folder in it that is meant"
             )
         told = repr((uri.rstrip("/"), sorted((name, about["size"], str(about["mtime"])) for name, about in found.items())))
         return Near(uri.rstrip("/"), os.path.join(cache_folder(), hashlib.sha256(told.encode()).hexdigest()[:24]), tuple(skip))

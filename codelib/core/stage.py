@@ -232,7 +232,9 @@ def rewrite(store: Store, name: str, keep: Callable[[pa.Table], pa.Table], inval
 
 
 def _tidy(stage: Stage, store: Store, keys: Sequence[str], keep: bool) -> None:
-    """Remove the partitions that the manifest no longer names: a withdrawn patient's rows must not stay on disk."""
+    """Remove the partitions that the manifest no longer names: a withdrawn patient's rows must not stay on disk; and what workers that died
+    on the way had half written."""
+    store.sweep(f"stages/{stage.name}")
     if not keep:
         for stale in sorted(_committed(stage, store) - set(keys)):
             store.delete(f"stages/{stage.name}/{stale}.parquet")
@@ -258,7 +260,7 @@ def _compute(stage: Stage, todo: list[tuple[str, Work]], store: Store, private: 
             fn_constructor_args=(job,),
             num_cpus=stage.num_cpus,
             num_gpus=stage.num_gpus,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=stage.concurrency or 1),
+            compute=_pool(stage, len(items)),
         )
     # one operator, whose outputs are a few bytes: with reservations Ray Data 2.60 hands a task out late and leaves CPUs idle in between
     # (eight tasks of 0.5 s on two CPUs took 3.1 s, and 2.1 s without; docs/performance.md)
@@ -275,6 +277,15 @@ def _compute(stage: Stage, todo: list[tuple[str, Work]], store: Store, private: 
             progress.step(1, result["rows"])
     assert len(made) == len(todo), f"{stage.name}: {len(todo)} partitions went in, {len(made)} came out"
     return made
+
+
+def _pool(stage: Stage, partitions: int) -> Any:
+    """All actors from the start, and one partition at a time for each. A pool that grows sends two partitions to its first actor before the
+    second one is up, which then finds nothing to do: an evaluation of two partitions ran on one of two CPUs. Actors that have no room yet
+    wait, and are what an autoscaler sees as demand."""
+    import ray
+
+    return ray.data.ActorPoolStrategy(size=max(1, min(stage.concurrency or 1, partitions)), max_tasks_in_flight_per_actor=1)
 
 
 def _sentence(stage: Stage, result: dict[str, Any], store: Store, private: Store | None) -> str:

@@ -13,8 +13,8 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,39 +80,64 @@ class Store:
         """Make ``name`` hold ``content``, wholly or not at all. Returns its sha256."""
         return self.commit_stream(name, (content,))
 
-    def commit_stream(self, name: str, chunks: Iterable[bytes]) -> str:
-        """The same for content that is too large to hold."""
+    def commit_stream(self, name: str, chunks: Iterable[bytes], mode: int | None = None) -> str:
+        """The same for content that is too large to hold. mode: of the file, where the store is a file system (default: the store's)."""
         sha256 = hashlib.sha256()
-        fs, _ = self._open()
-        target = self.path(name)
-        if not self.is_local:
+
+        def counted() -> Iterator[bytes]:
+            for chunk in chunks:
+                sha256.update(chunk)
+                yield chunk
+
+        if self.is_local:
+            with self._written(name, counted(), mode) as temporary:
+                os.replace(temporary, self.path(name))
+        else:
             with tempfile.NamedTemporaryFile() as spool:
-                for chunk in chunks:
-                    sha256.update(chunk)
+                for chunk in counted():
                     spool.write(chunk)
                 spool.flush()
-                fs.put_file(spool.name, target)
-            return sha256.hexdigest()
-        folder, base = os.path.split(target)
+                self._open()[0].put_file(spool.name, self.path(name))
+        return sha256.hexdigest()
+
+    @contextmanager
+    def _written(self, name: str, chunks: Iterable[bytes], mode: int | None = None) -> Iterator[str]:
+        """A whole temporary file beside ``name``, to be renamed in the block; gone after it where it was not."""
+        folder, base = os.path.split(self.path(name))
         os.makedirs(folder, mode=self.mode, exist_ok=True)
         temporary = os.path.join(folder, f"{TEMPORARY}{base}-{uuid.uuid4().hex[:8]}")
+        mode = (self.mode if mode is None else mode) & 0o666
         try:
-            with open(temporary, "wb") as out:
+            # made with its mode: nobody may open it in between
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
                 for chunk in chunks:
-                    sha256.update(chunk)
                     out.write(chunk)
                 out.flush()
                 os.fsync(out.fileno())
-            os.chmod(temporary, self.mode & 0o666)
-            os.replace(temporary, target)
-        except BaseException:
+            os.chmod(temporary, mode)
+            yield temporary
+        finally:
             with suppress(OSError):
                 os.unlink(temporary)
-            raise
-        return sha256.hexdigest()
 
-    def commit_json(self, name: str, value: Any) -> str:
-        return self.commit(name, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
+    def commit_together(self, files: Mapping[str, bytes], last: str, gone: Iterable[str] = ()) -> None:
+        """Make these files hold what belongs together. ``last``, one of them, is away while the others change: whoever finds it finds them as
+        they were committed with it. gone: of before, and no more. On a file system a full disk leaves all as they were."""
+        others = [name for name in files if name != last]
+        with ExitStack() as stack:
+            if self.is_local:
+                written = {name: stack.enter_context(self._written(name, (content,))) for name, content in files.items()}
+            for name in (last, *gone):
+                self.delete(name)
+            for name in (*others, last):
+                if self.is_local:
+                    os.replace(written[name], self.path(name))
+                else:
+                    self.commit(name, files[name])
+
+    def commit_json(self, name: str, value: Any, mode: int | None = None) -> str:
+        content = json_bytes(value)
+        return self.commit(name, content) if mode is None else self.commit_stream(name, (content,), mode)
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.read(name))
@@ -179,6 +204,10 @@ class Store:
         """Key-value metadata of a committed table, without reading its rows."""
         with self._open()[0].open(self.path(name), "rb") as source:
             return dict(pq.read_schema(source).metadata or {})
+
+
+def json_bytes(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode()
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int = ROW_GROUP) -> bytes:

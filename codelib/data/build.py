@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from codelib import __version__
 from codelib.contracts import OK
+from codelib.core.ahead import read_parts
 from codelib.core.stage import Part, Work, digest, read_part, run
 from codelib.core.store import Store, Workspace
 from codelib.data import (
@@ -35,6 +36,7 @@ from codelib.data.edited import RELEASED, keep_edited
 from codelib.data.export import patient_number
 from codelib.data.images import image_key
 from codelib.data.ledger import Tables, Totals
+from codelib.data.ordering import in_order, runs_work
 from codelib.data.partition import Visit
 from codelib.data.privacy_answers import PartAnswers
 from codelib.data.settings import DatasetSettings
@@ -67,15 +69,19 @@ def assign_codes(visits: Sequence[Visit], workspace: Workspace) -> Codes:
 def with_codes(text: Sequence[Part], codes: Codes, answers: Sequence[PartAnswers]) -> list[Work]:
     """Partitions without an answer keep their key, so that nothing of them is done again."""
     work = []
-    for part, given in zip(text, answers, strict=True):
-        rows = _codes_of(part, codes)
+    whole = [replace(part, drop=()) for part in text]
+    for part, given, table in zip(text, answers, read_parts(whole, _CODED, ok_only=True), strict=True):
+        rows = _codes_of(table, codes)
         extra = {"codes": rows, "answers": given.visits, "cells": given.cells} if given else rows
         work.append(Work((part,), extra, ship_drop=True))
     return work
 
 
-def _codes_of(part: Part, codes: Codes) -> list[list[Any]]:
-    keys = read_part(replace(part, drop=()), ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist()
+_CODED = ("visit_key", "status")
+
+
+def _codes_of(table: pa.Table, codes: Codes) -> list[list[Any]]:
+    keys = table["visit_key"].to_pylist()
     return [[key, codes[key][0].checkup_id, codes[key][0].patient_id, codes[key][1]] for key in keys]
 
 
@@ -115,7 +121,7 @@ def write_review_queue(
                 table = read_part(before, ok_only=True)
                 table = table.filter(pc.is_in(table["visit_key"], pa.array({*held, *given.visits}, pa.string())))
                 review = privacy_review.Review(keyed, given.visits, given.cells)
-                coded = codes_table(_codes_of(before, codes))
+                coded = codes_table(_codes_of(read_part(replace(before, drop=()), _CODED, ok_only=True), codes))
                 for asked in look_again(table, coded, settings.deidentify, review, stages.lists):
                     yield from asked.questions
                     if asked.visit_key in given.visits:
@@ -190,12 +196,14 @@ def release(
     store.commit(layout.INCOMPLETE, b"This release is being built. Run the same jobs.dataset command again if it stopped.\n")
     pairs = [Work((i, s)) for i, s in zip(images, split, strict=True)]
     sums = layout.run_writing(stages.publish, pairs, "Images", public, store, private)
-    lines = run(stages.assemble, layout.assemble_work(annotated, split, conversations), public, private)
-    sums |= layout.write_text_files(lines, store)
-    shards = layout.run_writing(stages.shards, shard_work(conversations, images, split), "parquet", public, store, private)
+    lines = run(stages.assemble, runs_work(annotated, split, conversations), public, private)
+    sums |= layout.write_text_files(in_order(stages.ordered_lines, lines, workspace), store)
+    weighed = run(stages.samples, runs_work(conversations, images, split), public, private)
+    samples_in_order = in_order(stages.ordered_samples, weighed, workspace)
+    shards = layout.run_writing(stages.shards, shard_work(samples_in_order), "parquet", public, store, private)
     sums |= shards
     sums |= write_figures(stages, annotated, split, settings, workspace)
-    samples = count_samples(conversations)
+    samples = count_samples(samples_in_order)
     sizes = {path: store.size_bytes(path) for path in shards}
     texts = card_documents.documents(settings, totals, sums, card.translation(settings))
     texts["README.md"] = card.dataset_card(settings, totals, sizes, samples)

@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 from PIL import Image, UnidentifiedImageError
 
 from codelib.contracts import MESSAGE, OK, Contract, rejected
-from codelib.core.stage import Part, read_part
+from codelib.core.ahead import read_parts
+from codelib.core.stage import Part
 from codelib.data.foreign_clean import clean
 from codelib.data.foreign_rows import config_of, is_text, read_run, split_of
 from codelib.data.shards import image_tokens
@@ -160,8 +161,7 @@ def _candidates(name: str, beside: str, root: str) -> Iterator[str]:
 def _known(parts: list[Part], asked: set[str]) -> dict[str, dict[str, Any]]:
     """The rows of FOREIGN_IMAGES that these samples ask for."""
     wanted, found = pa.array(sorted(asked), pa.string()), {}
-    for part in parts:
-        table = read_part(part)
+    for table in read_parts(parts):
         for row in table.filter(pc.is_in(table["path"], wanted)).to_pylist():
             found[row["path"]] = row
     return found
@@ -202,7 +202,7 @@ def without_duplicates(table: pa.Table, extra: dict[str, Any]) -> pa.Table:
 
 def duplicates(parts: list[Part]) -> list[list[int]]:
     """For each partition the rows whose sample_id stood before among the usable ones."""
-    ids = [read_part(part, ["sample_id", "status"]) for part in parts]
+    ids = list(read_parts(parts, ["sample_id", "status"]))
     if not ids:
         return []
     table = pa.concat_tables(ids).append_column("at", pa.array(range(sum(t.num_rows for t in ids)), pa.int64()))

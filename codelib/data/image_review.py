@@ -20,9 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from codelib.core.ahead import THREADS, read_parts, visits_among
 from codelib.core.cli import InputError
 from codelib.core.config import nearest
-from codelib.core.stage import Part, Work, manifest_parts, read_part
+from codelib.core.stage import Part, Work, manifest_parts
 from codelib.core.store import Store
 from codelib.data.sheets import decode_text
 
@@ -96,8 +97,7 @@ def images_work(records: Sequence[Part], answers: Answers, private: Store) -> li
     """Partitions without an answer and never retried keep their key, so that nothing of them is done again."""
     given, retries = answers.content, _retries(private)
     work = []
-    for part in records:
-        visits = set(read_part(part, ["visit_key"])["visit_key"].to_pylist()) & set(given) if given else set()
+    for part, visits in zip(records, visits_among(records, given), strict=True):
         extra: dict[str, Any] = {}
         if visits:
             extra["answers"] = {visit: dict(sorted(given[visit].items())) for visit in sorted(visits)}
@@ -125,8 +125,7 @@ def _retries(private: Store) -> Mapping[str, int]:
 def unmatched(answers: Answers, images: Sequence[Part]) -> int:
     """How many answers name no picture of this export (any more)."""
     left = {(visit, picture) for picture, visit, _, _ in answers.lines()}
-    for part in images if left else ():
-        rows = read_part(part, ["visit_key", "picture_key"])
+    for rows in read_parts(images if left else (), ["visit_key", "picture_key"]):
         left -= set(zip(rows["visit_key"].to_pylist(), rows["picture_key"].to_pylist(), strict=True))
     return len(left)
 
@@ -144,15 +143,21 @@ class Tables:
 def rejected_rows(tables: Tables, reasons: Collection[str], columns: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The pictures rejected for some reasons, with ``path`` (of the first file, in the export) and the given columns of `images`. Partitions
     without one are not read."""
-    for record, image, after in zip(tables.records, tables.images, tables.chosen, strict=True):
-        if not set(after.counts) & set(reasons):
-            continue
-        table = read_part(after, ["image_key", "visit_key", "status", "reject_reason"])
-        wanted = table.filter(pc.is_in(table["reject_reason"], pa.array(sorted(reasons))))
+
+    those = [
+        parts for parts in zip(tables.records, tables.images, tables.chosen, strict=True) if set(parts[2].counts) & set(reasons)
+    ]
+    records, images, chosen = ([parts[stage] for parts in those] for stage in range(3))
+    pictures = ["image_key", "picture_key", "visit_key", "kind", "part", "sources", *columns]
+    for record, rows, decided in zip(
+        read_parts(records, ["files", "visit_key"]),
+        read_parts(images, pictures, threads=2 if columns else THREADS),  # a column may hold pixels
+        read_parts(chosen, ["image_key", "visit_key", "status", "reject_reason"]),
+        strict=True,
+    ):
+        wanted = decided.filter(pc.is_in(decided["reject_reason"], pa.array(sorted(reasons))))
         why = dict(zip(wanted["image_key"].to_pylist(), wanted["reject_reason"].to_pylist(), strict=True))
-        files = [f["path"] for row in read_part(record, ["files", "visit_key"])["files"].to_pylist() for f in row]
-        paths = {tables.key_of(path): path for path in files}
-        rows = read_part(image, ["image_key", "picture_key", "visit_key", "kind", "part", "sources", *columns])
+        paths = {tables.key_of(f["path"]): f["path"] for files in record["files"].to_pylist() for f in files}
         for row in rows.filter(pc.is_in(rows["image_key"], wanted["image_key"])).to_pylist():
             yield {**row, "reject_reason": why[row["image_key"]], "path": paths[row["sources"][0]]}
 

@@ -18,7 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from codelib.contracts import OK, REJECTED
+from codelib.core.ahead import ahead
 from codelib.core.cli import JobFailed
 from codelib.core.stage import Part, read_part
 from codelib.core.store import Store
@@ -27,6 +30,9 @@ from codelib.data.split import file_name
 from codelib.data.vault import Keyed
 
 HEADER = ("kind", "source", "status", "reason", "released_as")
+_RECORD = ("visit_key", "source", "files", "status", "reject_reason")
+_IMAGE = ("image_key", "sources", "part", "ordinal", "status", "reject_reason", "visit_key")
+_DECISION = ("visit_key", "status", "reject_reason")
 
 
 @dataclass
@@ -55,6 +61,17 @@ class Tables:
     images: Sequence[Part]
     deciding: Sequence[Sequence[Part]]  # text, deidentified, bilingual, annotated, split: the first that rejects is the reason
 
+    def read(self, index: int) -> tuple[pa.Table, pa.Table, list[pa.Table]]:
+        """Those of one index, with the columns that the ledger wants."""
+        return (
+            read_part(self.records[index], _RECORD),
+            read_part(self.images[index], _IMAGE),
+            [
+                read_part(stage[index], [*_DECISION, "checkup_id"] if stage is self.deciding[-1] else _DECISION)
+                for stage in self.deciding
+            ],
+        )
+
 
 def write(tables: Tables, keyed: Keyed, private: Store, num_visits: int, num_files: int) -> Totals:
     """Write private/ledger.csv; raise JobFailed where it does not add up. num_visits: rows that ingest made; num_files: image
@@ -63,9 +80,9 @@ def write(tables: Tables, keyed: Keyed, private: Store, num_visits: int, num_fil
 
     def lines() -> Iterator[bytes]:
         yield _line(HEADER)
-        for index in range(len(tables.records)):
+        for index_tables in ahead(tables.read, range(len(tables.records))):
             released: set[str] = set()
-            for row in _partition(tables, index, keyed):
+            for row in _partition(index_tables, keyed):
                 totals.counts[row[0], row[3] or OK] += 1
                 if row[0] == "image" and row[4]:
                     released.update(row[4].split(" "))
@@ -89,22 +106,19 @@ def _line(values: Sequence[str]) -> bytes:
 Line = tuple[str, str, str, str, str]
 
 
-def _partition(tables: Tables, index: int, keyed: Keyed) -> Iterator[Line]:
-    records = read_part(tables.records[index], ["visit_key", "source", "files", "status", "reject_reason"]).to_pylist()
+def _partition(tables: tuple[pa.Table, pa.Table, list[pa.Table]], keyed: Keyed) -> Iterator[Line]:
+    records, images, deciding = tables[0].to_pylist(), tables[1].to_pylist(), tables[2]
     made_of: dict[str, list[dict[str, Any]]] = defaultdict(list)  # file -> what became of it
-    columns = ["image_key", "sources", "part", "ordinal", "status", "reject_reason", "visit_key"]
-    for row in read_part(tables.images[index], columns).to_pylist():
+    for row in images:
         for source in row["sources"]:
             made_of[source].append(row)
     reasons: dict[str, str] = {}
     released: dict[str, str] = {}
-    for stage in tables.deciding:
-        names = ["visit_key", "status", "reject_reason"]
-        last = stage is tables.deciding[-1]
-        for row in read_part(stage[index], [*names, "checkup_id"] if last else names).to_pylist():
+    for number, stage in enumerate(deciding, 1):
+        for row in stage.to_pylist():
             if row["status"] == REJECTED:
                 reasons.setdefault(row["visit_key"], row["reject_reason"])
-            elif last:
+            elif number == len(deciding):
                 released[row["visit_key"]] = row["checkup_id"]
     for record in records:
         key = record["visit_key"]

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from codelib.contracts import OK, TEXT_FIELDS, rejected
-from codelib.core.stage import Part, Work, digest, read_part
+from codelib.core.ahead import read_parts
+from codelib.core.stage import Part, Work, digest
 from codelib.core.store import Store
 from codelib.data.export import patient_number
 
@@ -43,9 +44,8 @@ class Visit:
 def visits_of(parts: Sequence[Part]) -> list[Visit]:
     """The visits of all ingested batches; keys and counts only."""
     found = []
-    for index, part in enumerate(parts):
-        columns = ["visit_key", "fingerprint", "status", "patient", "checkup_time", "identifiers", *TEXT_FIELDS]
-        table = read_part(part, columns)
+    columns = ["visit_key", "fingerprint", "status", "patient", "checkup_time", "identifiers", *TEXT_FIELDS]
+    for index, table in enumerate(read_parts(parts, columns, threads=1)):  # whole batches
         lengths = [pc.fill_null(pc.utf8_length(table[name]), 0) for name in TEXT_FIELDS]
         fullness = lengths[0]
         for more in lengths[1:]:
@@ -178,10 +178,13 @@ def cut(table: pa.Table, *rest: Any) -> pa.Table:
     """The rows of one partition out of its batch, with what other batches know of its patients. The last argument: which rows."""
     *others, extra = rest
     wanted = dict(extra["visits"])
-    rows = [row for row in table.to_pylist() if row["visit_key"] in wanted]
+    rows = _having(table, "visit_key", list(wanted)).to_pylist()  # a batch may hold a thousand times as many
+    numbers = {patient_number(row["patient"]) for row in rows if row["patient"]}
     known: dict[str, list[dict[str, str]]] = defaultdict(list)
     for other in others:
-        for patient, identifiers in zip(other["patient"].to_pylist(), other["identifiers"].to_pylist(), strict=True):
+        names = [name for name in pc.unique(other["patient"]).to_pylist() if patient_number(name or "") in numbers]
+        told = _having(other.select(["patient", "identifiers"]), "patient", names)
+        for patient, identifiers in zip(told["patient"].to_pylist(), told["identifiers"].to_pylist(), strict=True):
             known[patient_number(patient or "")] += _personal(identifiers)
     for row in rows:
         more = known[patient_number(row["patient"])] if row["patient"] else []
@@ -189,3 +192,8 @@ def cut(table: pa.Table, *rest: Any) -> pa.Table:
         if wanted[row["visit_key"]] != row["visit_key"]:
             row |= rejected("ingest:duplicate_visit") | {"visit_key": wanted[row["visit_key"]]}
     return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def _having(table: pa.Table, column: str, values: Sequence[str | None]) -> pa.Table:
+    """The rows that have one of the values, in their order."""
+    return table.filter(pc.is_in(table[column], pa.array(values, pa.string())))

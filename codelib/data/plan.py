@@ -30,7 +30,8 @@ _MADE_FROM = {
     "conversations": ("annotated", "split"),
     "published": ("images", "split"),
     "lines": ("annotated", "split", "conversations"),
-    "shards": ("conversations",),
+    "samples": ("conversations", "images", "split"),
+    "shards": ("samples",),
     "statistics": ("annotated", "split"),
     "figures": ("statistics",),
 }

@@ -1,7 +1,7 @@
 """The released dataset in the published layout (formats, part B), and Parquet shards beside it.
 
     images + split ──publish──> Images/…/*.jpg            in parallel, from the workers
-    annotated, conversations ──assemble (sorted chunks)──> lines ──> complete-dataset.csv and the five JSON files
+    annotated, split, conversations ──assemble──> lines (sorted runs) ──ordering──> complete-dataset.csv and the five JSON files
     conversations + Images ──codelib.data.shards──> parquet/<task>/<split>-*.parquet
 
 INCOMPLETE is the first file written and the last one removed, so that a half-built release is never taken for a finished one. Images of
@@ -15,22 +15,22 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from codelib.contracts import TEXT_FIELDS, Contract
+from codelib.core.ahead import read_parts
 from codelib.core.stage import Part, Stage, Work, read_part, run
 from codelib.core.store import Store, Workspace
+from codelib.data.ordering import PLACE, by_partition, place
 
 INCOMPLETE = "INCOMPLETE"
-CHUNK = 1000  # checkups or samples a worker assembles at a time
 FILES = Contract("files", 1, ("path",), pa.schema([("path", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())]))
-LINES = Contract(
-    "lines", 1, ("file", "key"), pa.schema([("file", pa.string()), ("key", pa.string()), ("line", pa.large_string())])
-)
+LINES = Contract("lines", 2, (PLACE,), pa.schema([(PLACE, pa.string()), ("file", pa.string()), ("line", pa.large_string())]))
+"""place: of the file and of the checkup's or sample's id."""
+TABLE = "complete-dataset.csv"
 CSV_COLUMNS = (
     *("id", "checkup_id", "patient_id", "checkup_time", "age", "gender", "photographs", "radiographs"),
     *TEXT_FIELDS,
@@ -72,31 +72,25 @@ def publish(images: pa.Table, split: pa.Table, release: Store) -> pa.Table:
     return pa.Table.from_pylist(sorted(rows, key=lambda r: r["path"]), schema=FILES.schema)
 
 
-def assemble(*tables: Any) -> pa.Table:
-    """LINES of one chunk of checkups: the CSV rows and the JSON objects. Tables: annotated, split and conversations parts, in that
-    order; the last argument says how many of each, and which checkups."""
-    *parts, extra = tables
-    count = extra["parts"]
-    wanted = pa.array(extra["checkups"])
-    chosen = [t.filter(pc.is_in(t["checkup_id"], wanted)) for t in parts]
-    annotated, split, samples = (pa.concat_tables(chosen[i * count : (i + 1) * count]) for i in range(3))
+def assemble(*inputs: Any) -> pa.Table:
+    """LINES of some partitions, in order: CSV rows and JSON objects. inputs: `ordering.runs_work` of annotated, split, conversations."""
+    tables = [_lines_of(*(read_part(part, ok_only=True) for part in parts)) for parts in by_partition(inputs)]
+    return pa.concat_tables(tables).sort_by(PLACE).combine_chunks()
+
+
+def _lines_of(annotated: pa.Table, split: pa.Table, samples: pa.Table) -> pa.Table:
     places = {row["checkup_id"]: row for row in split.to_pylist()}
     rows = []
     for visit in annotated.to_pylist():
-        if visit["checkup_id"] in places:
-            rows.append(
-                {
-                    "file": "complete-dataset.csv",
-                    "key": visit["checkup_id"],
-                    "line": _csv_line(visit, places[visit["checkup_id"]]),
-                }
-            )
+        checkup_id = visit["checkup_id"]
+        if checkup_id in places:
+            rows.append({PLACE: place(TABLE, checkup_id), "file": TABLE, "line": _csv_line(visit, places[checkup_id])})
     for sample in samples.to_pylist():
         line = json.dumps({key: sample[key] for key in _JSON_KEYS}, ensure_ascii=False)
         for name, (splits, benchmark) in JSON_FILES.items():
             if sample["split"] in splits and benchmark in (None, sample["benchmark"]):
-                rows.append({"file": name, "key": sample["sample_id"], "line": line})
-    return pa.Table.from_pylist(sorted(rows, key=lambda r: (r["file"], r["key"])), schema=LINES.schema)
+                rows.append({PLACE: place(name, sample["sample_id"]), "file": name, "line": line})
+    return pa.Table.from_pylist(rows, schema=LINES.schema)
 
 
 def _csv_line(visit: dict[str, Any], place: dict[str, Any]) -> str:
@@ -125,41 +119,28 @@ def title_case(text: str) -> str:
     return " ".join(word[:1].upper() + word[1:] for word in text.replace(",", ";").split(" "))
 
 
-def assemble_work(annotated: Sequence[Part], split: Sequence[Part], samples: Sequence[Part]) -> list[Work]:
-    """Chunks in the order of checkup ids; each reads the partitions that hold its checkups."""
-    where = []
-    for index, part in enumerate(split):
-        table = read_part(part, ["checkup_id", "visit_key", "status"], ok_only=True)
-        where += [(checkup_id, index) for checkup_id in table["checkup_id"].to_pylist()]
-    where.sort()
-    work = []
-    for start in range(0, len(where), CHUNK):
-        chunk = where[start : start + CHUNK]
-        indices = sorted({index for _, index in chunk})
-        parts = [stage[i] for stage in (annotated, split, samples) for i in indices]
-        work.append(Work(tuple(parts), {"parts": len(indices), "checkups": [c for c, _ in chunk]}))
-    return work
-
-
 def write_text_files(parts: Sequence[Part], release: Store) -> dict[str, str]:
-    """The CSV and the JSON files, streamed chunk by chunk; ids count through each file. Returns name -> sha256."""
-    header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(CSV_COLUMNS)
-    table = "complete-dataset.csv"
-    sums = {table: _stream(release, table, header.getvalue(), "", (f"{i},{line}" for i, line in _lines(parts, table)))}
-    for name in JSON_FILES:
-        objects = (f'{"," if i else ""}{{"id": {i}, {line[1:]}\n' for i, line in _lines(parts, name))
-        sums[name] = _stream(release, name, "[\n", "]\n", objects)
-    return sums
+    """The CSV and the JSON files, streamed; ids count through each file. parts: LINES, in order from part to part. Returns name -> sha256."""
+    sums = {
+        file: _text_file(release, file, (line for _, line in lines)) for file, lines in groupby(_lines(parts), lambda row: row[0])
+    }
+    return sums | {file: _text_file(release, file, ()) for file in (TABLE, *JSON_FILES) if file not in sums}
 
 
-def _lines(parts: Sequence[Part], name: str) -> Iterator[tuple[int, str]]:
-    number = 0
-    for part in parts:
-        table = read_part(part)
-        for line in table.filter(pc.equal(table["file"], name))["line"].to_pylist():
-            yield number, line
-            number += 1
+def _text_file(release: Store, file: str, lines: Iterable[str]) -> str:
+    if file == TABLE:
+        header = io.StringIO()
+        csv.writer(header, lineterminator="\n").writerow(CSV_COLUMNS)
+        return _stream(release, file, header.getvalue(), "", (f"{i},{line}" for i, line in enumerate(lines)))
+    objects = (f'{"," if i else ""}{{"id": {i}, {line[1:]}\n' for i, line in enumerate(lines))
+    return _stream(release, file, "[\n", "]\n", objects)
+
+
+def _lines(parts: Sequence[Part]) -> Iterator[tuple[str, str]]:
+    """(file, line), a thousand at a time as Python objects."""
+    for part in read_parts(parts, ["file", "line"], threads=1):  # a part is thousands of lines
+        for batch in part.to_batches(max_chunksize=1000):
+            yield from zip(batch["file"].to_pylist(), batch["line"].to_pylist(), strict=True)
 
 
 def _stream(release: Store, name: str, head: str, tail: str, lines: Iterable[str]) -> str:
@@ -171,15 +152,22 @@ def run_writing(stage: Stage, work: list[Work], folder: str, stages: Store, rele
     partition names are removed. Returns path -> sha256."""
     parts = run(stage, work, stages, private)
     there = set(release.names(folder))
-    lost = [part for part in parts if not set(read_part(part, ["path"])["path"].to_pylist()) <= there]
+    written = [_sums(table) for table in read_parts(parts)]
+    lost = [part for part, files in zip(parts, written, strict=True) if not files.keys() <= there]
     if lost:
         for part in lost:
             stages.delete(part.name)
         parts = run(stage, work, stages, private)
-    files = {row["path"]: row["sha256"] for part in parts for row in read_part(part).to_pylist()}
+        written = [_sums(table) for table in read_parts(parts)]
+    release.sweep(folder)
+    files = {path: digest for found in written for path, digest in found.items()}
     for stale in there - set(files):
         release.delete(stale)
     return files
+
+
+def _sums(files: pa.Table) -> dict[str, str]:
+    return dict(zip(files["path"].to_pylist(), files["sha256"].to_pylist(), strict=True))
 
 
 def checksums(sums: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Parquet shards with the images' bytes embedded: what a machine reads fastest.
 
-    conversations + sizes of images ──plan (columns on the driver)──> runs of ids ──shard (in parallel)──> parquet/<config>/<split>-*.parquet
+    conversations + sizes of images ──weigh (sorted runs)──> samples ──ordering──> pieces in the order of shards
+    pieces ──plan (columns on the driver)──> runs of ids ──shard (in parallel)──> parquet/<config>/<split>-*.parquet
 
 Shards of a split carry the same number of visual tokens, give or take one sample: ranks of a training run that take one shard each finish
 together. A sample's place depends on ids and sizes alone, so the bytes are the same on any number of workers.
@@ -20,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from codelib.contracts import MESSAGE, OK, Contract
+from codelib.contracts import CONVERSATIONS, MESSAGE, OK, Contract
 from codelib.core.stage import Part, Work, read_part
 from codelib.core.store import Store
+from codelib.data.ordering import PLACE, by_partition, place
 from codelib.models.prompt import PixelPolicy, visual_tokens
 
 SHARD_TOKENS = 2_000_000  # about 10,000 images of 448 x 336 px: some 350 MB, what the Hub and an object store like best
@@ -44,6 +46,10 @@ SHARDS = Contract(
         ]
     ),
 )
+SAMPLES = Contract(
+    "samples", 1, (PLACE,), pa.schema([(PLACE, pa.string()), ("visual_tokens", pa.int64()), *CONVERSATIONS.schema])
+)
+"""Conversations in the order of shards (task, split, id), and what each weighs."""
 SIZES = pa.schema(
     [
         ("config", pa.string()),
@@ -102,15 +108,27 @@ def image_tokens(width: int, height: int) -> int:
         return 1
 
 
-def sizes(samples: Part, images: Part, split: Part, index: int) -> pa.Table:
-    """SIZES of one partition, from the columns of the images table: no pixel is read."""
-    rows = read_part(samples, ["sample_id", "task", "split", "images", "status"], ok_only=True).combine_chunks()
+def weigh(*inputs: Any) -> pa.Table:
+    """SAMPLES of some partitions, in order. inputs: `ordering.runs_work` of conversations, images and split. No pixel is read."""
+    tables = [_weighed(*parts) for parts in by_partition(inputs)]
+    return pa.concat_tables(tables).sort_by(PLACE).combine_chunks()
+
+
+def _weighed(samples: Part, images: Part, split: Part) -> pa.Table:
+    rows = read_part(samples, ok_only=True)
     visits = read_part(split, ["checkup_id", "visit_key", "status"], ok_only=True).combine_chunks()
     pictures = read_part(images, ["visit_key", "ordinal", "width", "height", "status"], ok_only=True).combine_chunks()
+    total = _tokens(rows["images"].combine_chunks(), visits, pictures)
+    ids = zip(*(rows[name].to_pylist() for name in ("task", "split", "sample_id")), strict=True)
+    columns = {PLACE: pa.array([place(*one) for one in ids], pa.string()), "visual_tokens": pa.array(total)}
+    return pa.table([columns[name] if name in columns else rows[name] for name in SAMPLES.schema.names], schema=SAMPLES.schema)
+
+
+def _tokens(paths: pa.ListArray, visits: pa.Table, pictures: pa.Table) -> np.ndarray:
+    """Visual tokens of each sample, given its images' paths."""
     checkup = visits["checkup_id"].combine_chunks().take(pc.index_in(pictures["visit_key"], visits["visit_key"]).combine_chunks())
     ordinal = pc.utf8_lpad(pictures["ordinal"].combine_chunks().cast(pa.string()), 2, "0")
     released = pc.binary_join_element_wise(checkup, ordinal, "-")
-    paths = rows["images"].combine_chunks()
     asked = pc.replace_substring_regex(pc.list_flatten(paths), r"^.*/([^/]*)\.jpg$", r"\1")
     found = pc.index_in(asked, value_set=released)
     assert found.null_count == 0, f"{found.null_count} images of the conversations are not in the images table"
@@ -119,8 +137,7 @@ def sizes(samples: Part, images: Part, split: Part, index: int) -> pa.Table:
         np.int64,
     )
     each = tokens[found.to_numpy(zero_copy_only=False).astype(np.int64)]
-    total = np.bincount(pc.list_parent_indices(paths).to_numpy(), each, rows.num_rows).astype(np.int64)
-    return size_table(rows["task"], rows["split"], rows["sample_id"], total, np.zeros(rows.num_rows, np.int64), index)
+    return np.bincount(pc.list_parent_indices(paths).to_numpy(), each, len(paths)).astype(np.int64)
 
 
 def size_table(config: Any, split: Any, sample_id: Any, tokens: np.ndarray, size_bytes: np.ndarray, index: int) -> pa.Table:
@@ -128,10 +145,16 @@ def size_table(config: Any, split: Any, sample_id: Any, tokens: np.ndarray, size
     return pa.table([config, split, sample_id, pa.array(tokens), pa.array(size_bytes), pa.array(part)], schema=SIZES)
 
 
-def shard_work(samples: Sequence[Part], images: Sequence[Part], split: Sequence[Part]) -> list[Work]:
-    """The shards of the conversations. The three stages have the same partitions, in the same order."""
-    found = [sizes(*parts, index) for index, parts in enumerate(zip(samples, images, split, strict=True))]
+def shard_work(samples: Sequence[Part]) -> list[Work]:
+    """The shards of SAMPLES that follow one another from part to part: a shard lies in few of them."""
+    found = [_sizes(part, index) for index, part in enumerate(samples)]
     return plan(pa.concat_tables(found) if found else SIZES.empty_table(), samples)
+
+
+def _sizes(part: Part, index: int) -> pa.Table:
+    rows = read_part(part, ["task", "split", "sample_id", "visual_tokens"])
+    none = np.zeros(rows.num_rows, np.int64)
+    return size_table(rows["task"], rows["split"], rows["sample_id"], rows["visual_tokens"].to_numpy(), none, index)
 
 
 def plan(table: pa.Table, parts: Sequence[Part]) -> list[Work]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from codelib.contracts import COPIES, SPLIT
-from codelib.core.stage import Part, Stage, Work, manifest_parts, read_part
+from codelib.core.ahead import read_parts
+from codelib.core.stage import Part, Stage, Work, manifest_parts
 from codelib.core.store import Store, Workspace
 from codelib.data import audit, split_audit
 from codelib.data.settings import DatasetSettings
@@ -59,10 +61,11 @@ def verdicts(annotated: Sequence[Part], chosen: Sequence[Part], lines: audit.Lin
     if not lines:
         return found
     keyed = Secret(workspace.private).load()
-    for visits, pictures in zip(annotated, chosen, strict=True):
-        keys = read_part(visits, ["checkup_id", "visit_key", "status"], ok_only=True).to_pylist()
-        shown = set(read_part(pictures, ["visit_key", "status"], ok_only=True)["visit_key"].to_pylist())
-        there = {row["checkup_id"] for row in keys if row["visit_key"] in shown}
+    released = read_parts(annotated, ["checkup_id", "visit_key", "status"], ok_only=True)
+    pictured = read_parts(chosen, ["visit_key", "status"], ok_only=True)
+    for visits, keys, pictures in zip(annotated, released, pictured, strict=True):
+        shown = set(pictures["visit_key"].to_pylist())
+        there = {row["checkup_id"] for row in keys.to_pylist() if row["visit_key"] in shown}
         if not there.isdisjoint(lines):
             found |= {c: verdict for c, verdict in audit.standing(lines, visits, keyed).items() if c in there}
     return found
@@ -77,7 +80,7 @@ def with_decisions(
     """
     table, sizes = read_traits(inputs.traits)
     visits = Visits.of(table, settings.split)
-    found = pa.concat_tables([COPIES.schema.empty_table(), *(read_part(part) for part in inputs.copies)])
+    found = pa.concat_tables([COPIES.schema.empty_table(), *read_parts(inputs.copies)])
     links = Links.of(visits, read_near(inputs.pairs, inputs.traits), found, settings.split.audit)
     ties = Ties.of(visits, links, settings.split.unit)
     decided = decide(visits, ties, settings.split, settings.seed, _previous(stage, workspace.public))
@@ -89,12 +92,13 @@ def with_decisions(
         columns[name] = (codes + ord("0")).tobytes().decode()  # a digit a visit: a million of them are a megabyte
     leaks = {checkup_id for checkup_id, verdict in judged.items() if verdict == "leak"}
     work, start = [], 0
-    for visits_part, pictures, size in zip(inputs.annotated, inputs.chosen, sizes, strict=True):
+    released = (
+        read_parts(inputs.annotated, ["checkup_id", "visit_key", "status"], ok_only=True) if leaks else repeat(None, len(sizes))
+    )
+    for visits_part, pictures, size, ids in zip(inputs.annotated, inputs.chosen, sizes, released, strict=True):
         extra: dict[str, Any] = {name: text[start : start + size] for name, text in columns.items()}
-        if leaks:
-            ids = read_part(visits_part, ["checkup_id", "visit_key", "status"], ok_only=True)["checkup_id"].to_pylist()
-            if held := sorted(leaks.intersection(ids)):
-                extra["held"] = dict.fromkeys(held, audit.LEAK)
+        if ids is not None and (held := sorted(leaks.intersection(ids["checkup_id"].to_pylist()))):
+            extra["held"] = dict.fromkeys(held, audit.LEAK)
         work.append(Work((visits_part, pictures), extra))
         start += size
     return work
@@ -108,5 +112,5 @@ def _previous(stage: Stage, public: Store) -> pa.Table | None:
     manifest = public.read_json(name)
     if (manifest["version"], manifest["contract"][1], manifest["settings"]) != (stage.version, SPLIT.version, stage.settings):
         return None
-    tables = [read_part(part, [*_DECISION, "visit_key"]).select(_DECISION) for part in manifest_parts(public, stage.name)]
+    tables = [part.select(_DECISION) for part in read_parts(manifest_parts(public, stage.name), [*_DECISION, "visit_key"])]
     return pa.concat_tables(tables) if tables else None

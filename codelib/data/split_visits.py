@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from codelib.contracts import DUPLICATES, SIX_CLASSES, TRAITS
-from codelib.core.stage import Part, read_part
+from codelib.core.ahead import read_parts
+from codelib.core.stage import Part
 from codelib.data.split import SplitAuditSettings, SplitSettings
 
 COLUMNS = tuple(name for name in TRAITS.schema.names if name not in ("sketch", "image_keys"))
@@ -203,19 +204,19 @@ def components(size: int, edges: np.ndarray) -> np.ndarray:
 
 def read_traits(parts: Sequence[Part]) -> tuple[pa.Table, list[int]]:
     """`COLUMNS` of all visits, and how many of them each partition has."""
-    tables = [read_part(part, COLUMNS) for part in parts]
+    tables = list(read_parts(parts, COLUMNS))
     return pa.concat_tables(tables or [TRAITS.schema.empty_table().select(COLUMNS)]), [t.num_rows for t in tables]
 
 
 def read_near(pairs: Sequence[Part], traits: Sequence[Part]) -> pa.Table:
     """Columns visit_key, other_visit_key: the near-duplicates of which both pictures can be released."""
     names = ["image_key", "other_key", "visit_key", "other_visit_key"]
-    table = pa.concat_tables([DUPLICATES.schema.empty_table().select(names), *(read_part(part, names) for part in pairs)])
+    table = pa.concat_tables([DUPLICATES.schema.empty_table().select(names), *read_parts(pairs, names)])
     if table.num_rows:
         asked = pc.unique(pa.chunked_array([*table["image_key"].chunks, *table["other_key"].chunks]))
         there = []
-        for part in traits:  # keys of a partition at a time: there are several pictures a visit
-            keys = read_part(part, ["visit_key", "image_keys"])["image_keys"].combine_chunks().flatten()
+        for part in read_parts(traits, ["visit_key", "image_keys"]):  # a partition at a time: there are several pictures a visit
+            keys = part["image_keys"].combine_chunks().flatten()
             there.append(keys.filter(pc.is_in(keys, asked)))
         released = pa.concat_arrays(there)
         table = table.filter(pc.and_(pc.is_in(table["image_key"], released), pc.is_in(table["other_key"], released)))

@@ -5,7 +5,7 @@
                       └─ text ─ deidentified ─ bilingual ─ annotated ───┴───────────────────┴─ split ─ conversations ─ release
        private rooms: ingest, records, images, hashes, duplicates, chosen, text, traits, copies
        beside them: translations, second_answers (asking), asked, pruned (what answers are for), counted, joined, totals (reports),
-       statistics, figures (pictures of counts)
+       statistics, figures (pictures of counts), lines, ordered_lines, samples, ordered_samples (the release's files in their order)
 
 To add one: a contract in `codelib.contracts`, a function in a module beside this one, an entry here, a line in `jobs/dataset.py`, a test.
 """
@@ -49,16 +49,18 @@ from codelib.data.annotate_second import Annotator, Questions
 from codelib.data.answer_prune import prune_stage
 from codelib.data.consent import Consent
 from codelib.data.deidentify import DeidentifySettings, deidentify
-from codelib.data.duplicates import PARTS_A_FILE, choose, hashes, search
+from codelib.data.duplicate_search import search
+from codelib.data.duplicates import PARTS_A_FILE, choose, hashes
 from codelib.data.figures import make_figure
 from codelib.data.image_settings import ImageSettings, screen_models
 from codelib.data.images import make_images
 from codelib.data.ingest import ingest
+from codelib.data.ordering import piece
 from codelib.data.partition import cut
 from codelib.data.privacy_review import Review
 from codelib.data.release import FILES, LINES, assemble, publish, release_store
 from codelib.data.settings import DatasetSettings
-from codelib.data.shards import SHARDS, shard
+from codelib.data.shards import SAMPLES, SHARDS, shard, weigh
 from codelib.data.sharegpt import ANNOTATED_COLUMNS, SPLIT_COLUMNS, make_conversations
 from codelib.data.sheets import Mapping
 from codelib.data.split import make_split
@@ -113,7 +115,7 @@ class Stages:
             1,
             HASHES,
             hashes,
-            columns=((*(n for n in HASHES.schema.names if n != "held"), "status", "reject_reason"),) * PARTS_A_FILE,
+            columns=((*(n for n in HASHES.schema.names if n not in ("hash", "held")), "status", "reject_reason"),) * PARTS_A_FILE,
             ok_only=False,
             unit="images",
         )
@@ -228,7 +230,10 @@ class Stages:
         )
         self.counted, self.joined, self.totals = counting_stages(settings.annotate, settings.k_anonymity)
         self.publish = Stage("published", 1, FILES, partial(publish, release=release), unit="files")
-        self.assemble = Stage("lines", 3, LINES, assemble, unit="lines")
+        self.assemble = Stage("lines", 4, LINES, assemble, lazy=True, unit="lines")
+        self.ordered_lines = Stage("ordered_lines", 1, LINES, piece, lazy=True, unit="lines")
+        self.samples = Stage("samples", 1, SAMPLES, weigh, lazy=True, unit="conversations")
+        self.ordered_samples = Stage("ordered_samples", 1, SAMPLES, piece, lazy=True, unit="conversations")
         self.shards = Stage("shards", 3, SHARDS, partial(shard, release=release), lazy=True, unit="shards")
         self.statistics = Stage(
             "statistics",
@@ -266,7 +271,7 @@ class Stages:
         public = (self.deidentified, self.bilingual, self.annotated)
         for_split = (self.traits, self.copies)
         released = (self.split, self.counted, self.totals, self.conversations)
-        release = (self.publish, self.assemble, self.shards, self.statistics, self.figures)
+        release = (self.publish, self.assemble, self.samples, self.shards, self.statistics, self.figures)
         rooms = (private, public, for_split, released, release)
         return [(s, room in (private, for_split)) for room in rooms for s in room]
 

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from codelib.contracts import OK, TEXT_FIELDS
+from codelib.core.ahead import ahead, read_parts, visits_among
 from codelib.core.cli import InputError
 from codelib.core.config import nearest
 from codelib.core.stage import Part, Work, read_part
@@ -97,8 +98,7 @@ def answers_of_table(table: pa.Table, decisions: Decisions) -> dict[str, dict[st
 def text_work(records: Sequence[Part], decisions: Decisions) -> list[Work]:
     """The text stage's partitions. Those without an answer keep their key, so that nothing of them is done again."""
     work = []
-    for part in records:
-        visits = set(read_part(part, ["visit_key"])["visit_key"].to_pylist()) & set(decisions) if decisions else set()
+    for part, visits in zip(records, visits_among(records, decisions), strict=True):
         extra = {"teeth": {visit: decisions[visit] for visit in sorted(visits)}}
         work.append(Work((part,), extra if visits else None, ship_drop=True))
     return work
@@ -141,10 +141,10 @@ def write_queue(
     def lines() -> Iterator[bytes]:
         nonlocal count
         yield _line(QUEUE_HEADER)
-        for record, after in zip(records, text, strict=True):
-            if not (visits := _doubtful(read_part(after, ["visit_key", "teeth"]))):
-                continue
-            for row in doubts(read_part(record, ok_only=True), decisions, settings, visits):
+        doubtful = (_doubtful(table) for table in read_parts(text, ["visit_key", "teeth"]))
+        asked = ((record, visits) for record, visits in zip(records, doubtful, strict=True) if visits)
+        for table, visits in ahead(lambda one: (read_part(one[0], ok_only=True), one[1]), asked):
+            for row in doubts(table, decisions, settings, visits):
                 count += 1
                 yield _line([row[name] for name in QUEUE_HEADER])
 

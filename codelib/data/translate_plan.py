@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from codelib.core.ahead import read_parts
 from codelib.core.stage import manifest_parts, read_part
 from codelib.core.store import Store
 from codelib.data import annotate_ask
@@ -65,7 +66,7 @@ def _scale(settings: TranslateSettings) -> str:
 def _forecast(settings: TranslateSettings, public: Store) -> str:
     counts = Counts()
     reader = Reader(settings, AnswerCache(Store(f"{public.root}/{FOLDER}")), counts)
-    tables = (read_part(part, COLUMNS) for part in manifest_parts(public, "deidentified"))
+    tables = read_parts(manifest_parts(public, "deidentified"), COLUMNS)
     return _to_pay(settings, reader.requests(tables), Translation(), counts, "texts")
 
 
@@ -76,7 +77,7 @@ def second_lines(annotate: AnnotateSettings, translate: TranslateSettings, publi
     settings, questions, counts = annotate_ask.asking(annotate, translate), Questions(annotate), Counts()
     if not public.exists("stages/bilingual/manifest.json"):
         return [f"second pass  {settings.model}: the diagnoses are not known yet; ask again after the stage bilingual."]
-    tables = ((read_part(part, annotate_ask.COLUMNS), None) for part in manifest_parts(public, "bilingual"))
+    tables = ((table, None) for table in read_parts(manifest_parts(public, "bilingual"), annotate_ask.COLUMNS))
     reader = annotate_ask.StringReader(questions, AnswerCache(Store(f"{public.root}/{SECOND_PASS}")), counts)
     requests = reader.requests(tables, settings.texts_per_request)
     told = _to_pay(settings, requests, annotate_ask.Diagnoses(questions), counts, "unknown strings")

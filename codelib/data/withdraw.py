@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 
 import pyarrow as pa
 
 from codelib.contracts import TEXT_FIELDS
+from codelib.core.ahead import ahead
 from codelib.core.store import Store, Workspace
 from codelib.data import withdraw_rooms as rooms
 from codelib.data.annotate_second import Questions
@@ -186,11 +186,14 @@ def _matched(who: Consent, private: Store) -> tuple[dict[str, str], dict[str, st
 
 
 def _tables(store: Store, stages: Iterable[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-    for stage in stages:
-        for name in store.names(f"stages/{stage}"):
-            if name.endswith(".parquet"):
-                with suppress(pa.ArrowInvalid):  # damaged: `withdraw_rooms` deletes it
-                    yield store.read_table(name, columns).select(columns)
+    def read(name: str) -> pa.Table | None:
+        try:
+            return store.read_table(name, columns).select(columns)
+        except pa.ArrowInvalid:  # damaged: `withdraw_rooms` deletes it
+            return None
+
+    names = [name for stage in stages for name in store.names(f"stages/{stage}") if name.endswith(".parquet")]
+    return (table for table in ahead(read, names) if table is not None)
 
 
 def _cells(visits: frozenset[str], private: Store, keyed: Keyed) -> set[str]:

@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from codelib.core.ahead import ahead
+from codelib.core.objects import StorageError
 from codelib.core.stage import rewrite
 from codelib.core.store import Store, Workspace
 from codelib.data import partition, unanswered
@@ -94,7 +96,7 @@ def clear_tables(workspace: Workspace, visits: frozenset[str], checkups: frozens
 
 
 def _clear_stage(store: Store, stage: str, names: list[str], wanted: dict[str, frozenset[str]]) -> None:
-    found = {name: _concerns(store, name, wanted) for name in names}
+    found = dict(zip(names, ahead(lambda name: _concerns(store, name, wanted), names), strict=True))
     if None in found.values():
         store.delete(f"stages/{stage}")
         return
@@ -110,6 +112,8 @@ def _concerns(store: Store, name: str, wanted: dict[str, frozenset[str]]) -> boo
     try:
         with store.open(name) as source:
             columns = pq.read_schema(source).names
+    except StorageError:  # it says nothing of the table
+        raise
     except (pa.ArrowInvalid, OSError):  # damaged: it can be made again, and nobody knows what is in it
         return True
     telling = [column for column in _TELLING if column in columns]
@@ -186,9 +190,9 @@ def clear_public(public: Store, texts: frozenset[str]) -> None:
 
 
 def _answers_to(cache: AnswerCache, texts: frozenset[str]) -> Iterator[str]:
-    for name in cache.names():
+    for name, content in ahead(lambda name: (name, cache.store.read(name)), cache.names()):
         try:
-            of = json.loads(cache.store.read(name)).get("of")
+            of = json.loads(content).get("of")
         except (ValueError, AttributeError):  # damaged: asked for again
             yield name
             continue

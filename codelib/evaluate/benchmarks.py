@@ -319,5 +319,5 @@ def shuffled(samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
     for sample in samples:
         donor = donors[sample.sample_id]
         fitted = tuple(donor.images[i % len(donor.images)] for i in range(len(sample.images)))
-        result.append(replace(sample, images=fitted, others=(*sample.others, donor.checkup_id)))
+        result.append(replace(sample, images=fitted, others=(*sample.others, *donor.shows)))
     return tuple(result)

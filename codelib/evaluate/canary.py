@@ -25,7 +25,7 @@ import pyarrow as pa
 from codelib.contracts import OK
 from codelib.core.stage import digest
 from codelib.core.store import Store
-from codelib.evaluate.variants import Variant
+from codelib.evaluate.variants import CLASSIFICATION, GENERATION, SPECTRUM, Variant
 from codelib.models.conversation import Conversation, Message, open_dataset
 from codelib.models.engine import Answer, Request
 from codelib.models.prompt import PixelPolicy
@@ -39,6 +39,8 @@ MOST_ITEMS = 4  # of a variant's own questions, where the trainer left none
 LEAST_EQUAL = (
     8  # answers that must all equal the base's before that alone speaks against an adapter: two models may agree on a few classes
 )
+# the same, of the few that a control was asked (codelib.evaluate.plan)
+CONTROL_EQUAL = {GENERATION: 8, SPECTRUM: 16, CLASSIFICATION: 24}
 _FOLDER = "canaries"
 _TOKENS = 16  # of an item's answer: enough to see two of them part
 # of the logits' mean size. bfloat16 keeps 8 bits (codelib.train.parity allows as much), and a run trained in float32 may be evaluated in it
@@ -220,7 +222,8 @@ def verdicts(plan: Plan, table: pa.Table, store: Store) -> dict[str, dict[str, A
     for variant, benchmark, sample, status, answer in zip(*columns, strict=True):
         if status == OK:
             answers[variant][benchmark, sample] = answer
-    found = {variant.name: _of_variant(variant, plan, answers, store) for variant in plan.variants}
+    shown = [variant for variant in plan.variants if variant.name not in plan.controls]
+    found = {variant.name: _of_variant(variant, plan, answers, store) for variant in shown}
     for verdict in found.values():
         verdict.pop("by_trainer")
     return found
@@ -244,7 +247,8 @@ def _of_variant(
     both = answers[variant.name].keys() & answers[other.name].keys()
     equal = sum(answers[variant.name][key] == answers[other.name][key] for key in both)
     counts = (len(both), equal, record["largest_difference"])
-    if len(both) >= LEAST_EQUAL and equal == len(both):
+    least = max(CONTROL_EQUAL[one] for one in other.benchmarks) if other.name in plan.controls else LEAST_EQUAL
+    if len(both) >= least and equal == len(both):
         if variant.adapter is None:  # two models of a server may agree by chance: told, not refused
             return _verdict(
                 NOT_RUN, f"all of its {equal} answers are those of {other.name}: does the server hold two models?", *counts
@@ -254,20 +258,27 @@ def _of_variant(
         return record
     if equal < len(both):
         return _verdict(PASSED, f"its answers are not those of {other.name}", *counts)
-    return _verdict(NOT_RUN, f"{len(both)} answers of both it and {other.name}; {LEAST_EQUAL} are needed to tell", *counts)
+    return _verdict(NOT_RUN, f"{len(both)} answers of both it and {other.name}; {least} are needed to tell", *counts)
 
 
 def _base_of(variant: Variant, plan: Plan) -> Variant | None:
-    """The variant that is asked the same without the adapter: bare weights of the group, or a server's first model of the list."""
+    """The variant that is asked the same without the adapter: bare weights of the group, or a server's bare model, or its first of the list."""
     asked = variant.twin("adapter", "model")
+    put = {
+        one.name: {b for (name, b), samples in plan.questions.items() if name == one.name and samples} for one in plan.variants
+    }
     alike = [
         one
         for one in plan.variants
-        if one.name != variant.name and one.twin("adapter", "model") == asked and set(one.benchmarks) & set(variant.benchmarks)
+        if one.name != variant.name and one.twin("adapter", "model") == asked and put[one.name] & put[variant.name]
     ]
     if variant.engine == "transformers":
         model = plan.fingerprints[variant.name]["model"]
         return next((one for one in alike if one.adapter is None and plan.fingerprints[one.name]["model"] == model), None)
+    if variant.adapter is not None:
+        bare = next((one for one in alike if one.adapter is None and one.model == variant.model), None)
+        if bare is not None:
+            return bare
     first = next((one for one in plan.variants if one.name == variant.name or one in alike), None)
     return (
         first

@@ -57,6 +57,13 @@ def diagnose(
     canary = scored.get("canary") or {}
     if canary.get("status") == "not_run" and LEAST_EQUAL <= (canary.get("num_items") or 0) == canary.get("num_equal_to_base"):
         tell("same_answers", None, canary["why"])
+    elif canary.get("status") == "not_run" and variant.engine == "openai" and variant.adapter:
+        tell(
+            "unchecked",
+            None,
+            f"nothing shows that the server used {variant.adapter}: {canary['why'] or 'its bare model was not asked'}. "
+            "Put that model into the variants file too.",
+        )
     for benchmark in variant.benchmarks:
         mine = [row for row in rows if row["benchmark"] == benchmark]
         if mine:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from codelib.contracts import SIX_CLASSES
 from codelib.evaluate.statistics import Array, Interval, bootstrap, confusion_rows, no_spread
@@ -50,6 +49,8 @@ class Classification:
 
 def classification(references: Sequence[str], predictions: Sequence[str | None]) -> Classification:
     """Score parsed answers. Raises ValueError where there is nothing to score."""
+    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support  # a second: not for a dry run
+
     if not references:
         raise ValueError("classification: no answered sample to score")
     assert set(references) <= set(SIX_CLASSES), "a reference outside the six classes is rejected before scoring"

@@ -11,7 +11,7 @@ from codelib.evaluate.variants import Variant, resolve
 
 
 def resolve_anywhere(variant: Variant, root: str) -> tuple[Variant, tuple[Near, ...], bool]:
-    """The variant with real paths, the copies they lie in, and whether its adapter learned from somebody who withdrew since.
+    """The variant with real paths, the copies they lie in, and whether adapter or merged model learned from somebody who withdrew since.
 
     ``root``: the workspace. What is not there stays a path that does not exist, as `resolve` leaves it.
     """
@@ -21,11 +21,9 @@ def resolve_anywhere(variant: Variant, root: str) -> tuple[Variant, tuple[Near, 
         return resolve(variant, Path(root)), (), False
     model, model_copy = _place(variant.model if variant.model != "tiny" else "models/tiny", root, variant.model == "tiny")
     adapter, adapter_copy = _place(variant.adapter, root, True) if variant.adapter else (None, None)
-    retrain = False
-    if adapter_copy:
-        run = Store(adapter_copy.uri.rpartition("/")[0])
-        retrain = run.exists("run.json") and bool(run.read_json("run.json").get("retrain"))
     copies = tuple(copy for copy in (model_copy, adapter_copy) if copy)
+    runs = [Store(copy.uri.rpartition("/")[0]) for copy in copies]
+    retrain = any(run.exists("run.json") and bool(run.read_json("run.json").get("retrain")) for run in runs)
     return variant.model_copy(update={"model": model, "adapter": adapter}), copies, retrain
 
 

@@ -31,7 +31,8 @@ def known_answers(plan: Plan, store: Store) -> frozenset[str]:
 
 def outlook(plan: Plan, shown: Sequence[Variant], folder: Path, known: frozenset[str]) -> Iterator[str]:
     """shown: the variants as their file names them (no path of this machine). folder: where images lie."""
-    by_name = {variant.name: variant for variant in shown}
+    by_name = {variant.name: variant for variant in plan.variants if variant.name in plan.controls}  # of servers: without paths
+    by_name |= {variant.name: variant for variant in shown}
     for number, group in enumerate(plan.groups, start=1):
         work = [one.extra for one in plan.work if one.extra["group"] == group.key]
         if not work:
@@ -63,6 +64,7 @@ def _variant_lines(variant: Variant, plan: Plan) -> Iterator[str]:
     prints = plan.fingerprints[variant.name]
     missing = [part for part, value in prints.items() if value == MISSING or value.endswith(f"@{MISSING}")]
     note = f"   {' and '.join(missing)} NOT FOUND" if missing else ""
+    note += "   for the canary alone" if variant.name in plan.controls else ""
     note += "   model NOT DOWNLOADED" if prints["model"].endswith(f"@{UNCACHED}") else ""
     for (name, benchmark), samples in plan.questions.items():
         if name == variant.name:

@@ -174,6 +174,10 @@ def _round(tokens: float) -> str:
 _WAYS_OUT = {
     "ModelNotFound": "no such folder, and no such hub model on the machine that asks: check model, or fetch it with `hf download`",
     "AdapterNotFound": "no such folder: check adapter, whose path starts from the workspace; jobs.train makes one",
+    "AdapterMismatch": "the adapter was made for another base, or files are missing: give its own base as model, or copy the folder again",
+    "AdapterUnreadable": "the adapter's files are damaged, or its training diverged: copy the folder again, or train it again",
+    "AdapterUnsupported": "the adapter is more than LoRA on linear layers (DoRA, PiSSA, OLoRA, whole modules, ...): make one model of it, "
+    "`python -m jobs.merge --model BASE --adapter DIR --to FOLDER`, and give FOLDER as model, without adapter",
     "AdapterWithoutEffect": "its answers are the bare model's: check that it is the adapter of this model, and its training",
     "OutOfMemoryError": "not enough memory for one question: lower max_pixels, k or max_new_tokens, or take a larger GPU",
     "image_missing": "images that questions show are not there: `python -m jobs.release --verify DATASET` names them",

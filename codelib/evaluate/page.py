@@ -97,13 +97,9 @@ def _cards(report: Report) -> str:
     if tests:
         sure = sum(bool(found.get("significant")) for found in tests)
         cards.append(_card("Significant differences", f"{sure} of {len(tests)}", "paired tests, Holm-corrected"))
-    if costs := [variant["cost"] for variant in report["variants"] if variant.get("cost")]:
-        answers = sum(cost.get("num_answers") or 0 for cost in costs)
-        usd = [cost["usd"] for cost in costs if cost.get("usd") is not None]
-        seconds = sum(cost.get("seconds") or 0 for cost in costs)
-        cards.append(
-            _card("Answers", f"{answers:,}", f"{duration(seconds)} of model time" + (f", ${sum(usd):,.2f}" if usd else ""))
-        )
+    if cost := report.get("cost"):
+        paid = f", ${cost['usd']:,.2f}" if cost.get("usd") is not None else ""
+        cards.append(_card("Answers", f"{cost['num_answers']:,}", f"{duration(cost['seconds'])} of model time{paid}"))
     return f"<dl class=cards>{''.join(cards)}</dl>" if cards else ""
 
 

@@ -14,7 +14,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from codelib.contracts import OK
 from codelib.evaluate.answers import parse_class
@@ -35,6 +34,8 @@ Pair = Sequence[Sequence[dict[str, Any]]]
 
 def mcnemar(only_a: int, only_b: int) -> float:
     """Two-sided exact p of McNemar's test. only_a: rows that a alone got right (McNemar 1947; exact as in Agresti 2002, ch. 10.1)."""
+    from scipy.stats import binomtest  # a second
+
     return float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
 
 

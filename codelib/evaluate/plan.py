@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,17 @@ from pydantic import Field, model_validator
 
 from codelib.contracts import SIX_CLASSES
 from codelib.core.stage import Work, digest
-from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, limited, load_samples
+from codelib.evaluate.benchmarks import NobodyElse, Sample, SpectrumVisits, TestSet, limited, load_samples
 from codelib.evaluate.embeddings import Embeddings
 from codelib.evaluate.questions import Asked, ask
-from codelib.evaluate.variants import CLASSIFICATION, MISSING, Variant, files_digest, fingerprint
+from codelib.evaluate.variants import CLASSIFICATION, GENERATION, MISSING, SPECTRUM, Variant, files_digest, fingerprint
 from codelib.models.conversation import Dataset
 from codelib.models.engine import Decoding
 from codelib.models.remote_settings import RemoteSettings, ServerFields
 
 VERSION = 3  # of the partitions: raised when a row of the table would be made in another way
+# questions to the bare model of a served LoRA module; codelib.evaluate.canary.CONTROL_EQUAL says how many answers decide
+CONTROL_ITEMS = {GENERATION: 16, SPECTRUM: 24, CLASSIFICATION: 32}
 _QUESTION = 1  # of the questions: raised when one would be put in another way, so that no old answer fits any more
 
 
@@ -41,7 +43,9 @@ class EvaluateSettings(RemoteSettings):
     seed: int = 0  # draws of --limit, few-shot examples, shuffling, bootstrap, examples shown
     partition_samples: int = Field(default=16, ge=1)  # visits in a partition, each with all that its group is asked about it
     num_actors: int | None = Field(default=None, ge=1)  # None: one for each GPU, else CPU; 4 where every variant is remote
-    num_cpus_per_actor: float | None = Field(default=None, gt=0)  # None: 1 for local models, 0.25 where every variant is remote
+    num_cpus_per_actor: float | None = Field(
+        default=None, gt=0
+    )  # None: local models share the CPUs of one node, 1 each on several; remote 0.25
     num_gpus_per_actor: float | None = Field(default=None, ge=0)  # None: 1 where there are GPUs and a variant is local, else 0
     spectrum_visits: SpectrumVisits = "unseen"  # all: also of patients in training, asked of variants without an adapter only
     variants: str | None = Field(default=None, exclude=True)  # a list of jobs/variants or a file, where --variants is not given
@@ -81,6 +85,8 @@ class Plan:
     keys: frozenset[str]
     left_out: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
+    image_names: dict[str, str] = field(default_factory=dict)  # of a file of one's own: path of an image -> what tables call it
+    controls: frozenset[str] = frozenset()  # variants that nobody named: see `_control`. No table and no figure has them
 
 
 @dataclass
@@ -136,30 +142,70 @@ def make_plan(
             questions[variant.name, benchmark] = found.samples
     if not questions:
         raise ValueError(f"no variant takes part in {', '.join(benchmarks)}; see `benchmarks` in the variants file")
-    groups = _groups(variants, fingerprints)
     named = {variant.name: variant for variant in variants}
+    for variant in variants:
+        control = _control(
+            variant, tuple(named.values()), {one: asked for (name, one), asked in questions.items() if name == variant.name}
+        )
+        if control is not None:
+            named[control.name], fingerprints[control.name] = control, fingerprint(control)
+            (benchmark,) = control.benchmarks
+            whole_ones = [one for one in questions[variant.name, benchmark] if MISSING not in map(prints.of, one.images)]
+            questions[control.name, benchmark] = tuple(whole_ones[: CONTROL_ITEMS[benchmark]])
+    controls = frozenset(named) - {variant.name for variant in variants}
+    variants = tuple(named.values())
+    groups = _groups(variants, fingerprints, controls)
+    image_names = _image_names(whole) if isinstance(dataset, TestSet) else {}
     work: list[Work] = []
     keys: set[str] = set()
     for group in groups:
-        cutter = _Cutter(group.key, settings.partition_samples)
-        for name in group.variants:
-            for benchmark in (one for one in benchmarks if (name, one) in questions):
-                for sample in questions[name, benchmark]:
-                    cutter.add(named[name], sample, question_key(named[name], fingerprints[name], sample, prints))
+        asked = [(name, sample) for name in group.variants for one in benchmarks for sample in questions.get((name, one), ())]
+        visits = _even(len({_visit(sample) for _, sample in asked}), settings.partition_samples)
+        cutter = _Cutter(group.key, visits, image_names)
+        for name, sample in asked:
+            cutter.add(named[name], sample, question_key(named[name], fingerprints[name], sample, prints))
         work += [Work(extra=partition) for partition in cutter.partitions if partition["rows"]]
         keys |= cutter.place.keys()
     left_out += _without_images(tests, prints)
-    return Plan(work, tuple(variants), tests, questions, fingerprints, frozenset(keys), tuple(left_out), groups)
+    return Plan(
+        work, tuple(variants), tests, questions, fingerprints, frozenset(keys), tuple(left_out), groups, image_names, controls
+    )
 
 
-def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]]) -> tuple[Group, ...]:
-    """In the order of the variants. Two paths to the same weights are one base; a model that is not there is known by its path alone."""
+def _control(variant: Variant, others: Sequence[Variant], asked: Mapping[str, tuple[Sample, ...]]) -> Variant | None:
+    """The bare model of a served LoRA module, for a few of its questions: a server that knows the module's name and has nothing of its weights
+    answers all the same. None where there is nothing to compare, or the list has it."""
+    if variant.engine != "openai" or variant.adapter is None or not asked:
+        return None
+    twin = variant.twin("adapter")
+    if any(one.adapter is None and one.twin("adapter") == twin and set(one.benchmarks) & set(asked) for one in others):
+        return None
+    benchmark = min(asked, key=lambda one: CONTROL_ITEMS[one])  # written text first: two models may agree on a few classes
+    name = f"{variant.name}, bare model"
+    while any(one.name == name for one in others):
+        name += "'"
+    return variant.model_copy(update={"name": name, "adapter": None, "benchmarks": (benchmark,)})
+
+
+def _image_names(tests: dict[str, tuple[Sample, ...]]) -> dict[str, str]:
+    """Path -> sample and place: a hospital's file names may hold a patient's number, and tables are outside the private room."""
+    names: dict[str, str] = {}
+    for sample in (sample for samples in tests.values() for sample in samples):
+        for place, image in enumerate(sample.images, start=1):
+            names.setdefault(image, f"{sample.sample_id}/image-{place}")
+    return names
+
+
+def _groups(variants: Sequence[Variant], fingerprints: dict[str, dict[str, str]], controls: frozenset[str]) -> tuple[Group, ...]:
+    """In the order of the variants. Two paths to the same weights are one base; a model that is not there is known by its path alone. Controls
+    stand apart: whatever a server makes of its bare model concerns nobody else's engine and partitions."""
     found: dict[str, list[Variant]] = {}
     for variant in variants:
         model = fingerprints[variant.name]["model"]
         base = variant.model if MISSING in model else model
         server = [getattr(variant, name) for name in ServerFields.model_fields]
-        found.setdefault(digest([variant.engine, base, *server]), []).append(variant)
+        apart = ["control"] if variant.name in controls else []
+        found.setdefault(digest([variant.engine, base, *server, *apart]), []).append(variant)
     return tuple(
         Group(key, tuple(variant.name for variant in members), members[0].engine == "transformers")
         for key, members in found.items()
@@ -180,26 +226,34 @@ def _without_images(tests: dict[str, tuple[Sample, ...]], prints: _Prints) -> li
     return notes
 
 
+def _visit(sample: Sample) -> str:
+    return sample.checkup_id or sample.patient or sample.sample_id
+
+
+def _even(visits: int, most: int) -> int:
+    """Visits in a partition, so that the last one is about as large as the others: with 16 and 8 an actor would be idle while another works."""
+    return -(-visits // max(1, -(-visits // most))) or 1
+
+
 class _Cutter:
     """Cuts a group's questions into partitions, in which
 
     - all questions about a visit stand together, whichever variant and benchmark they are of;
     - a question that was put before stands where it stood first, so that two actors never ask it at the same time.
 
-    ``{"group", "questions": [{messages, images}], "asks": [{key, question, variant, benchmark, checkups}], "rows": [{variant,
-    benchmark, sample_id, reference, ask}]}``; the numbers are places in the lists beside them.
+    ``{"group", "questions": [{messages, images[, named]}], "asks": [{key, question, variant, benchmark, checkups}], "rows": [{variant,
+    benchmark, sample_id, reference, ask}]}``; the numbers are places in the lists beside them; ``named``: the images as tables call them.
     """
 
-    def __init__(self, group: str, visits: int) -> None:
-        self.group, self.visits = group, visits
+    def __init__(self, group: str, visits: int, image_names: Mapping[str, str]) -> None:
+        self.group, self.visits, self.image_names = group, visits, image_names
         self.partitions: list[dict[str, Any]] = []
         self.of_visit: dict[str, int] = {}  # visit -> partition
         self.place: dict[str, tuple[int, int]] = {}  # key of an answer -> partition, ask
         self.texts: dict[tuple[int, str], int] = {}  # partition, text and images -> question
 
     def add(self, variant: Variant, sample: Sample, key: str) -> None:
-        visit = sample.checkup_id or sample.patient or sample.sample_id
-        number = self.of_visit.setdefault(visit, len(self.of_visit) // self.visits)
+        number = self.of_visit.setdefault(_visit(sample), len(self.of_visit) // self.visits)
         if key not in self.place:
             self.place[key] = (number, self._ask(number, variant, sample, key))
         number, ask = self.place[key]
@@ -219,7 +273,10 @@ class _Cutter:
         while len(self.partitions) <= number:
             self.partitions.append({"group": self.group, "questions": [], "asks": [], "rows": []})
         partition = self.partitions[number]
-        question = {"messages": [[message.role, message.content] for message in sample.messages], "images": list(sample.images)}
+        question: dict[str, Any] = {"messages": [[message.role, message.content] for message in sample.messages]}
+        question["images"] = list(sample.images)
+        if self.image_names:
+            question["named"] = [self.image_names.get(name, name) for name in sample.images]
         place = self.texts.setdefault((number, digest(question)), len(partition["questions"]))
         if place == len(partition["questions"]):
             partition["questions"].append(question)

@@ -49,6 +49,9 @@ def make_engine(variants: Sequence[Variant], access: Access | None) -> Engine:
         return OpenAIEngine(first.model, fields=first, concurrency=together or 4, access=access)
     if not Path(first.model).exists() and (Path(first.model).is_absolute() or hub_revision(first.model) in (MISSING, UNCACHED)):
         raise ModelNotFound(first.model)
+    from codelib.models.loading import import_all
+
+    import_all()
     from codelib.models.transformers_engine import TransformersEngine
 
     return TransformersEngine(first.model, batch_size=together)
@@ -246,7 +249,7 @@ def _row(row: dict[str, Any], extra: dict[str, Any], answer: Answer | None, reas
     question = extra["questions"][extra["asks"][row["ask"]]["question"]]
     told = {name: row[name] for name in ("variant", "benchmark", "sample_id", "reference")}
     # worked examples of another folder (--test with --dataset) are left out: their paths tell of this machine
-    images = [name for name in question["images"] if not name.startswith("../")]
+    images = [name for name in question.get("named", question["images"]) if not name.startswith("../")]
     made = empty | told | {"images": images, "status": OK}
     if reason is not None:
         return made | rejected(reason)

@@ -1,19 +1,38 @@
 // The form of a blinded review, put inline by review_page.py: keeps what is ticked, counts what is complete, saves a CSV file.
-const told = TOLD, place = "review-" + told.sheet;
+const told = TOLD;
 const named = name => document.getElementsByName(name);
 const value = name => { const found = [...named(name)].find(i => i.type !== "radio" || i.checked); return found ? found.value : ""; };
 const names = told.cases.flatMap(c => [...c.letters.flatMap(l => told.criteria.map(k => `${c.number},${l},${k}`)), `${c.number},best`, `${c.number},comment`]);
-function keep() {
-  const state = Object.fromEntries(names.map(n => [n, value(n)]).filter(([, v]) => v));
-  try { localStorage.setItem(place, JSON.stringify(state)); }
-  catch { document.getElementById("kept").textContent = "This browser keeps nothing: save before you close it."; }
+const asked = request => new Promise((yes, no) => { request.onsuccess = () => yes(request.result); request.onerror = () => no(request.error); });
+// IndexedDB, an answer a record: localStorage can read as empty where Chromium is short of memory, and the next tick would then replace it all
+const opened = new Promise((yes, no) => {
+  const request = indexedDB.open("reviews", 1);
+  request.onupgradeneeded = () => request.result.createObjectStore("answers");
+  asked(request).then(yes, no);
+});
+const touched = new Set();
+const say = text => { document.getElementById("kept").textContent = text; };
+const lost = () => say("This browser keeps nothing: save before you close it.");
+async function keep(name) {
+  touched.add(name);
+  try {
+    const change = (await opened).transaction("answers", "readwrite");
+    change.objectStore("answers").put(value(name), [told.sheet, name]);
+    change.commit();  // at once, so that a page that is closed at once has kept it
+    await new Promise((yes, no) => { change.oncomplete = yes; change.onabort = () => no(change.error); });
+    say("kept in this browser");
+  } catch { lost(); }
 }
-function restore() {
-  let state = {};
-  try { state = JSON.parse(localStorage.getItem(place) || "{}"); } catch {}
-  for (const [name, given] of Object.entries(state)) for (const input of named(name)) {
-    if (input.type === "radio") input.checked = input.value === given; else input.value = given;
-  }
+async function restore() {
+  try {
+    const store = (await opened).transaction("answers").objectStore("answers"), mine = IDBKeyRange.bound([told.sheet], [told.sheet, []]);
+    const [keys, values] = await Promise.all([asked(store.getAllKeys(mine)), asked(store.getAll(mine))]);
+    keys.forEach(([, name], i) => { if (!touched.has(name)) for (const input of named(name)) {
+      if (input.type === "radio") input.checked = input.value === values[i]; else input.value = values[i];
+    } });
+    if (keys.length) say("kept in this browser");
+  } catch { lost(); }
+  count();
 }
 function count() {
   let done = 0;
@@ -34,10 +53,10 @@ function save() {
   link.download = told.file;
   link.click();
 }
-addEventListener("input", () => { keep(); count(); });
+addEventListener("input", event => { keep(event.target.name); count(); });
 document.getElementById("save").addEventListener("click", save);
 for (const image of document.querySelectorAll(".images img")) {
   image.addEventListener("click", () => image.classList.toggle("large"));
   image.addEventListener("keydown", event => { if (event.key === "Enter") image.classList.toggle("large"); });
 }
-restore(); count();
+count(); restore();

@@ -2,7 +2,7 @@
 
     cases (question, images, reports under letters)  ->  render(...)  ->  HTML
 
-Progress stays in the browser (localStorage, by the sheet's token); `Save` hands out a CSV file, the same that the blank sheet is when it is
+Progress stays in the browser (IndexedDB, by the sheet's token); `Save` hands out a CSV file, the same that the blank sheet is when it is
 filled in. Texts of models are text here, never markup.
 """
 

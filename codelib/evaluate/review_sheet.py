@@ -36,7 +36,9 @@ from codelib.evaluate.variants import GENERATION
 from codelib.models.conversation import Dataset
 
 FOLDER = "review"  # below evaluate/: a withdrawal looks there
+REPORT = "report/report.json"
 KEY, SHEETS, FILLED = "key.json", "sheets", "filled"
+KEY_MODE = 0o600  # on a file system: it says which report is whose, and whom the cases show
 VERSION = 1
 REFERENCE = "reference"
 CRITERIA = ("accuracy", "completeness", "safety")
@@ -73,7 +75,7 @@ def make(store: Store, dataset: Dataset, wanted: Wanted, secret: bytes | None = 
     names = _chosen(wanted.variants, answers)
     samples = _draw(_asked(store, dataset, names), names, answers, wanted)
     secret = secret or secrets.token_bytes(16)
-    evaluated = store.read_json("report/report.json")["dataset"]
+    evaluated = store.read_json(REPORT)["dataset"]
     key: dict[str, Any] = {"version": VERSION, "name": wanted.name, "dataset": evaluated, "seed": wanted.seed}
     key |= {"reports": [REFERENCE, *names], "withdrawn": [], "cases": {}, "sheets": {}}
     for number, sample in enumerate(samples, start=1):
@@ -96,7 +98,7 @@ def make(store: Store, dataset: Dataset, wanted: Wanted, secret: bytes | None = 
         key["sheets"][sheet] = {"reviewer": reviewer, "order": orders}
         store.commit(f"{folder}/{SHEETS}/reviewer-{reviewer}.html", render(sheet, reviewer, cases, CRITERIA).encode())
         store.commit(f"{folder}/{SHEETS}/reviewer-{reviewer}.csv", blank(sheet, cases))
-    store.commit_json(f"{folder}/{KEY}", key)
+    store.commit_json(f"{folder}/{KEY}", key, KEY_MODE)
     return f"{store.root}/{folder}"
 
 
@@ -114,7 +116,12 @@ def _answers(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
         raise ValueError(
             f"{store.root}/{name}: there is no report to review; run jobs.evaluate with the benchmark generation first"
         )
-    refused = {v["name"] for v in store.read_json("report/report.json")["variants"] if v["status"] == "refused"}
+    if not store.exists(REPORT):
+        raise ValueError(
+            f"{store.root}/{REPORT} is missing: writing the report was interrupted, and its files may not belong together; run the same "
+            "jobs.evaluate command again, which asks only what is missing"
+        )
+    refused = {v["name"] for v in store.read_json(REPORT)["variants"] if v["status"] == "refused"}
     found: dict[str, dict[str, dict[str, Any]]] = {}
     csv.field_size_limit(1 << 24)  # a report of a model that never stops is longer than the default
     for line in csv.DictReader(io.StringIO(store.read(name).decode(), newline="")):
@@ -149,7 +156,7 @@ def _chosen(names: Sequence[str], answers: Mapping[str, Any]) -> tuple[str, ...]
 
 def _asked(store: Store, dataset: Dataset, names: Sequence[str]) -> tuple[Sample, ...]:
     """The test set in the language that the variants were asked in."""
-    spoken = {v.get("language") for v in store.read_json("report/report.json")["variants"] if v["name"] in names}
+    spoken = {v.get("language") for v in store.read_json(REPORT)["variants"] if v["name"] in names}
     if len(spoken) > 1:
         raise ValueError(
             "--variant: these were asked in different languages, which would tell them apart; make a review of each language"

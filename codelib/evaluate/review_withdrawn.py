@@ -15,7 +15,7 @@ from typing import Any
 
 from codelib.core.store import Store
 from codelib.evaluate.review_read import rows_of
-from codelib.evaluate.review_sheet import FILLED, FOLDER, KEY, SHEETS, read_key
+from codelib.evaluate.review_sheet import FILLED, FOLDER, KEY, KEY_MODE, SHEETS, read_key
 
 
 def withdraw(store: Store, checkups: frozenset[str]) -> list[str]:
@@ -55,7 +55,7 @@ def _take_out(folder: Store, key: Mapping[str, Any], gone: set[str]) -> None:
     }
     cases = {number: case for number, case in key["cases"].items() if number not in gone}
     withdrawn = sorted({*key["withdrawn"], *map(int, gone)})
-    folder.commit_json(KEY, {**key, "cases": cases, "sheets": sheets, "withdrawn": withdrawn})
+    folder.commit_json(KEY, {**key, "cases": cases, "sheets": sheets, "withdrawn": withdrawn}, KEY_MODE)
 
 
 def without_rows(folder: Store, name: str, cases: frozenset[str]) -> None:

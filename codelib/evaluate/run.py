@@ -12,6 +12,8 @@ command asks for what failed, and for nothing else.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from codelib.contracts import OK, PREDICTIONS
 from codelib.core.near import Near
@@ -35,6 +38,11 @@ from codelib.evaluate.predictor import BAD_REFERENCE, Predictor
 from codelib.models.conversation import Dataset
 from codelib.models.remote_desk import Access, open_desk
 
+_LOCAL = "predictions"  # the stage of models on this cluster
+_CONTROL = (
+    f"{_LOCAL}/control"  # of bare models that a server may not even have: what fails there stays failed, and no run waits for it
+)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -45,6 +53,7 @@ class Outcome:
     num_made: int
     failures: dict[str, Counter[str]]  # variant -> reject reasons
     canaries: dict[str, dict[str, Any]] = field(default_factory=dict)  # variant -> codelib.evaluate.canary
+    controls: pa.Table = field(default_factory=PREDICTIONS.schema.empty_table)  # the rows of Plan.controls
 
 
 def num_known(plan: Plan, store: Store) -> int:
@@ -72,20 +81,27 @@ def _halves(
     """Of a connected cluster, or of none (``--dry-run``: then the resources are those of one actor). Remote models come first: their
     actors need little, and must not wait until the local ones leave a CPU."""
     named = {variant.name: variant for variant in plan.variants}
-    num_cpus, num_gpus = _cluster()
+    num_cpus, num_gpus, num_nodes = _cluster()
     halves: list[_Half] = []
-    for local in (False, True):
-        groups = {group.key: tuple(named[name] for name in group.variants) for group in plan.groups if group.local is local}
+    for place, local in ((_CONTROL, False), (f"{_LOCAL}/remote", False), (_LOCAL, True)):  # below the same folder
+        groups = {
+            group.key: tuple(named[name] for name in group.variants)
+            for group in plan.groups
+            if group.local is local and plan.controls.issuperset(group.variants) is (place == _CONTROL)
+        }
         work = [one for one in plan.work if one.extra["group"] in groups]
         if not work:
             continue
         gpus = settings.num_gpus_per_actor if local else 0.0
         gpus = (1.0 if num_gpus else 0.0) if gpus is None else gpus
-        cpus = settings.num_cpus_per_actor or (1.0 if local else 0.25)
         free = num_cpus - sum(half.stage.num_cpus * (half.stage.concurrency or 1) for half in halves)
+        # fewer actors than CPUs: each gets several, which are its threads. Not over nodes, of which none might have so many
+        actors = min(settings.num_actors or len(work), len(work))
+        shared = max(1.0, free // actors) if num_nodes == 1 and not gpus else 1.0
+        cpus = settings.num_cpus_per_actor or (shared if local else 0.25)
         fits = int(num_gpus / gpus) if gpus else (int(free / cpus) if local else 4)
         stage = Stage(
-            name="predictions" if local else "predictions/remote",  # below the same folder
+            name=place,
             version=VERSION,
             contract=PREDICTIONS,
             make=partial(_predictor, tuple(near), str(dataset.folder), groups, plan.fingerprints, store, access, run),
@@ -98,13 +114,34 @@ def _halves(
     return halves
 
 
-def _cluster() -> tuple[float, float]:
+def _cluster() -> tuple[float, float, int]:
+    """CPUs, GPUs, nodes."""
+    if "ray" not in sys.modules:  # importing it to ask whether it runs would cost a second
+        return 1.0, 0.0, 1
     import ray
 
     if not ray.is_initialized():
-        return 1.0, 0.0
+        return 1.0, 0.0, 1
     resources = ray.cluster_resources()
-    return resources.get("CPU", 1.0), resources.get("GPU", 0.0)
+    return resources.get("CPU", 1.0), resources.get("GPU", 0.0), sum(node["Alive"] for node in ray.nodes())
+
+
+def _check_gpus(num_gpus_per_actor: float | None, num_gpus: float) -> str | None:
+    """What is to be told of a cluster that has no GPU now: one that grows with the work is asked for none unless a setting says so. Raises
+    ValueError where GPUs are demanded of a machine that has too few: Ray would wait for ever."""
+    if os.environ.get("RAY_ADDRESS"):
+        if num_gpus or num_gpus_per_actor is not None:
+            return None
+        return (
+            "this cluster has no GPU now, and local models answer on its CPUs; where machines with GPUs come with the work, stop this and say "
+            "how many: --set num_gpus_per_actor=1 --set num_actors=N"
+        )
+    if (num_gpus_per_actor or 0.0) > num_gpus:
+        raise ValueError(
+            f"num_gpus_per_actor={num_gpus_per_actor:g}: this machine has {num_gpus:g} GPUs; submit the job to a cluster that has them, or "
+            "leave the setting out"
+        )
+    return None
 
 
 def num_pending(dataset: Dataset, plan: Plan, store: Store, settings: EvaluateSettings) -> int:
@@ -140,9 +177,15 @@ def predict(
         halves = _halves(dataset, plan, store, settings, access, uuid4().hex, near)
         for part in (part for half in halves for part in _left_behind(half, store)):
             store.delete(part.name)
+        if any(half.stage.name == _LOCAL and pending(half.stage, half.work, store) for half in halves):
+            note = _check_gpus(settings.num_gpus_per_actor, _cluster()[1])
+            print(f"  note: {note}\n" if note else "", end="", flush=True)
         parts = _run(halves, store)
     table = _in_order(plan, pa.concat_tables([PREDICTIONS.schema.empty_table(), *(read_part(part) for part in parts)]))
     verdicts = canary.verdicts(plan, table, store)
+    is_control = pc.is_in(table["variant"], pa.array(sorted(plan.controls), pa.string()))
+    controls, table = table.filter(is_control), table.filter(pc.invert(is_control))
+    _forget_names(plan, store, parts)
     for part in parts:
         if _unfinished(part):
             store.delete(part.name)
@@ -150,7 +193,17 @@ def predict(
     for name, reason in zip(table["variant"].to_pylist(), table["reject_reason"].to_pylist(), strict=True):
         if reason is not None:
             failures.setdefault(name, Counter())[reason] += 1
-    return Outcome(table, kept, num_known(plan, store) - kept, failures, verdicts)
+    return Outcome(table, kept, num_known(plan, store) - kept, failures, verdicts, controls)
+
+
+def _forget_names(plan: Plan, store: Store, parts: Sequence[Part]) -> None:
+    """Remove partitions of earlier runs that call the images of a file of one's own by their names."""
+    mine = {part.name for part in parts}
+    for name in store.names(f"stages/{_LOCAL}") if plan.image_names else ():
+        if name.endswith(".parquet") and name not in mine:
+            shown = store.read_table(name, ["images"])["images"].to_pylist()
+            if any(image in plan.image_names for images in shown for image in images or ()):
+                store.delete(name)
 
 
 @contextmanager
@@ -204,4 +257,4 @@ def _in_order(plan: Plan, table: pa.Table) -> pa.Table:
 
 
 def _unfinished(part: Part) -> bool:
-    return any(reason not in (OK, BAD_REFERENCE) for reason in part.counts)
+    return part.stage != _CONTROL and any(reason not in (OK, BAD_REFERENCE) for reason in part.counts)

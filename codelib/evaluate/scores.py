@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any
 
 from codelib.contracts import OK, SIX_CLASSES
@@ -18,7 +19,7 @@ from codelib.evaluate.ablations import ablations, controls
 from codelib.evaluate.answers import parse_class
 from codelib.evaluate.baselines import class_baselines
 from codelib.evaluate.benchmarks import Sample, other_patients
-from codelib.evaluate.costs import cost
+from codelib.evaluate.costs import cost, once
 from codelib.evaluate.diagnosis import diagnose, without_adapter
 from codelib.evaluate.embeddings import prepare
 from codelib.evaluate.metrics import classification, macro_f1_interval
@@ -38,6 +39,12 @@ Row = dict[str, Any]
 
 REFUSED = "refused"  # status of a canary, and of its variant: there is nothing to score
 _NOT_RUN = {"status": "not_run", "why": "", "num_items": 0, "num_equal_to_base": 0, "largest_difference": None}
+
+
+def import_libraries() -> None:
+    """Those of the metrics, which take seconds to import; for a thread that has time before there are answers."""
+    for name in ("sklearn.metrics", "scipy.stats", "nltk.translate.meteor_score", "nltk.corpus", "sacrebleu.metrics.bleu"):
+        import_module(name)
 
 
 def is_toy(variant: Variant) -> bool:
@@ -141,7 +148,7 @@ def _variant(
         "num_answered": len(answered),
         "num_excluded": num_excluded,
         "failures": dict(sorted(reasons.items())),
-        "cost": cost(answered),
+        "cost": cost(once(answered, plan.work)),
     }
     for benchmark in BENCHMARKS:
         mine = [row for row in answered if row["benchmark"] == benchmark]
@@ -193,6 +200,7 @@ def evaluate_scores(
             GENERATION: [text_baseline] if text_baseline else [],
         },
         "withheld": withheld(samples),
+        "cost": cost(once((row for row in (*rows, *outcome.controls.to_pylist()) if row["status"] == OK), plan.work)),
         "prompts": prompts(taking_part, plan.questions),
         "paper_table_3": paper_table(),
         "settings": settings.fingerprint(),

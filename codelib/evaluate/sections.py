@@ -66,10 +66,12 @@ def sections_of(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Coverage:
-    """``rows``: of each report the share of its reference's sections that it has; ``each``: section -> share of reports."""
+    """``rows``: of each report the share of its reference's sections that it has; ``each``: section -> share of the reports whose reference
+    has it; ``asked``: section -> how many those are."""
 
     rows: tuple[float, ...]
     each: dict[str, float]
+    asked: dict[str, int]
 
 
 def coverage(references: Sequence[str], answers: Sequence[str]) -> Coverage:
@@ -84,4 +86,5 @@ def coverage(references: Sequence[str], answers: Sequence[str]) -> Coverage:
             asked[name] += 1
             held[name] += name in there
         rows.append(len(there) / len(wanted))
-    return Coverage(tuple(rows), {name: held[name] / asked[name] for name in asked if asked[name]})
+    asked = {name: count for name, count in asked.items() if count}
+    return Coverage(tuple(rows), {name: held[name] / count for name, count in asked.items()}, asked)

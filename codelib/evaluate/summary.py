@@ -100,11 +100,8 @@ def _differences(report: dict[str, Any]) -> list[str]:
 
 
 def _cost(report: dict[str, Any]) -> list[str]:
-    costs = [variant["cost"] for variant in report["variants"] if variant.get("cost")]
-    if not costs:
+    cost = report.get("cost")
+    if not cost:
         return []
-    usd = [cost["usd"] for cost in costs if cost.get("usd") is not None]
-    answers = sum(cost.get("num_answers") or 0 for cost in costs)
-    seconds = sum(cost.get("seconds") or 0 for cost in costs)
-    paid = f", ${sum(usd):,.2f}" if usd else ""
-    return [f"  {answers:,} answers, {duration(seconds)} of model time{paid}"]
+    paid = f", ${cost['usd']:,.2f}" if cost.get("usd") is not None else ""
+    return [f"  {cost['num_answers']:,} answers, {duration(cost['seconds'])} of model time{paid}"]

@@ -56,7 +56,7 @@ def _generation(name: str, scores: Line) -> Iterator[Line]:
     yield from _lines(scores.get("clinical"), _CLINICAL, kind="clinical", **told)
     yield from _lines(scores.get("spectrum"), _SPECTRUM[:-1], kind="conditions in reports", **told)
     for found in scores.get("embeddings") or ():
-        one = {"cosine": found.get("mean"), "cosine_ci": found.get("ci"), "n": scores.get("n")}
+        one = {"cosine": found.get("mean"), "cosine_ci": found.get("ci"), "n": found.get("n")}
         yield from _lines(one, ("cosine",), kind="embedding", by="embedding model", group=found["model"], **told)
     sections = scores.get("sections") or {}
     whole = {
@@ -66,7 +66,7 @@ def _generation(name: str, scores: Line) -> Iterator[Line]:
     }
     yield from _lines(whole, ("section_coverage",), kind="variant", **told)
     for section, share in (sections.get("each") or {}).items():
-        one = {"section_share": share, "n": scores.get("n")}
+        one = {"section_share": share, "n": (sections.get("each_n") or {}).get(section)}
         yield from _lines(one, ("section_share",), kind="section", by="section", group=section, **told)
     for language, found in (scores.get("by_language") or {}).items():
         yield from _lines(found, _WRITE, kind="subgroup", by="language", group=language, **told)
@@ -90,6 +90,7 @@ def figures(report: Line) -> Iterator[Line]:
         yield from _generation(name, variant.get(GENERATION) or {})
         yield from _spectrum(name, variant.get("spectrum") or {})
         yield from _lines(variant.get("cost"), _COST, kind="cost", name=name)
+    yield from _lines(report.get("cost"), _COST, kind="cost of all", name="")
     for benchmark, metrics in _BENCHMARKS:
         for found in report["baselines"].get(benchmark) or ():
             yield from _lines(found, metrics, kind="baseline", name=found["name"], benchmark=benchmark)

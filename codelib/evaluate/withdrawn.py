@@ -20,15 +20,20 @@ from codelib.evaluate import review_withdrawn
 from codelib.evaluate.predictor import CHECKUPS
 from codelib.evaluate.report import FOLDER, WITHDRAWN
 from codelib.evaluate.variants import Variant
+from codelib.models.loading import ORIGIN
 
 _NOTE = "Test patients of this report withdrew, and it was taken away. Run the same jobs.evaluate command again: other answers were kept.\n"
+_OWN = re.compile(r"test/\d+/image-\d+")  # of a file of one's own (codelib.evaluate.plan): says nothing of a visit
 _CODE = re.compile(r"(.+)-\d+\.\w+$")  # 0013-002-04.jpg
 
 
 def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str], bool]:
     """What is to be told, and True: all of it can be done at once, since evaluation works under the workspace's lock. May be called again."""
     store = Store(f"{workspace.public.root.rstrip('/')}/evaluate")
-    if not checkups or not store.names(""):
+    if not checkups:
+        return [], True
+    store.sweep()  # a page that a killed run did not finish shows patients too, and nothing says whom
+    if not store.names(""):
         return [], True
     reviews = review_withdrawn.withdraw(store, checkups)
     concerned = _predictions_show(store, checkups)
@@ -43,23 +48,24 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
     store.delete("stages/predictions")
     for name in answers:
         store.delete(name)
-    store.sweep()
     told = f"evaluate/: {len(answers):,} answers about them, the predictions and the report were removed; the same jobs.evaluate makes it anew"
     return [told, *reviews], True
 
 
 def retrain_notes(variants: Iterable[Variant]) -> list[str]:
-    """Of resolved variants, whose adapter learned from somebody who withdrew since (`codelib.train.withdrawn`)."""
-    notes = []
-    for variant in variants:
-        about = Path(variant.adapter).parent / "run.json" if variant.adapter else None
-        if about is not None and about.is_file() and json.loads(about.read_text(encoding="utf-8")).get("retrain"):
-            notes.append(retrain_note(variant.name))
-    return notes
+    """Of resolved variants, whose adapter or merged model learned from somebody who withdrew since (`codelib.train.withdrawn`)."""
+    here = (one for one in variants if one.engine == "transformers")
+    return [retrain_note(one.name) for one in here if any(is_to_retrain(path) for path in (one.model, one.adapter) if path)]
+
+
+def is_to_retrain(model: str) -> bool:
+    """Whether the run that an adapter or a merged model lies in, or was merged from, learned from somebody who withdrew since."""
+    about = (Path(model).parent / "run.json", Path(model) / ORIGIN)
+    return any(path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("retrain")) for path in about)
 
 
 def retrain_note(name: str) -> str:
-    return f"{name}: its adapter learned from people who withdrew since; retrain before it is used."
+    return f"{name}: it learned from people who withdrew since; retrain before it is used."
 
 
 def _is_about(store: Store, name: str, checkups: frozenset[str]) -> bool:
@@ -71,7 +77,8 @@ def _is_about(store: Store, name: str, checkups: frozenset[str]) -> bool:
 
 
 def _predictions_show(store: Store, checkups: frozenset[str]) -> bool:
-    """By the images; a row of a question without images says nothing, and counts where it was not answered (else its answer tells)."""
+    """By the images; a row of a question without images, or of a file of one's own, says nothing
+    and counts where it was not answered (else its answer tells)."""
     for name in store.names("stages/predictions"):
         if name.endswith(".parquet"):
             try:
@@ -79,8 +86,9 @@ def _predictions_show(store: Store, checkups: frozenset[str]) -> bool:
             except pa.ArrowInvalid:
                 return True
             for images, status in zip(table["images"].to_pylist(), table["status"].to_pylist(), strict=True):
-                if not images and status != "ok":
+                told = [image for image in images or () if not _OWN.fullmatch(image)]
+                if not told and status != "ok":
                     return True
-                if any((found := _CODE.match(os.path.basename(image))) and found[1] in checkups for image in images or ()):
+                if any((found := _CODE.match(os.path.basename(image))) and found[1] in checkups for image in told):
                     return True
     return False

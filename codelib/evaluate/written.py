@@ -65,6 +65,7 @@ def _figures(
             "coverage": sum(covered.rows) / len(covered.rows),
             "coverage_ci": _pair(mean_interval(covered.rows, patients, seed)),
             "each": covered.each,
+            "each_n": covered.asked,
         },
         "length_ratio": float(_ratio(lengths.sum(axis=0, keepdims=True))[0]),
         "length_ratio_ci": _pair(bootstrap(lengths, patients, _ratio, seed)),

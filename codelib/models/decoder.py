@@ -20,11 +20,12 @@ from typing import Any
 import torch
 
 from codelib.models import weighing
+from codelib.models.attention import Span, attend_in_spans, spans
 from codelib.models.lora_rows import LoraRows
 from codelib.models.prefixes import Piece
 from codelib.models.rows import Job, Prompt, groups
 from codelib.models.sight import Seen, Sight, release
-from codelib.models.slots import Slots, Span, attend_in_spans, spans
+from codelib.models.slots import Slots
 
 # rows x columns that must be left unread to be worth another call of the attention in every block: on a CPU some 30 us, on a GPU as long as
 # it takes to read this much
@@ -293,7 +294,7 @@ class Decoder:
             width = max(lengths)
             if width > self.slots.columns:
                 self.slots.reserve(len(rows), width)
-            cut = spans(lengths, self._span_worth)
+            cut = spans(lengths, self._span_worth, [(one.family, one.family.end) if one.family else None for one in rows])
             positions = torch.tensor([[one.next_position] for one in rows], device=device).expand(3, -1, -1)
             embeds = self.model.model.language_model.embed_tokens(torch.tensor([[one.said[-1]] for one in rows], device=device))
             sees = torch.arange(width, device=device) <= starts[:, None, None]

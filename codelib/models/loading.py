@@ -10,11 +10,13 @@ Nothing is downloaded at run time: a hub id is looked up in the local cache.
 
 from __future__ import annotations
 
+import gc
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+ORIGIN = "merged.json"  # in a model of jobs.merge: where it comes from
 WAY_OUT = "give a folder in Hugging Face format, or fetch the model beforehand with `hf download {name}`"
 
 
@@ -65,6 +67,20 @@ def _chat_template(name: str, tokenizer: Any) -> str:
             text = Path(found).read_text(encoding="utf-8")
             return json.loads(text)["chat_template"] if file.endswith(".json") else text
     raise ValueError(f"model {name}: no chat template; an instruction-tuned Qwen2.5-VL has one")
+
+
+def import_all() -> None:
+    """Import what loading and asking a model takes, without Python's collector: it would look through the same hundred thousand new objects
+    again and again, a fifth of the whole. Modules stay to the end, so it need not look at them later either."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        import peft  # noqa: F401
+        from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil  # noqa: F401
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def load_processor(name: str) -> Any:

@@ -44,7 +44,16 @@ class AdapterMismatch(AdapterError):
 
 
 class AdapterUnsupported(AdapterError):
-    """It is more than LoRA on linear layers (DoRA, whole modules, embeddings, ...)."""
+    """It is more than LoRA on linear layers (DoRA, whole modules, embeddings, a start that changes the base, ...)."""
+
+
+MERGE = "merge it: `python -m jobs.merge --model BASE --adapter DIR --to FOLDER`, and evaluate FOLDER as a model without adapter"
+_CHANGES_THE_BASE = (
+    "pissa",
+    "olora",
+    "corda",
+    "loftq",
+)  # of `init_lora_weights`: peft takes away of the base what the adapter starts with
 
 
 @dataclass(frozen=True)
@@ -82,9 +91,12 @@ def load_adapter(folder: str, base: str, model: Any) -> Adapter:
         check_files(folder, "adapter", "adapter_config.json")
     except ValueError as error:
         raise AdapterNotFound(str(error)) from None
-    made_for = _made_for(folder)
+    made_for = str(_config(folder).get("base_model_name_or_path"))
     if _hub_id(made_for) and _hub_id(base) and made_for != base:
         raise AdapterMismatch(f"adapter {folder}: made for {made_for}, the model is {base}; evaluate it with its own base")
+    start = _config(folder).get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(_CHANGES_THE_BASE):
+        raise AdapterUnsupported(f"adapter {folder}: {start} changes the base's own weights, which others share; {MERGE}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what peft warns of is checked below, and is an error here
@@ -104,7 +116,7 @@ def load_adapter(folder: str, base: str, model: Any) -> Adapter:
     own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     added = {name for name, _ in tuned.get_base_model().named_parameters() if name.replace("base_layer.", "") not in own}
     if not layers or added - claimed or getattr(tuned.peft_config["default"], "bias", "none") != "none":
-        raise AdapterUnsupported(f"adapter {folder}: only LoRA on linear layers is served; merge it into its base instead")
+        raise AdapterUnsupported(f"adapter {folder}: only LoRA on linear layers is served; {MERGE}")
     if any(part.is_meta for one in layers.values() for part in (one.down, one.up)):
         raise AdapterMismatch(f"adapter {folder}: weights of some of its layers are missing; copy the whole folder again")
     if not all(bool(torch.isfinite(part).all()) for one in layers.values() for part in (one.down, one.up)):
@@ -120,10 +132,10 @@ def _twin(model: Any) -> Any:
     return twin
 
 
-def _made_for(folder: str) -> str:
+def _config(folder: str) -> dict[str, Any]:
     try:
-        return str(json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path"))
-    except (ValueError, AttributeError, OSError):
+        return dict(json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError):
         raise AdapterUnreadable(f"adapter {folder}: adapter_config.json is not a JSON object") from None
 
 

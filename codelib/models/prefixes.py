@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 MIN_TOKENS = 16  # shorter pieces cost more to keep than to compute again
+# the same of a first one: tokens that are computed from the first on need no mask, and their attention is twice as fast without
+FIRST_TOKENS = 64
 
 
 @dataclass(eq=False)
@@ -61,7 +63,7 @@ def _alike(a: np.ndarray, b: np.ndarray) -> int:
     return int(differs[0]) if len(differs) else size
 
 
-def shared(prompts: Sequence[np.ndarray], min_tokens: int = MIN_TOKENS) -> Shared:
+def shared(prompts: Sequence[np.ndarray], min_tokens: int = MIN_TOKENS, first_tokens: int = FIRST_TOKENS) -> Shared:
     """The tree of prompts (token ids, int64).
 
     A prompt is never covered whole: at least its last token is left to compute, since that one gives the answer's first.
@@ -81,7 +83,7 @@ def shared(prompts: Sequence[np.ndarray], min_tokens: int = MIN_TOKENS) -> Share
             if top:
                 found.branches.append([order[low]])
             return
-        least = (parent.end if parent else 0) + min_tokens
+        least = parent.end + min_tokens if parent else first_tokens
         common = min(alike[low : high - 1])
         if common >= least:
             if parent:

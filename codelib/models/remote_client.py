@@ -30,6 +30,7 @@ _TRANSIENT = frozenset({408, 409, 425, 429})  # and every 5xx
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # a 429 that no waiting mends
 _NAMED = {401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError"}
 _MOST_TOKENS = 10**9
+_LISTING_S = 10.0  # for the list of models
 _HEADERS = ("x-ratelimit-", "retry-after")  # what the limiter reads; nothing else of a response's headers is kept
 
 
@@ -126,6 +127,25 @@ def make_api(server: Server) -> Any:
     if server.azure_deployment is not None:
         return AsyncAzureOpenAI(azure_endpoint=server.base_url, api_version=server.azure_api_version, **common)
     return AsyncOpenAI(base_url=server.base_url, **common)
+
+
+async def list_models(server: Server) -> dict[str, dict[str, Any]]:
+    """What the server says of each model that it serves, by name; {} where it says nothing of that kind, or cannot be reached."""
+    from openai import OpenAIError
+
+    try:
+        api = make_api(server)
+    except KeyMissing:  # it may be set where the questions are asked from
+        return {}
+    try:
+        async with asyncio.timeout(min(server.timeout_s, _LISTING_S)):
+            listed = (await api.models.list()).model_dump(warnings=False).get("data")
+    except (TimeoutError, OpenAIError, ValueError, AttributeError, RecursionError):
+        return {}  # whoever asks a question next says what is wrong
+    finally:
+        await api.close()
+    entries = [entry for entry in listed or () if isinstance(entry, dict)]
+    return {entry["id"]: entry for entry in entries if isinstance(entry.get("id"), str)}
 
 
 class Refused(Exception):

@@ -25,7 +25,8 @@ class Prompt:
     adapter: str | None = None
     tower: str | None = None  # the adapter, where it stands on the vision tower
     choices: tuple[tuple[int, ...], ...] = ()  # tokens of each, end token included
-    piece: Piece | None = None  # what it has in common with others
+    piece: Piece | None = None  # what it has in common with others, to be computed once
+    family: Piece | None = None  # what it and enough others hold alike while they answer
     said: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)  # mean log probability of each choice
     seconds: float = 0.0  # its share of the forward passes
@@ -42,12 +43,14 @@ class Prompt:
         return self.length + self._ahead
 
     @property
-    def kind(self) -> int:
-        """Rows of one kind are of like length, within a factor of 1.4."""
-        return (len(self.ids) ** 2).bit_length()
+    def kind(self) -> tuple[int, Piece | None]:
+        """Rows of one kind are of like length, within a factor of 1.4, and of one family."""
+        return (len(self.ids) ** 2).bit_length(), self.family
 
     def restart(self) -> None:
         self.said, self.weights, self.length = [], [], 0
+        if self.piece is None:  # gone: it will compute all by itself, and a fault in that is not to reach the others
+            self.family = None
         self.chooser.restart()
 
 
@@ -67,9 +70,13 @@ class Job:
 
 
 def groups(jobs: Sequence[Job], most_rows: int, most_tokens: int) -> Iterator[list[Job]]:
-    """Jobs of like length, in what is computed and in what is seen, up to the rows and the tokens (padding counted) of one forward pass."""
+    """Jobs of like length, in what is computed and in what is seen, up to the rows and the tokens (padding counted) of one forward pass; those
+    of one family side by side."""
     group: list[Job] = []
-    for job in sorted(jobs, key=lambda job: (-job.end.bit_length(), -job.tokens)):
+    families: dict[Piece | None, int] = {}
+    for job in jobs:
+        families.setdefault(job.prompt.family, len(families))
+    for job in sorted(jobs, key=lambda job: (-job.end.bit_length(), families[job.prompt.family], -job.tokens)):
         if group:
             tokens = [one.tokens for one in (*group, job)]
             seen = [one.end for one in (*group, job)]

@@ -8,26 +8,19 @@
 A row begins at column 0 and every forward pass appends to it, whatever the others' lengths: nothing is shifted when a row ends and another
 takes its slot. Which columns a token sees is said by a mask. Stands in for transformers' Cache in a forward pass (its ``update`` is all that the
 attention calls).
-
-Columns that a row does not see are read all the same, and reading is what attention costs when answers are written. Where long rows stand beside
-short ones the attention therefore runs in spans: neighbouring slots of like length together, over as many columns as they have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 _STEP = 128  # columns added at once
-SPANS = "codelib_spans"  # the name that our attention has in transformers' registry
-
-Span = tuple[int, int, int]  # rows [start, end) of a forward pass, and the columns that they see
 
 
 class Slots:
-    """Keys and values, for each layer (slots, columns, heads, channels): columns before heads, so that appending writes whole lines."""
+    """Keys and values, for each layer (slots, heads, columns, channels): as the attention's products read them, without a copy."""
 
     def __init__(self, config: Any, count: int, dtype: torch.dtype, device: Any) -> None:
         self.heads = config.num_key_value_heads
@@ -35,7 +28,7 @@ class Slots:
         self.dtype, self.device = dtype, device
         self.count = count  # may be asked for
         self.rows = self.columns = 0  # are there
-        empty = (0, 0, self.heads, self.channels)
+        empty = (0, self.heads, 0, self.channels)
         self.keys = [torch.empty(empty, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
         self.values = [torch.empty(empty, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
         self._first, self._width = 0, 0
@@ -50,11 +43,11 @@ class Slots:
         columns = self.columns if columns <= self.columns else -(-columns // _STEP) * _STEP
         for held in (self.keys, self.values):
             for layer, old in enumerate(held):
-                if old.shape[0] >= rows and old.shape[1] >= columns:  # grown before memory ran out at a later layer
+                if old.shape[0] >= rows and old.shape[2] >= columns:  # grown before memory ran out at a later layer
                     continue
                 # zeros: a masked column still takes part with weight 0, and 0 x NaN is NaN
-                new = torch.zeros((rows, columns, self.heads, self.channels), dtype=self.dtype, device=self.device)
-                new[: old.shape[0], : old.shape[1]] = old
+                new = torch.zeros((rows, self.heads, columns, self.channels), dtype=self.dtype, device=self.device)
+                new[: old.shape[0], :, : old.shape[2]] = old
                 held[layer] = new
         self.rows, self.columns = rows, columns
 
@@ -77,14 +70,15 @@ class Slots:
         assert self._place is not None, "aim first"
         held = []
         for buffer, new in ((self.keys[layer_idx], keys), (self.values[layer_idx], values)):
-            buffer[self._place] = new.transpose(1, 2)
-            held.append(buffer[self._first : self._first + len(keys), : self._width].transpose(1, 2))
+            slots, columns = self._place
+            buffer[slots, :, columns] = new.transpose(1, 2)
+            held.append(buffer[self._first : self._first + len(keys), :, : self._width])
         return tuple(held)
 
     def move(self, source: int, target: int, columns: int) -> None:
         for held in (self.keys, self.values):
             for buffer in held:
-                buffer[target, :columns] = buffer[source, :columns]
+                buffer[target, :, :columns] = buffer[source, :, :columns]
 
     def wipe(self, slot: int) -> None:
         """After numbers that are none: nothing of them may meet the slot's next row."""
@@ -94,70 +88,19 @@ class Slots:
 
     def take(self, slot: int, start: int, end: int) -> Segment:
         """A copy of some columns of a slot."""
-        return Segment([b[slot, start:end].clone() for b in self.keys], [b[slot, start:end].clone() for b in self.values], start)
+        return Segment(
+            [b[slot, :, start:end].clone() for b in self.keys], [b[slot, :, start:end].clone() for b in self.values], start
+        )
 
     def put(self, slot: int, segment: Segment) -> None:
-        end = segment.start + len(segment.keys[0])
+        end = segment.start + segment.keys[0].shape[1]
         for layer, (keys, values) in enumerate(zip(segment.keys, segment.values, strict=True)):
-            self.keys[layer][slot, segment.start : end] = keys
-            self.values[layer][slot, segment.start : end] = values
+            self.keys[layer][slot, :, segment.start : end] = keys
+            self.values[layer][slot, :, segment.start : end] = values
 
 
 class Segment:
-    """Keys and values of a piece of prompt, for each layer (columns, heads, channels), to stand from column ``start``."""
+    """Keys and values of a piece of prompt, for each layer (heads, columns, channels), to stand from column ``start``."""
 
     def __init__(self, keys: list[torch.Tensor], values: list[torch.Tensor], start: int) -> None:
         self.keys, self.values, self.start = keys, values, start
-
-
-def spans(lengths: Sequence[int], worth: int) -> list[Span]:
-    """Rows of these lengths, in order, cut where the columns that are not read are ``worth`` a second call (rows x columns).
-
-    ``[1700, 1690, 600, 580]`` -> ``[(0, 2, 1700), (2, 4, 600)]``
-    """
-    alike: list[Span] = []
-    for row, length in enumerate(lengths):
-        if alike and 4 * min(alike[-1][2], length) >= 3 * max(alike[-1][2], length):
-            alike[-1] = (alike[-1][0], row + 1, max(alike[-1][2], length))
-        else:
-            alike.append((row, row + 1, length))
-    found = alike[:1]
-    for start, end, width in alike[1:]:
-        first, _, before = found[-1]
-        wider = max(before, width)
-        if (start - first) * (wider - before) + (end - start) * (wider - width) < worth:
-            found[-1] = (first, end, wider)
-        else:
-            found.append((start, end, width))
-    return found
-
-
-def _attend(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Upstream's SDPA for each span. Shapes (rows, heads, tokens, channels), the mask (rows, 1, tokens, width)."""
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    sdpa: Any = sdpa_attention_forward
-    cut = kwargs.pop("spans", None)
-    if not cut or len(cut) == 1:
-        return sdpa(module, query, key, value, attention_mask, **kwargs)
-    assert attention_mask is not None
-    parts = [
-        sdpa(module, query[a:b], key[a:b, :, :width], value[a:b, :, :width], attention_mask[a:b, :, :, :width], **kwargs)[0]
-        for a, b, width in cut
-    ]
-    return torch.cat(parts), None
-
-
-def attend_in_spans(model: Any) -> None:
-    """Let the language blocks of a Qwen2.5-VL with SDPA attend in spans where a forward pass is given some."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(SPANS, _attend)
-    model.config.text_config._attn_implementation = SPANS

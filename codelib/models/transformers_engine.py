@@ -9,6 +9,7 @@ requests ─┬─ encode: sizes and text; what cannot be asked becomes an Answe
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from codelib.models.rows import Prompt
 from codelib.models.sight import Seen, Sight
 
 MIB = 2**20
+_FAMILY_ROWS, _FAMILY_TOKENS = 4, 256
 
 
 class PromptTooLong(ValueError):
@@ -42,7 +44,7 @@ class TransformersEngine:
     Args:
         model: hub id or folder of a Qwen2.5-VL.
         batch_size: most requests answered at once; None: 128 on a GPU, where a step costs the same for many rows as for few and what
-            does not fit into memory is halved by itself, 16 on a CPU.
+            does not fit into memory is halved by itself; on a CPU what `_rows_on_cpu` finds room for.
         dtype, device: see `codelib.models.loading.load_base`.
         tokens_per_forward: most prompt tokens computed together; None: 16,384 on a GPU, 2,048 on a CPU, where more only wait for memory.
         patch_bytes: of decoded images kept on the host.
@@ -72,7 +74,7 @@ class TransformersEngine:
         self.sight = Sight(self.encoder, self.lora, patch_bytes, feature_bytes, threads=0 if on_cpu else 4)
         tokens = tokens_per_forward or (2048 if on_cpu else 16384)
         ends = frozenset({self.encoder.end_id, self.encoder.pad_id})
-        self.decoder = Decoder(self.lora, self.sight, batch_size or (16 if on_cpu else 128), tokens, ends)
+        self.decoder = Decoder(self.lora, self.sight, batch_size or (_rows_on_cpu(self.model) if on_cpu else 128), tokens, ends)
         self._one_at_a_time = threading.Lock()
 
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
@@ -165,6 +167,14 @@ class TransformersEngine:
         )
 
 
+def _rows_on_cpu(model: Any) -> int:
+    """4 to 64 rows of 4,096 columns in 4 GiB: a system that runs out of memory kills, so it is not tried."""
+    config = model.config.text_config
+    channels = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    column = 2 * config.num_hidden_layers * config.num_key_value_heads * channels * model.dtype.itemsize
+    return int(min(64, max(4, 4 * 1024 * MIB // (4096 * column))))
+
+
 def _identity(request: Request) -> Any:
     """Equal for requests whose answers are equal."""
     question, decoding = request.question, request.decoding
@@ -188,6 +198,7 @@ def _ordered(prompts: Sequence[Prompt]) -> list[Prompt]:
         tree = shared([_by_image(prompt, numbers) for prompt in group])
         for index, piece in tree.piece.items():
             group[index].piece = piece
+        _families(group)
         branches += [sorted((group[i] for i in branch), key=lambda one: -one.max_new_tokens) for branch in tree.branches]
 
     def place(branch: list[Prompt]) -> tuple[Any, ...]:
@@ -196,6 +207,14 @@ def _ordered(prompts: Sequence[Prompt]) -> list[Prompt]:
         return -branch[0].max_new_tokens, -len(longest.ids), images, branch[0].number
 
     return [prompt for branch in sorted(branches, key=place) for prompt in branch]
+
+
+def _families(group: Sequence[Prompt]) -> None:
+    """The longest beginning that enough prompts have in common to be read for all of them at once while they answer."""
+    builds = Counter(piece for prompt in group if prompt.piece for piece in prompt.piece.chain)
+    for prompt in group:
+        pieces = reversed(prompt.piece.chain) if prompt.piece else ()
+        prompt.family = next((one for one in pieces if builds[one] >= _FAMILY_ROWS and one.end >= _FAMILY_TOKENS), None)
 
 
 def _by_image(prompt: Prompt, numbers: dict[Seen, int]) -> np.ndarray:

@@ -25,6 +25,16 @@ model = PeftModel.from_pretrained(base, "adapter").eval()
 ```"""
 
 
+def public_name(model: str) -> str:
+    """What a model is called in files that are passed on: a hub id as it is; of a folder or address the hub id that its last part is of, else
+    that part."""
+    last = model.rstrip("/").rpartition("/")[2]
+    known = next((name for name in _LICENCES if name.rpartition("/")[2] == last), None)
+    if known is not None:
+        return known
+    return model if model.count("/") == 1 and not model.startswith(("/", ".", "~")) else last
+
+
 def licence(base: str) -> tuple[str, str]:
     """The Hub's short name and a sentence."""
     unknown = (
@@ -51,7 +61,8 @@ def model_card(run: dict[str, Any], parity: Parity) -> str:
     facts = {
         "Base model": run["model"],
         "Data, SHA-256 of the training files": run["data_sha256"],
-        "Samples": f"{run['train_samples']} training, {run['validation_samples']} validation (other patients), {left_out} left out",
+        "Samples": f"{run['train_samples']} training, {run['validation_samples']} validation (other patients), {left_out} left out"
+        + (f", {spared} of the validation side not used" if (spared := run.get("spared_samples", 0)) else ""),
         "Trainable parameters": f"{run['trainable_parameters']:,}",
         "Steps": f"{run['steps']}, best at step {run['best_step']} by {run['best_by']}: {judged}",
         "Training loss": f"{run['first_loss']:.4f} at the first step, {run['last_loss']:.4f} at the last",
@@ -85,6 +96,6 @@ say to a few samples, to see later whether an adapter is in effect.
 ## Recipe
 
 ```json
-{json.dumps(run["settings"] | run["how"], indent=1, sort_keys=True)}
+{json.dumps(run["settings"] | run["how"] | {"model": run["model"]}, indent=1, sort_keys=True)}
 ```
 """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,7 @@ def remove(store: Store, is_stale: Callable[[dict[str, Any]], bool]) -> int:
 
 def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str], bool]:
     """What is to be told, and whether all of it could be done: not where features are being computed. May be called again."""
-    root = Path(workspace.public.path(ROOM))
-    if not checkups or not workspace.public.is_local or not root.is_dir():
+    if not checkups:
         return [], True
 
     def is_theirs(row: dict[str, Any]) -> bool:
@@ -89,15 +88,25 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
         return found is None or found.group(1) in checkups  # what does not say whose it is, is not kept
 
     told, done = [], True
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+    for name, store in _folders(workspace.public):
         try:
-            with at_work(folder):
-                if removed := remove(Store(str(folder)), is_theirs):
+            # into an object store nobody computes features: they were copied there with their workspace
+            with at_work(Path(store.path())) if store.is_local else nullcontext():
+                if removed := remove(store, is_theirs):
                     said = (
                         f"vision features of {removed:,} images, theirs among them, were removed; the others' are computed again"
                     )
-                    told.append(f"{ROOM}/{folder.name}: {said}")
+                    told.append(f"{ROOM}/{name}: {said}")
         except ValueError:
-            told.append(f"{ROOM}/{folder.name}: at work on data of somebody who withdrew; stop it, and run this command again")
+            told.append(f"{ROOM}/{name}: at work on data of somebody who withdrew; stop it, and run this command again")
             done = False
     return told, done
+
+
+def _folders(public: Store) -> list[tuple[str, Store]]:
+    root = Path(public.path(ROOM))
+    if public.is_local:
+        names = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    else:
+        names = list({name.split("/")[1] for name in public.names(ROOM) if name.count("/") > 1})
+    return [(name, Store(f"{public.root.rstrip('/')}/{ROOM}/{name}")) for name in sorted(names)]

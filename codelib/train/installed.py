@@ -36,5 +36,7 @@ def attention(settings: TrainSettings, device: str) -> str:
     if settings.attention == "flash" and not gpu:
         raise ValueError("attention=flash does not run on a CPU; take attention=auto or sdpa")
     if settings.attention == "auto":
-        return "flash_attention_2" if gpu and settings.precision == "bf16" and installed("flash_attn") else "sdpa"
+        from transformers.utils import is_flash_attn_2_available  # this model's kind, not only a module of that name
+
+        return "flash_attention_2" if gpu and settings.precision == "bf16" and is_flash_attn_2_available() else "sdpa"
     return {"flash": "flash_attention_2"}.get(settings.attention, settings.attention)

@@ -29,7 +29,7 @@ from codelib.train.failures import LossNotFinite, checkpoint_failed, memory_for,
 from codelib.train.feed import make_feed
 from codelib.train.installed import attention
 from codelib.train.job import Channel, Job, Place
-from codelib.train.lora import add_adapters, log_lines
+from codelib.train.lora import adapted, log_lines
 from codelib.train.probe import write_probe
 from codelib.train.settings import TrainSettings
 from codelib.train.validation import validate
@@ -53,9 +53,7 @@ class _Run:
         base = load_base(job.model, dtype, place.device, attention(settings, place.device))
         if settings.packing == "packed":
             attend_in_segments(base)
-        if settings.activation_checkpointing:
-            base.activation_checkpointing_enable()
-        self.model = add_adapters(base, settings.lora)
+        self.model = adapted(base, settings)
         self.backend: Backend = make_backend(self.model, settings, place.rank, place.world)
         self.feed = make_feed(job, place)
         for line in log_lines(self.model, settings.lora):
@@ -181,6 +179,7 @@ class _Run:
         if self.place.world > 1:
             torch.distributed.all_gather_object(everyone, here)
         where = "; ".join(text for text in everyone if text)
+        self.writer.wait()  # what the sentence says is kept may be under way, and the process ends with it
         kept = (
             f"the checkpoint of step {self.sealed or self.written} is kept"
             if self.written
@@ -198,6 +197,7 @@ class _Run:
         # without validation patients the training loss since the last checkpoint decides
         loss = line.validation_loss if line.validation_loss is not None else sum(c.loss for c in recent) / len(recent)
         if not math.isfinite(loss):
+            self.writer.wait()
             raise LossNotFinite(f"the validation loss is not finite at step {line.step}; lower learning_rate")
         better = progress.best_loss is None or (-(line.validation_accuracy or 0.0), loss) < (
             -(progress.best_accuracy or 0.0),

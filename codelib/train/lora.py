@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codelib.models.architecture import Architecture
-from codelib.train.settings import LoraSettings
+from codelib.train.settings import LoraSettings, TrainSettings
 
 # whole names of modules, as peft matches them
 PLACES = {
@@ -73,6 +73,19 @@ def add_adapters(model: Any, settings: LoraSettings) -> Any:
         if device != "meta":
             # as accelerate does it: the model's forward pass itself knows its precision, also when peft's generate goes past peft's forward
             model.forward = torch.autocast(device, dtype)(model.forward)
+    return tuned
+
+
+def adapted(model: Any, settings: TrainSettings) -> Any:
+    """The model ready to train: adapters, and activations kept or computed again as the settings say."""
+    if settings.activation_checkpointing:
+        model.activation_checkpointing_enable()
+        model.disable_input_require_grads()
+    tuned = add_adapters(model, settings.lora)
+    if settings.activation_checkpointing:
+        # transformers and peft (each its own) make every input ask for a gradient, which the reentrant kind of checkpointing needs and this
+        # kind does not: a frozen vision tower would be computed again and trained through, a third more than a 3B model's step needs
+        model.disable_input_require_grads()
     return tuned
 
 

@@ -3,8 +3,9 @@
     Job ── TorchTrainer ── workers: codelib.train.loop.train(run folder) ──> checkpoints/, probe.safetensors
      driver <── Board: lines, numbers, a verdict ── worker          driver ── Board: please stop ──> worker
 
-A lost worker or host restarts the group (FailureConfig), with as many workers as there is room for where ``workers`` is a range; a lost
-driver is started again with the same command. Each time the loop finds the last checkpoint in the run's folder by itself.
+A lost worker or host restarts the group (FailureConfig), with as many workers as there is room for where ``workers`` is a range; Ray's
+controller of the group is started again from here, the board by Ray; a lost driver is started again with the same command. Each time the
+loop finds the last checkpoint in the run's folder by itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from codelib.core.cli import JobFailed
+from codelib.train.examples import TINY
 from codelib.train.failures import TrainingFailed
 from codelib.train.job import Channel, Job, Place
 from codelib.train.loop import train
@@ -29,7 +31,7 @@ _NOBODY_S = 60.0  # without a look at the board there is no worker: Ray waits fo
 
 
 class Board:
-    """An actor on which workers put what they have to say, and the driver its wish to stop."""
+    """An actor on which workers put what they have to say, and the driver its wish to stop. One that is lost begins anew: without notes."""
 
     def __init__(self) -> None:
         self.notes: list[tuple[str, Any]] = []
@@ -103,6 +105,16 @@ def uses_gpu(settings: TrainSettings) -> bool:
     return settings.use_gpu == "yes"
 
 
+def note_of_cpus(settings: TrainSettings, use_gpu: bool) -> str | None:
+    """What is to be told of a cluster that has too few GPUs now: one that grows with the work is asked for none by ``auto``."""
+    if use_gpu or settings.use_gpu != "auto" or settings.model == TINY or not os.environ.get("RAY_ADDRESS"):
+        return None
+    return (
+        f"use_gpu=auto, and this cluster has fewer than {settings.min_workers} GPUs now, so workers train on its CPUs; where machines with GPUs "
+        "come with the work, stop this and --set use_gpu=yes"
+    )
+
+
 def check_cpus(settings: TrainSettings) -> None:
     """Raises ValueError where a cluster started here could never place the workers: Ray would wait for ever."""
     import ray
@@ -118,7 +130,7 @@ def check_cpus(settings: TrainSettings) -> None:
 def _worker(config: dict[str, Any]) -> None:
     """One worker of the group, on its own process."""
     import ray
-    import ray.train
+    import ray.train.torch
     import torch
 
     job: Job = config["job"]
@@ -154,6 +166,24 @@ def _scaling(settings: TrainSettings, use_gpu: bool) -> Any:
     )
 
 
+def _trainer(job: Job, folder: RunFolder, board: Any, use_gpu: bool) -> Any:
+    from ray.train import FailureConfig, RunConfig
+
+    from codelib.train.groups import Trainer
+
+    config: Any = RunConfig(  # to a type checker it is the former Ray Train's
+        name="ray",  # its own notes; what a run needs to go on is in checkpoints/
+        storage_path=str(folder.path.resolve()),
+        failure_config=FailureConfig(max_failures=job.settings.max_failures),
+    )
+    return Trainer(
+        _worker,
+        train_loop_config={"job": job, "board": board, "use_gpu": use_gpu, "folder": folder.root},
+        scaling_config=_scaling(job.settings, use_gpu),
+        run_config=config,
+    )
+
+
 class _Fit:
     """trainer.fit() in a thread of its own: Ray would put its handler in the place of the driver's, and end a run without a checkpoint."""
 
@@ -168,6 +198,13 @@ class _Fit:
         except BaseException as error:
             self.error = error
 
+    @property
+    def lost(self) -> bool:
+        """Whether it ended with the process of Ray's controller, which Ray does not start again."""
+        import ray
+
+        return isinstance(self.error, ray.exceptions.RayActorError)
+
 
 def fit(job: Job, folder: RunFolder, stopping: Stopping, measured: Callable[[int, dict[str, float]], None]) -> None:
     """Train on the connected cluster, going on from what ``folder`` holds; prints the workers' lines and hands on their numbers.
@@ -176,9 +213,9 @@ def fit(job: Job, folder: RunFolder, stopping: Stopping, measured: Callable[[int
     failed for good.
     """
     import ray
-    from ray.train import FailureConfig, RunConfig
-    from ray.train.torch import TorchTrainer
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from codelib.train.groups import give_back
 
     settings = job.settings
     check_cpus(settings)
@@ -186,27 +223,20 @@ def fit(job: Job, folder: RunFolder, stopping: Stopping, measured: Callable[[int
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     # beside the driver: a host that is lost must not take the board with it
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"job": job, "board": board, "use_gpu": use_gpu, "folder": folder.root},
-        scaling_config=_scaling(settings, use_gpu),
-        run_config=RunConfig(
-            name="ray",  # its own notes; what a run needs to go on is in checkpoints/
-            storage_path=str(folder.path.resolve()),
-            failure_config=FailureConfig(max_failures=settings.max_failures),
-        ),
-    )
+    lasting = {"max_restarts": -1, "max_task_retries": -1}
+    board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here, **lasting).remote()
+
+    lost, under_way = 0, _Fit(_trainer(job, folder, board, use_gpu))
     verdict, asked = None, False
-    fitting = _Fit(trainer)
     while True:
-        alive = fitting.thread.is_alive()
+        alive = under_way.thread.is_alive()
         if stopping.wanted and not asked:
             asked = True
             print(
                 f"{stopping.reason}: at the next step a checkpoint is written, then this run leaves; Ctrl-C leaves at once",
                 flush=True,
             )
+        if asked:  # again and again: a board that was lost has forgotten it
             board.ask_to_stop.remote()
         for kind, value in ray.get(board.take.remote()):
             if kind == "line":
@@ -216,20 +246,30 @@ def fit(job: Job, folder: RunFolder, stopping: Stopping, measured: Callable[[int
             else:
                 verdict = verdict or value
         if not alive:
-            break
+            if verdict is not None or not under_way.lost or lost == settings.max_failures:
+                break
+            lost += 1
+            print("note        Ray's controller of the workers was lost; it starts again, from the last checkpoint", flush=True)
+            give_back()
+            under_way = _Fit(_trainer(job, folder, board, use_gpu))
         if asked and ray.get(board.silent_s.remote()) > _NOBODY_S:
             print("no worker is running that could write another checkpoint: the last one counts", flush=True)
             return
-        fitting.thread.join(_ASK_EVERY_S)
+        under_way.thread.join(_ASK_EVERY_S)
     if verdict is not None:
         raise JobFailed(f"training stopped: {verdict}")
-    if fitting.error is not None:
-        raise _failed(fitting.error) from None
+    if under_way.error is not None:
+        raise _failed(under_way.error) from None
 
 
 def _failed(error: BaseException) -> BaseException:
     import ray
 
+    if isinstance(error, ray.exceptions.RayActorError):
+        return JobFailed(
+            "training stopped: the process that directs the workers was lost more often than max_failures allows; run the same command again "
+            "to continue from the last checkpoint"
+        )
     if not isinstance(error, ray.train.TrainingFailedError):
         return error
     failures = getattr(error, "worker_failures", {}) or {}

@@ -52,6 +52,7 @@ def summary(plan: Plan, sampler: Sampler, settings: TrainSettings) -> dict[str, 
     return {
         "training_samples": len(plan.training),
         "validation_samples": len(plan.validation),
+        "spared_samples": len(plan.spared),
         "rejected": plan.rejected_counts(),
         "images_dropped": sum(one.images_dropped for one in fit),
         "visual_tokens": sum(one.visual_tokens for one in fit),
@@ -78,7 +79,7 @@ def write(store: Store, plan: Plan, sampler: Sampler, settings: TrainSettings) -
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for side, members in (("training", plan.training), ("validation", plan.validation), ("rejected", plan.rejected)):
+    for side, members in plan.sides().items():
         writer.writerows(_line(one, side) for one in members)
     store.commit("preflight.csv", text.getvalue().encode())
     store.commit_json("preflight.json", summary(plan, sampler, settings))

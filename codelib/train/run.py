@@ -26,6 +26,7 @@ from codelib.models.encoding import Encoder
 from codelib.models.tiny import ensure_tiny, tiny_config
 from codelib.models.tiny_tokenizer import build_processor
 from codelib.train import preflight
+from codelib.train.card import public_name
 from codelib.train.checkpoints import TrainProgress
 from codelib.train.examples import TINY, Rule, make_examples, processor_of
 from codelib.train.forecast import Forecast
@@ -165,7 +166,7 @@ def job_of(order: Order, plan: Plan, examples: Sequence[Part] = ()) -> Job:
         settings=order.settings,
         dataset=str(order.dataset.folder.resolve()),
         model=str(order.tiny.resolve()) if tiny else order.model,
-        base_name=order.settings.model,
+        base_name=public_name(order.settings.model),
         training=tuple(one.conversation.sample_id for one in plan.training),
         validation=tuple(one.conversation.sample_id for one in plan.validation),
         tokens=tuple(one.tokens for one in plan.training),
@@ -191,6 +192,7 @@ def describe(order: Order, plan: Plan, exact: bool, every_id: bool = False) -> l
         f"model       {settings.model}, {settings.precision}",
         f"samples     {len(plan.training)} training ({patients[0]} patients), {len(plan.validation)} validation ({patients[1]} patients), "
         f"{len(plan.rejected)} rejected",
+        *_spared(plan, settings),
         f"tokens      {visual:,} visual, {text:,} text{about}; longest sample {longest.tokens:,} of {settings.cut_off:,} "
         f"({longest.conversation.sample_id})",
         f"steps       {job.total_steps:,}: {settings.epochs} epochs of {job.sampler.steps_per_epoch}, each step {settings.global_batch} samples "
@@ -211,6 +213,15 @@ def describe(order: Order, plan: Plan, exact: bool, every_id: bool = False) -> l
     if not plan.validation:
         lines.append("note        no patient can be held back: the best checkpoint is chosen by training loss")
     return lines
+
+
+def _spared(plan: Plan, settings: TrainSettings) -> list[str]:
+    if not plan.spared:
+        return []
+    return [
+        f"spared      {len(plan.spared)} samples of the release's validation side: a checkpoint reads at most "
+        f"max_validation_samples={settings.max_validation_samples}; nothing is trained on them"
+    ]
 
 
 def forecast_lines(order: Order, plan: Plan) -> list[str]:
@@ -291,7 +302,7 @@ def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any
     """
     from codelib.train.checkpoints import Checkpoints
     from codelib.train.fresh import apart, on_worker
-    from codelib.train.on_ray import check_cpus, fit, uses_gpu
+    from codelib.train.on_ray import check_cpus, fit, note_of_cpus, uses_gpu
     from codelib.train.parity import compare
     from codelib.train.probe import FILE as PROBE
     from codelib.train.probe import probed
@@ -301,9 +312,11 @@ def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any
     settings, folder = order.settings, order.folder
     check_cpus(settings)  # before the folder is claimed: the way out is another setting
     gpu = uses_gpu(settings)
+    if note := note_of_cpus(settings, gpu):
+        print(f"note        {note}", flush=True)
     check_samples(order, plan)
     folder.claim(order.identity() | samples_identity(plan))
-    folder.write_samples({"training": plan.training, "validation": plan.validation, "rejected": plan.rejected})
+    folder.write_samples(plan.sides())
     folder.write_rejected(plan.rejected)
     if settings.model == TINY:
         order = with_tiny(order)
@@ -314,7 +327,7 @@ def execute(order: Order, plan: Plan, examples: Sequence[Part]) -> dict[str, Any
     try:
         with (
             Stopping().listening() as stopping,
-            Tracker(str(folder.path.resolve()), order.name, settings, total_steps=job.total_steps) as tracker,
+            Tracker(str(folder.path.resolve()), order.name, settings, total_steps=job.total_steps, root=folder.root) as tracker,
         ):
             fit(job, folder, stopping, tracker.measured)
     finally:
@@ -400,12 +413,13 @@ def _summary(order: Order, plan: Plan, progress: TrainProgress, best: dict[str, 
         **order.identity(),
         "how": {name: value for name, value in settings.fingerprint().items() if name in OPERATIONAL},
         "name": order.name,
-        "model": settings.model,
+        "model": public_name(settings.model),
         "toy": settings.model == TINY,
         "code_version": __version__,
         "versions": {"codelib": __version__} | {name: version(name) for name in ("torch", "transformers", "peft", "ray")},
         "train_samples": len(plan.training),
         "validation_samples": len(plan.validation),
+        "spared_samples": len(plan.spared),
         "rejected": plan.rejected_counts(),
         "trainable_parameters": sum(tensor.numel() for tensor in best.values()),
         "steps": progress.step,

@@ -20,7 +20,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from codelib.core.config import differences
 from codelib.core.store import Store, exclusive, lock_file
+from codelib.train.settings import TrainSettings
 
 if TYPE_CHECKING:  # torch takes a second, and nobody needs it who only asks what a run has seen
     from codelib.train.checkpoints import TrainProgress
@@ -71,6 +72,10 @@ class RunFolder:
         if not self.store.exists("settings.json"):
             return
         written = self.store.read_json("settings.json")
+        # a setting that was not there when the run was begun had no say: it counts as its default
+        defaults = TrainSettings().fingerprint()
+        asked = identity.get("settings", {})
+        written["settings"] = {name: defaults[name] for name in asked if name in defaults} | written.get("settings", {})
         known = {name: written.get(name) for name in identity} if only else written
         changed = differences(known, json.loads(json.dumps(identity)))
         if changed:
@@ -93,7 +98,7 @@ class RunFolder:
         with exclusive(lock_file(self.store), busy):
             yield
 
-    def write_samples(self, sides: dict[str, Sequence[Measured]]) -> None:
+    def write_samples(self, sides: Mapping[str, Sequence[Measured]]) -> None:
         """Before the first step: a run that is killed has learned from them too."""
         lines = [[m.conversation.sample_id, m.conversation.checkup or "", side] for side, found in sides.items() for m in found]
         self.store.commit(SAMPLES, _csv(_SAMPLES_HEADER, lines))

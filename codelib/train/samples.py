@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run trains on, in a fixed order."""
+    """What a run trains on, in a fixed order. ``spared``: of the release's validation side, over ``max_validation_samples``."""
 
     training: tuple[Measured, ...]
     validation: tuple[Measured, ...]
     rejected: tuple[Measured, ...]
+    spared: tuple[Measured, ...] = ()
+
+    def sides(self) -> dict[str, tuple[Measured, ...]]:
+        """Every sample once."""
+        return {"training": self.training, "validation": self.validation, "spared": self.spared, "rejected": self.rejected}
 
     def rejected_counts(self) -> dict[str, int]:
         return dict(sorted(Counter(str(one.reason) for one in self.rejected).items()))
@@ -134,23 +141,35 @@ def measured_in(parts: Sequence[Part], conversations: Sequence[Conversation]) ->
     return [_measured(one, found[one.sample_id]) for one in conversations]
 
 
-def validation_patients(patients: Iterable[str], fraction: float, seed: int) -> set[str]:
-    """The patients held back to choose the best checkpoint: those with the lowest hash, at least one where two or more exist.
+def validation_patients(samples: Mapping[str, int], fraction: float, seed: int, most: int) -> set[str]:
+    """The patients held back to choose the best checkpoint: those with the lowest hash, at least one where two or more exist, and beyond the
+    first no more than have ``most`` samples together. samples: patient -> samples.
 
     A patient's hash depends on nothing but the seed and the code, so a grown dataset moves few patients.
     """
-    ordered = sorted(set(patients), key=lambda patient: hashlib.sha256(f"{seed}/{patient}".encode()).hexdigest())
-    if len(ordered) < 2 or fraction == 0:
+    if len(samples) < 2 or fraction == 0:
         return set()
-    return set(ordered[: min(len(ordered) - 1, max(1, math.floor(fraction * len(ordered) + 0.5)))])
+    ordered = _in_hash_order(samples, seed)[: min(len(samples) - 1, max(1, math.floor(fraction * len(samples) + 0.5)))]
+    return set(_up_to(ordered, samples, most))
+
+
+def _in_hash_order(patients: Iterable[str], seed: int) -> list[str]:
+    return sorted(patients, key=lambda patient: hashlib.sha256(f"{seed}/{patient}".encode()).hexdigest())
+
+
+def _up_to(ordered: list[str], samples: Mapping[str, int], most: int) -> list[str]:
+    """The first of them, and those that follow until the next would make more than ``most`` samples."""
+    added = list(accumulate(samples[patient] for patient in ordered))
+    return ordered[: max(1, bisect_right(added, most))]
 
 
 def make_plan(
     measured: list[Measured], settings: TrainSettings, validation: frozenset[str] = frozenset(), root: Path | None = None
 ) -> Plan:
     """Hold back the release's own validation side (``validation``: its checkup ids), else patients of our own choice; nobody where
-    ``validation_fraction`` is 0. root: the dataset's folder, whose place must not decide who is held back where images stand for patients.
-    Raises ValueError where nothing is left to train on."""
+    ``validation_fraction`` is 0. Each checkpoint reads them all, so they are as many patients as have ``max_validation_samples`` samples: at a
+    share alone, validation grows with the square of the visits. root: the dataset's folder, whose place must not decide who is held back
+    where images stand for patients. Raises ValueError where nothing is left to train on."""
     fit = [one for one in measured if one.reason is None]
     rejected = tuple(one for one in measured if one.reason is not None)
     if not fit:
@@ -159,15 +178,17 @@ def make_plan(
             f"all {len(rejected)} samples are unfit, the first {first.conversation.sample_id}: {first.reason} {first.detail}; "
             "check the dataset's Images folder, raise cut_off, lower max_pixels, or set over_budget=drop_images"
         )
-    held = [one.conversation.checkup in validation for one in fit]
-    if settings.validation_fraction == 0:
-        held = [False] * len(fit)
-    elif not any(held) or all(held):
-        whose = [one.conversation.patient.removeprefix(f"{root}/") for one in fit]
-        patients = validation_patients(whose, settings.validation_fraction, settings.seed)
+    whose = [one.conversation.patient.removeprefix(f"{root}/") for one in fit]
+    held = [settings.validation_fraction > 0 and one.conversation.checkup in validation for one in fit]
+    if any(held) and not all(held):
+        candidates = Counter(patient for patient, is_held in zip(whose, held, strict=True) if is_held)
+        patients = set(_up_to(_in_hash_order(candidates, settings.seed), candidates, settings.max_validation_samples))
+    else:
+        patients = validation_patients(
+            Counter(whose), settings.validation_fraction, settings.seed, settings.max_validation_samples
+        )
         held = [patient in patients for patient in whose]
-    return Plan(
-        tuple(one for one, is_held in zip(fit, held, strict=True) if not is_held),
-        tuple(one for one, is_held in zip(fit, held, strict=True) if is_held),
-        rejected,
-    )
+    sides: dict[str, list[Measured]] = {"training": [], "validation": [], "spared": []}
+    for one, patient, is_held in zip(fit, whose, held, strict=True):
+        sides["training" if not is_held else "validation" if patient in patients else "spared"].append(one)
+    return Plan(tuple(sides["training"]), tuple(sides["validation"]), rejected, tuple(sides["spared"]))

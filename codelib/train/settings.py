@@ -76,6 +76,7 @@ class TrainSettings(Settings):
     validation_fraction: float = Field(
         0.05, ge=0, lt=1
     )  # of the training patients, where the release has no validation side; 0: nobody
+    max_validation_samples: int = Field(2000, ge=1)  # read at each checkpoint: whole patients, one at least
     checkpoint_every: int = Field(50, ge=1)  # optimiser steps; each checkpoint measures the validation loss
     best_by: Literal["loss", "accuracy"] = "loss"  # what chooses the best checkpoint: validation loss, or generated answers
     validation_answers: int = Field(64, ge=1)  # best_by accuracy: validation samples that are answered at each checkpoint

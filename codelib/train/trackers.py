@@ -1,8 +1,10 @@
 """Where a run's numbers go while it runs: TensorBoard event files always, MLflow or Weights & Biases by setting. Numbers and settings
-only: no sample's id or text leaves by this way."""
+only: no sample's id or text leaves by this way. What wandb tells of the machine (its name, account, command) is wandb's own to switch off.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
@@ -20,8 +22,15 @@ class Tracker:
     """``with Tracker(folder, name, settings) as tracker: tracker.measured(3, {"loss": 1.2})``, on the driver."""
 
     def __init__(
-        self, folder: str, name: str, settings: TrainSettings, say: Callable[[str], None] = print, total_steps: int = 0
+        self,
+        folder: str,
+        name: str,
+        settings: TrainSettings,
+        say: Callable[[str], None] = print,
+        total_steps: int = 0,
+        root: str | None = None,
     ) -> None:
+        """root: where the run lies for everybody (default: folder), by whose hash a service finds it again."""
         self.say, self.total_steps = say, total_steps
         self.folder, self.last, self.opened, self.writer = folder, 0, 0, None
         self.tensorboard = installed("tensorboardX")
@@ -31,7 +40,7 @@ class Tracker:
         self.service: Any = None
         if settings.tracker != "none":
             kind = {"mlflow": _Mlflow, "wandb": _Wandb}[settings.tracker]
-            self._guarded(lambda: setattr(self, "service", kind(folder, name, settings)))
+            self._guarded(lambda: setattr(self, "service", kind(_hash(root or folder), folder, name, settings)))
 
     def _open(self, first_step: int) -> None:
         from tensorboardX import SummaryWriter
@@ -69,18 +78,22 @@ class Tracker:
             self._guarded(lambda: self.service.close(kind is None and self.last >= self.total_steps))
 
 
-class _Mlflow:
-    """To the server of MLFLOW_TRACKING_URI, or files where MLflow puts them. The run of the same name is gone on with."""
+def _hash(root: str) -> str:
+    return hashlib.sha256(root.encode()).hexdigest()[:16]
 
-    def __init__(self, folder: str, name: str, settings: TrainSettings) -> None:
+
+class _Mlflow:
+    """To the server of MLFLOW_TRACKING_URI, or files where MLflow puts them. The run of the same folder is gone on with."""
+
+    def __init__(self, same: str, folder: str, name: str, settings: TrainSettings) -> None:
         import mlflow
 
         self.mlflow = mlflow
         mlflow.set_experiment("codelib")
-        found = mlflow.search_runs(filter_string=f"tags.folder = '{folder}'", max_results=1, output_format="list")
+        found = mlflow.search_runs(filter_string=f"tags.folder_sha256 = '{same}'", max_results=1, output_format="list")
         mlflow.start_run(run_id=found[0].info.run_id if found else None, run_name=name)
         if not found:
-            mlflow.set_tag("folder", folder)
+            mlflow.set_tag("folder_sha256", same)
             mlflow.log_params({key: str(value)[:250] for key, value in settings.fingerprint().items()})
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
@@ -93,12 +106,9 @@ class _Mlflow:
 class _Wandb:
     """To the account of WANDB_API_KEY, or files with WANDB_MODE=offline. The run of the same folder is gone on with."""
 
-    def __init__(self, folder: str, name: str, settings: TrainSettings) -> None:
-        import hashlib
-
+    def __init__(self, same: str, folder: str, name: str, settings: TrainSettings) -> None:
         import wandb
 
-        same = hashlib.sha256(folder.encode()).hexdigest()[:16]
         self.run = wandb.init(project="codelib", name=name, id=same, resume="allow", dir=folder, config=settings.fingerprint())
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:

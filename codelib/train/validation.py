@@ -70,6 +70,7 @@ def accuracy(job: Job, place: Place, backend: Backend, feed: Feed) -> float:
         greedy = GenerationConfig(
             max_new_tokens=min(_LONGEST_ANSWER, max(len(reference) for reference in references)),
             do_sample=False,
+            repetition_penalty=1.0,  # else the model's own (Qwen2.5-VL: 1.05), and a class that the question names is the worse for it
             eos_token_id=encoder.end_id,
             pad_token_id=encoder.pad_id,
         )

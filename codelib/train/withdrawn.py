@@ -25,6 +25,7 @@ from codelib.train.run_folder import EXAMPLES, SAMPLES, WITHDRAWN, RunFolder
 _LINES = ("rejected.csv", "preflight.csv")
 _WHOLE = (EXAMPLES, "checkpoints", "ray", "preflight.json")  # can be made again, or are of no use to a finished run
 _CANARY = "adapter/canary.json"
+_LEARNED = ("training", "validation")  # the sides that reached the weights, or the choice among them
 
 
 def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str], bool]:
@@ -99,7 +100,8 @@ def _clear(folder: RunFolder, checkups: frozenset[str]) -> str:
     # run.json is written before the lines go, so that a kill in between counts the same again: lines are blanked, and never fewer
     if folder.store.exists(SAMPLES):
         gone = {row["sample_id"] for row in _rows(folder, SAMPLES) if row["checkup_id"] in checkups}
-        count = sum(row["sample_id"] in gone or row["sample_id"] == WITHDRAWN for row in _rows(folder, SAMPLES))
+        learned = [row["sample_id"] for row in _rows(folder, SAMPLES) if row["side"] in _LEARNED]  # others reached no weight
+        count = sum(name in gone or name == WITHDRAWN for name in learned)
         for name in _LINES:
             _drop_lines(folder, name, lambda row: row["sample_id"] in gone or any(c in row["detail"] for c in checkups))
         _blank_canary(folder, gone)
@@ -108,10 +110,13 @@ def _clear(folder: RunFolder, checkups: frozenset[str]) -> str:
             folder.store.delete(name)
     for name in _WHOLE:
         folder.store.delete(name)
-    folder.store.commit_json("run.json", finished | {"withdrawn_samples": count, "retrain": True})
+    if count != 0:
+        folder.store.commit_json("run.json", finished | {"withdrawn_samples": count, "retrain": True})
     if folder.store.exists(SAMPLES):
         folder.blank_samples(checkups)
     folder.store.sweep()
+    if count == 0:
+        return "its adapter learned from none of their samples; what named them beside it is gone"
     number = "nobody knows how many" if count is None else f"{count:,}"
     return f"its adapter learned from {number} of their samples and cannot unlearn them: retrain, and replace the adapter where it is used"
 

@@ -38,21 +38,21 @@ def real_photographs(export: Path) -> list[Path]:
     return found
 
 
-def photographs(export: Path, count: int, qualities: list[int]) -> Iterator[Photograph]:
-    """``count`` scenes at each quality, spread over what the export holds."""
+def photographs(export: Path, count: int, qualities: list[int], size: tuple[int, int] = SIZE) -> Iterator[Photograph]:
+    """``count`` scenes at each quality, spread over what the export holds, of so many pixels."""
     paths = real_photographs(export)
     for number in range(count):
         path = paths[number * len(paths) // count % len(paths)]
-        sensor = _sensor(path, number)
+        sensor = _sensor(path, number, size)
         for quality in qualities:
             out = io.BytesIO()
             sensor.save(out, "JPEG", quality=quality, subsampling=("4:2:2", "4:2:0")[number % 2])
             yield Photograph(number, quality, out.getvalue())
 
 
-def _sensor(path: Path, seed: int) -> Image.Image:
+def _sensor(path: Path, seed: int, size: tuple[int, int]) -> Image.Image:
     with Image.open(path) as image:
-        light = np.asarray(image.convert("RGB").resize(SIZE, Image.Resampling.LANCZOS), dtype=np.float32)
+        light = np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
     noise = np.random.default_rng(seed).standard_normal(light.shape, dtype=np.float32)
     seen = light + noise * np.sqrt(_READ_NOISE**2 + _SHOT_NOISE * light)
     return Image.fromarray(np.clip(seen + 0.5, 0, 255).astype(np.uint8))

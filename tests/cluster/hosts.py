@@ -21,6 +21,15 @@ from tests.jobs import ROOT
 
 SCRIPT = Path(__file__).with_name("vcluster.sh")
 HOSTS = ("n1", "n2", "n3")
+CONTROLLER = "10.77.0.10"
+# pictures are looked at by no screen, and nothing is drawn: what is asked here is what a cluster does
+RECIPE = """
+dataset:
+  partition_visits: 2
+  split: {test_size: 3}
+  figures: {drawn: false}
+  images: {screens: {text: "off", faces: "off", documents: "off"}}
+"""
 _NEEDED = ("slurmctld", "slurmd", "sbatch", "munged", "ip", "nsenter", "unshare")
 _DONE = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL"}
 
@@ -29,25 +38,20 @@ def why_not() -> str | None:
     """Why there can be no virtual hosts on this machine; None where there can."""
     if os.geteuid() != 0:
         return "virtual hosts need root (tests/cluster)"
-    if lacking := [name for name in _NEEDED if shutil.which(name, path="/usr/sbin:/sbin:" + os.environ["PATH"]) is None]:
+    lacking = [name for name in _NEEDED if shutil.which(name, path="/usr/sbin:/sbin:" + os.environ["PATH"]) is None]
+    if not Path("/etc/profile.d/modules.sh").exists():
+        lacking.append("environment-modules")
+    if lacking:
         return f"Slurm is not installed: {', '.join(lacking)} (tests/system/slurm.sh)"
-    tried = subprocess.run(
-        [
-            "unshare",
-            "--net",
-            "--pid",
-            "--fork",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--mount-proc",
-            "sh",
-            "-c",
-            "mount -t tmpfs none /mnt",
-        ],
-        capture_output=True,
+    unshare = ["unshare", "--net", "--pid", "--fork", "--mount", "--uts", "--ipc", "--mount-proc", "sh", "-ec"]
+    parts = "mount -t tmpfs none /mnt; ip link add br0 type bridge; ip link add v0 type veth peer name v1"
+    tried = subprocess.run([*unshare, parts], capture_output=True, text=True)
+    if tried.returncode == 0:
+        return None
+    said = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+    return (
+        f"the kernel forbids namespaces here, which virtual hosts are made of ({said}); in a container: docker run --privileged"
     )
-    return None if tried.returncode == 0 else "the kernel forbids namespaces here, which virtual hosts are made of"
 
 
 def until(what: Callable[[], object], timeout_s: float, otherwise: Callable[[], str]) -> None:
@@ -104,6 +108,9 @@ class Slurm:
         said = self.host("exec", "scontrol", "show", "job", "-o", job).stdout
         return dict(field.split("=", 1) for field in said.split() if "=" in field)
 
+    def hosts(self, job: str) -> list[str]:
+        return self.host("exec", "scontrol", "show", "hostnames", self.show(job)["NodeList"]).stdout.split()
+
     def log(self, job: str) -> str:
         number = self.show(job)["JobId"]
         return "\n".join(path.read_text(errors="replace") for path in self.jobs.glob(f"*-{number}.log"))
@@ -137,7 +144,7 @@ class Slurm:
         assert self.host("kill", host).returncode == 0
 
     def power_on(self, host: str) -> None:
-        assert self.host("start", host).returncode == 0
+        assert self.host("start", host, VC_DISK="1").returncode == 0
 
         def state() -> str:
             return self.host("exec", "sinfo", "-h", "-n", host, "-o", "%t").stdout.strip()

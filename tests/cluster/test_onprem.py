@@ -103,17 +103,15 @@ def test_up_a_job_and_down(hosts: Slurm) -> None:
     recipe.write_text(RECIPE)
     here, there = with_key(hosts.share / "here"), with_key(hosts.share / "there")
     job = f"python -m jobs.dataset --input {export} --recipe {recipe} --workspace"
-    said = ray("exec", str(mine), f"cd {ROOT} && ray job submit --address http://127.0.0.1:8265 -- {job} {there}")
+    submit = (
+        f"cd {ROOT} && ray job submit --address http://127.0.0.1:8265 --runtime-env cluster/runtime_env.yaml --working-dir . --"
+    )
+    said = ray("exec", str(mine), f"{submit} {job} {there}")
     assert "succeeded" in said, said[-3000:]
     run("dataset", "--input", export, "--workspace", here, "--recipe", recipe, "--num-cpus", "2")
     assert sums_of(there) == sums_of(here)
 
-    failed = ray(
-        "exec",
-        str(mine),
-        f"cd {ROOT} && ray job submit --address http://127.0.0.1:8265 -- {job.replace('clinic', 'clinc')} {there}",
-        check=False,
-    )
+    failed = ray("exec", str(mine), f"{submit} {job.replace('clinic', 'clinc')} {there}", check=False)
     assert "failed with exit code 2" in failed and "clinc" in failed, failed[-3000:]
 
     ray("down", "-y", str(mine))

@@ -4,7 +4,8 @@
 #
 #   vcluster.sh up [N] | down | exec CMD… (on the controller) | on NODE CMD… | kill NODE (power off) | start NODE
 #
-# VC_SHARE: the hosts' shared file system, under the same path everywhere. Each host has two GPUs, as far as Slurm knows: it counts
+# VC_SHARE: the hosts' shared file system, under the same path everywhere. VC_DISK=1 with `start`: the host's /tmp is a disk, and what was in it
+# before the power went is there. Each host has two GPUs, as far as Slurm knows: it counts
 # them, gives them out and sets CUDA_VISIBLE_DEVICES; nothing computes on them.
 set -euo pipefail
 SHARE=${VC_SHARE:-/tmp/vcluster}; S=$SHARE/.slurm; P=10.77.0
@@ -17,7 +18,8 @@ node_init() {   # process 1 of a virtual host
   local name=$1; hostname "$name"
   mount --make-rprivate /
   mount -t tmpfs -o size="$SHM" tmpfs /dev/shm
-  rm -rf "$S/tmp.$name"; mkdir -p "$S/tmp.$name"; chmod 1777 "$S/tmp.$name"
+  [ -n "${VC_DISK:-}" ] || rm -rf "$S/tmp.$name"
+  mkdir -p "$S/tmp.$name"; chmod 1777 "$S/tmp.$name"
   # a private /tmp; SHARE and the checkout, which may lie below /tmp, stay under their own paths
   local shown=() place number=0
   for place in "$SHARE" "${CODELIB:-}"; do case $place in /tmp/*) shown+=("$place");; esac; done
@@ -28,6 +30,7 @@ node_init() {   # process 1 of a virtual host
   for place in "${shown[@]}"; do mkdir -p "$place"; mount --move "/mnt/$((++number))" "$place"; done
   mount --bind "$S/hosts" /etc/hosts
   mount --bind "$S/nsswitch.conf" /etc/nsswitch.conf
+  touch "$S/run/$name.mounts"
   ip link set lo up
   for _ in $(seq 100); do [ -e "$S/run/$name.net" ] && break; sleep 0.05; done
   export SLURM_CONF=$S/slurm.conf PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
@@ -36,7 +39,7 @@ node_init() {   # process 1 of a virtual host
 }
 
 boot() {  # NAME IP
-  local name=$1 ip=$2 up p c; rm -f "$S/run/$name.net"
+  local name=$1 ip=$2 up p c; rm -f "$S/run/$name.net" "$S/run/$name.mounts"
   setsid unshare --net --pid --fork --mount --uts --ipc --mount-proc --kill-child bash "$ME" _init "$name" </dev/null >"$S/log/boot.$name.log" 2>&1 &
   up=$!
   for _ in $(seq 200); do p=$(pgrep -P $up || true); [ -n "$p" ] && [ "$(readlink "/proc/$p/ns/net")" != "$(readlink /proc/self/ns/net)" ] && break; sleep 0.02; done
@@ -50,6 +53,9 @@ boot() {  # NAME IP
     nsenter -t "$p" --net sh -c "ip addr add $ip/24 dev eth0 && ip link set eth0 up"
   fi
   touch "$S/run/$name.net"
+  # who comes before its mounts are in place finds no checkout there
+  for _ in $(seq 200); do [ -e "$S/run/$name.mounts" ] && return; sleep 0.05; done
+  echo "$name does not come up: $(tail -n 3 "$S/log/boot.$name.log")" >&2; return 1
 }
 
 up() {

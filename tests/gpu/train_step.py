@@ -92,7 +92,9 @@ Step = Callable[[dict[str, torch.Tensor]], float]
 
 
 def our_step(bench: Bench) -> tuple[Any, Step]:
-    model = add_adapters(bench.base(), LORA).train()
+    base = bench.base()
+    model = add_adapters(base, LORA).train()
+    base.disable_input_require_grads()  # as `adapted` does
     settings = TrainSettings(
         lora=LORA, batch_size=bench.batch_size, precision="bf16" if bench.dtype == torch.bfloat16 else "fp32"
     )

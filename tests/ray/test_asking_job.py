@@ -6,7 +6,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from codelib.core.store import Store
 from codelib.data.translate_cache import text_digest
 from codelib.synthetic.export import generate
 from tests import llm_server
-from tests.jobs import run, with_key
+from tests.here import run
+from tests.jobs import with_key
 
 UNKNOWN = "怪异之症"
 QUICK = (
@@ -28,7 +31,7 @@ QUICK = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server():
     with llm_server.started() as running:
         yield running
@@ -49,10 +52,24 @@ def texts_of(row: dict[str, Any]) -> set[str]:
     return {row[f"{name}_cn"] for name in TEXT_FIELDS if row[f"{name}_cn"].strip()}
 
 
-@pytest.fixture
-def clinic(tmp_path, server):
+@dataclass(frozen=True)
+class Made:
+    """A workspace in which every text was asked about once; its command, the plan before the work, and what was paid for."""
+
+    workspace: Path
+    command: tuple[Any, ...]
+    plan: str
+    delivered: Counter[str]
+
+    def on(self, workspace: Path) -> tuple[Any, ...]:
+        return tuple(workspace if word == self.workspace else word for word in self.command)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, server, cluster):
     """A clinic in which every record's diagnosis names something that no list knows, and the command that makes its dataset."""
-    export, workspace = tmp_path / "clinic", with_key(tmp_path / "work")
+    folder = tmp_path_factory.mktemp("asking")
+    export, workspace = folder / "clinic", with_key(folder / "work")
     generate(export, visits=14, seed=6)
     for path in export.rglob("*牙科病历.xlsx"):
         book = openpyxl.load_workbook(path)
@@ -72,30 +89,38 @@ def clinic(tmp_path, server):
         "--set",
         "annotate.second_pass.max_retries=1",
     )
-    return workspace, ("dataset", "--input", export, "--workspace", workspace, *QUICK, *given, *quick)
-
-
-def test_failures_are_asked_again_and_what_was_withdrawn_leaves_the_caches(clinic, server, tmp_path):
-    workspace, command = clinic
+    command = ("dataset", "--input", export, "--workspace", workspace, *QUICK, *given, *quick)
     server.control(latency_s=0.01)
     plan = run(*command, "--dry-run", TEST_KEY=llm_server.KEY)
-    assert "second pass  m-1: the diagnoses are not known yet" in plan
     run(*command, TEST_KEY=llm_server.KEY)
+    return Made(workspace, command, plan, Counter(server.stats()["delivered"]))
+
+
+@pytest.fixture
+def clinic(made, server, tmp_path):
+    """A copy to work on, and its command; the server has paid for nothing yet."""
+    workspace = Path(shutil.copytree(made.workspace, tmp_path / "work"))
+    server.control(latency_s=0.01)
+    return workspace, made.on(workspace)
+
+
+def test_failures_are_asked_again_and_what_was_withdrawn_leaves_the_caches(made, clinic, server, tmp_path):
+    workspace, command = clinic
+    assert "second pass  m-1: the diagnoses are not known yet" in made.plan
     rows = rows_of(workspace, "annotated")
-    first = Counter(server.stats()["delivered"])
     gone = next(row for row in rows if row["patient_id"] != rows[-1]["patient_id"])
     patient = next(r["patient"] for r in rows_of(workspace, "records") if r["visit_key"] == gone["visit_key"])
     others = {text for row in rows if row["patient_id"] != gone["patient_id"] for text in texts_of(row)}
     own = {text for row in rows if row["patient_id"] == gone["patient_id"] for text in texts_of(row)} - others
     assert own
     assert {text_digest(text) for text in own} <= set(cached(workspace, "translations"))
-    assert len(cached(workspace, "second_pass")) == len({t for t in first if t.startswith(UNKNOWN)}) > 1
+    assert len(cached(workspace, "second_pass")) == len({t for t in made.delivered if t.startswith(UNKNOWN)}) > 1
 
     # consent is withdrawn: no answer to a text that this patient alone had is on disk, and no other is paid for again
     (tmp_path / "withdrawn.txt").write_text(f"{patient}\n", encoding="utf-8")
     command = (*command, "--set", f"exclude={tmp_path / 'withdrawn.txt'}")
     run(*command, TEST_KEY=llm_server.KEY)
-    assert Counter(server.stats()["delivered"]) == first
+    assert not server.stats()["delivered"]
     left = rows_of(workspace, "annotated")
     current = {text_digest(text) for row in left for text in texts_of(row)}
     assert set(cached(workspace, "translations")) == current
@@ -108,19 +133,15 @@ def test_failures_are_asked_again_and_what_was_withdrawn_leaves_the_caches(clini
     assert "nothing to pay" in run(*command, "--dry-run", TEST_KEY=llm_server.KEY)
 
 
-def test_what_both_servers_failed_on_is_asked_for_by_the_next_run_alone(clinic, server):
-    workspace, command = clinic
-    server.control(latency_s=0.01)
-    run(*command, TEST_KEY=llm_server.KEY)
-    whole = {row["checkup_id"]: row for row in rows_of(workspace, "annotated")}
-    once = Counter(server.stats()["delivered"])
+def test_what_both_servers_failed_on_is_asked_for_by_the_next_run_alone(made, server, tmp_path):
+    whole = {row["checkup_id"]: row for row in rows_of(made.workspace, "annotated")}
+    once = made.delivered
     victim = min(whole.values(), key=lambda row: row["checkup_id"])
     string = victim["diagnosis_cn"][victim["diagnosis_cn"].index(UNKNOWN) :]
     poison = [victim["diagnosis_cn"], string]
 
-    other = workspace.with_name("other")
-    with_key(other)
-    command = tuple(other if word == workspace else word for word in command)
+    other = with_key(tmp_path / "other")
+    command = made.on(other)
     server.control(latency_s=0.01, poison=poison)
     said = run(*command, TEST_KEY=llm_server.KEY)
     assert "1 texts of `bilingual` got no answer" in said and "1 texts of `annotated` got no answer" in said
@@ -132,10 +153,8 @@ def test_what_both_servers_failed_on_is_asked_for_by_the_next_run_alone(clinic, 
     assert {row["checkup_id"]: row for row in rows_of(other, "annotated")} == whole
 
 
-def test_a_leak_that_an_audit_found_is_held_back_until_it_is_answered(clinic, server):
+def test_a_leak_that_an_audit_found_is_held_back_until_it_is_answered(clinic):
     workspace, command = clinic
-    server.control(latency_s=0.01)
-    run(*command, TEST_KEY=llm_server.KEY)
     told = run("inspect", "--workspace", workspace, "audit", "3")
     assert "3 visits" in told
     path = workspace / "private" / "audit" / "first.csv"

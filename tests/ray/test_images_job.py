@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from codelib.synthetic.export import generate
-from tests.jobs import public_text, run, tree, with_key
+from tests.here import run
+from tests.jobs import public_text, tree, with_key
 from tests.pictures import VIEWS, burned_in, cbct_slices, jpeg, photograph, zipped
 
 FAST = ("--set", "partition_visits=4")
@@ -54,7 +55,7 @@ def _put(path: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def workspace(clinic, tmp_path_factory):
+def workspace(clinic, tmp_path_factory, cluster):
     folder = with_key(tmp_path_factory.mktemp("images") / "work")
     run("dataset", "--input", clinic, "--workspace", folder, *FAST)
     return folder
@@ -138,7 +139,7 @@ def test_the_contact_sheet_opens_by_itself(workspace):
     assert json.loads(page.split("const given = ")[1].split(";\n")[0]) is not None
 
 
-def test_without_images_the_queue_is_empty_and_the_run_ends_well(tmp_path):
+def test_without_images_the_queue_is_empty_and_the_run_ends_well(cluster, tmp_path):
     export = tmp_path / "export"
     generate(export, visits=2, seed=4)
     for folder in export.glob("*/患者*/*/*"):

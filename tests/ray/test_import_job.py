@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from codelib.core.reading import read_shards
 from codelib.data.verify import verify
+from tests import here
 from tests.fixtures import draw_disc, make_release, sample
 from tests.jobs import run, tree
 
@@ -176,8 +177,8 @@ def test_one_cpu_gives_the_same_bytes(imported, folder: Path, tmp_path: Path) ->
 def test_what_cannot_work_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/a.json").write_text('[{"messages": []}]')
-    said = run("dataset", "--import-from", tmp_path / "bad", "--workspace", tmp_path / "w", code=1)
+    said = here.run("dataset", "--import-from", tmp_path / "bad", "--workspace", tmp_path / "w", code=1)
     assert "no sample of 1 files can be used" in said
-    said = run("dataset", "--import-from", folder, "--input", folder, "--workspace", tmp_path / "w", code=2)
+    said = here.run("dataset", "--import-from", folder, "--input", folder, "--workspace", tmp_path / "w", code=2)
     assert "one of --input" in said
-    assert "no such folder" in run("dataset", "--import-from", tmp_path / "x", "--workspace", tmp_path / "w", code=2)
+    assert "no such folder" in here.run("dataset", "--import-from", tmp_path / "x", "--workspace", tmp_path / "w", code=2)

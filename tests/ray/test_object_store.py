@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from codelib.synthetic.export import generate
+from tests import here
 from tests.fixtures import make_release
 from tests.jobs import KEY, run, start, with_key
 from tests.s3_server import BUCKET, keys, s3_server, upload
@@ -71,6 +73,7 @@ def read(client: Any, key: str) -> bytes:
     return content
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_dataset_in_the_store_is_byte_for_byte_a_local_one(server: tuple[dict[str, str], Any], tmp_path: Path) -> None:
     environment, client = server
     generate(tmp_path / "export", visits=10, seed=3)
@@ -79,7 +82,7 @@ def test_a_dataset_in_the_store_is_byte_for_byte_a_local_one(server: tuple[dict[
     job = ("dataset", "--input", f"{ROOT}/export", "--workspace", f"{ROOT}/workspace")
     killed(start(*job, **environment), lambda: any("/stages/images/" in key for key in keys(client, "workspace/private/")))
     run(*job, **environment)
-    run("dataset", "--input", tmp_path / "export", "--workspace", with_key(tmp_path / "w"))
+    here.run("dataset", "--input", tmp_path / "export", "--workspace", with_key(tmp_path / "w"))
     sums = read(client, "workspace/release/SHA256SUMS")
     assert sums == (tmp_path / "w" / "release" / "SHA256SUMS").read_bytes()
     for line in sums.decode().splitlines():
@@ -121,8 +124,12 @@ def test_an_evaluation_reads_and_writes_the_store(server: tuple[dict[str, str], 
     job = ("--dataset", f"{ROOT}/published", "--workspace", f"{ROOT}/runs", "--variants", variants, "--limit", "3")
     process = start("evaluate", *job, **environment)
     out, err = process.communicate(timeout=400)
-    # an adapter that learned nothing may be refused by its canary: the report says so, and the exit code is 1
     assert process.returncode in (0, 1) and "Traceback" not in err, out + err
+    base, tuned = json.loads(read(client, "runs/evaluate/report/report.json"))["variants"]
+    assert (base["status"], base["num_answered"]) == ("complete", 3)
+    # an adapter that learned nothing may be refused by its canary, and for nothing else; then the exit code is 1
+    assert tuned["status"] == ("refused" if process.returncode else "complete")
+    assert tuned["canary"]["num_items"] > 0 and set(tuned["failures"]) <= {"evaluate:AdapterWithoutEffect"}
     assert f"report: {ROOT}/runs/evaluate/report/report.html" in out
     assert {"report.html", "report.json"} <= {Path(key).name for key in keys(client, "runs/evaluate/report/")}
     answers = keys(client, "runs/evaluate/answers/")
@@ -130,3 +137,28 @@ def test_an_evaluation_reads_and_writes_the_store(server: tuple[dict[str, str], 
     again = start("evaluate", *job, **environment).communicate(timeout=400)[0]
     assert "0 made" in again and keys(client, "runs/evaluate/answers/") == answers
     assert [path for path in Path(environment["CODELIB_CACHE"]).rglob("*") if path.is_file()] == []
+
+
+def test_a_file_of_ones_own_in_the_store_is_asked(server: tuple[dict[str, str], Any], learned: str, tmp_path: Path) -> None:
+    environment, client = server
+    question = {"role": "user", "content": "<image>\nWhat is it?"}
+    rows = [{"messages": [question, {"role": "assistant", "content": "Caries"}], "images": [f"{n}.png"]} for n in range(3)]
+    rows[2]["images"] = ["HOSPITAL.png"]
+    client.put_object(Bucket=BUCKET, Key="elsewhere/lists/cases.json", Body=json.dumps(rows).encode())
+    for number in range(2):
+        picture = io.BytesIO()
+        Image.new("RGB", (56, 56), (90 * number, 0, 0)).save(picture, "PNG")
+        client.put_object(Bucket=BUCKET, Key=f"elsewhere/pictures/{number}.png", Body=picture.getvalue())
+    variants = tmp_path / "v.yaml"
+    variants.write_text(f"- {{name: base, model: '{ROOT}/models/tiny', max_new_tokens: 4, benchmarks: [classification]}}\n")
+    job = ("--test", f"{ROOT}/elsewhere/lists/cases.json", "--images", f"{ROOT}/elsewhere/pictures")
+    job += ("--benchmark", "classification", "--workspace", f"{ROOT}/theirs", "--variants", str(variants))
+    said = run("evaluate", *job, **environment)
+    assert "row 3: image_missing" in said and "2 made" in said
+    answers = read(client, "theirs/evaluate/report/predictions.csv").decode()
+    assert ",test/1/image-1," in answers and "HOSPITAL" not in answers
+    assert [path for path in Path(environment["CODELIB_CACHE"]).rglob("*") if path.is_file()] == []
+    assert "say which folder" in start("evaluate", *job[:2], *job[4:], **environment).communicate()[1]
+    wrong = [word.replace("cases", "case") for word in job]
+    assert f"--test {ROOT}/elsewhere/lists/case.json: no such file" in start("evaluate", *wrong, **environment).communicate()[1]
+    assert run("evaluate", *job, **environment).count("0 made") == 1

@@ -11,7 +11,8 @@ from PIL import Image
 
 from codelib.core.stage import manifest_parts, read_part
 from codelib.core.store import Store
-from tests.jobs import run, tree, with_key
+from tests.here import run
+from tests.jobs import tree, with_key
 
 PLAIN = ("--set", "partition_visits=4", "--set", "images.screens={text: 'off', faces: 'off', documents: 'off'}")
 DRAWN = (*PLAIN, "--set", "split.test_size=4", "--set", "split.validation_size=3", "--set", "split.spectrum_test_size=4")
@@ -110,7 +111,7 @@ def audit(workspace: Path) -> dict:
     return json.loads((workspace / "split-audit.json").read_text(encoding="utf-8"))
 
 
-def test_planted_leaks_fail_a_release_that_stays_as_it_was(tmp_path):
+def test_planted_leaks_fail_a_release_that_stays_as_it_was(cluster, tmp_path):
     export, workspace = tmp_path / "export", with_key(tmp_path / "work")
     records = clinic(export, range(1, 31))
     run("dataset", "--input", export, "--workspace", workspace, *DRAWN)
@@ -164,7 +165,7 @@ def test_planted_leaks_fail_a_release_that_stays_as_it_was(tmp_path):
     assert f"six_class: 1 patients on two sides ({code})" in said
 
 
-def test_what_is_alike_is_drawn_together_and_grows_together(tmp_path):
+def test_what_is_alike_is_drawn_together_and_grows_together(cluster, tmp_path):
     export, workspace = tmp_path / "export", with_key(tmp_path / "work")
     records = clinic(export, range(1, 31))
     for one in range(1, 10, 2):  # like photographs in pairs of patients, and one report in three records

@@ -2,6 +2,9 @@
 
 import os
 import sys
+import time
+from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -173,6 +176,39 @@ def test_dropped_visits_travel_or_are_left_out(cluster, store):
 def test_a_stage_that_holds_something_makes_it_once_an_actor(cluster, store):
     parts = run(Stage("adder", 1, NUMBERS, make=Adder, concurrency=2), [Work((p,)) for p in made(store, [[1], [2], [3]])], store)
     assert values(parts) == [101, 102, 103]
+
+
+class Meeting:
+    """Leaves its partition only when as many of its kind are at work as were asked for."""
+
+    def __init__(self, folder, actors):
+        self.folder, self.actors = Path(folder), actors
+
+    def __call__(self, extra):
+        (self.folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 120
+        while len(list(self.folder.iterdir())) < self.actors:
+            assert time.monotonic() < deadline, "the other actor got no partition"
+            time.sleep(0.05)
+        return rows(extra)
+
+
+def test_as_many_actors_work_as_there_are_partitions_for(cluster, store, tmp_path):
+    (tmp_path / "here").mkdir()
+    stage = Stage("meeting", 1, NUMBERS, make=partial(Meeting, str(tmp_path / "here"), 2), concurrency=2)
+    assert values(run(stage, [Work(extra=[1]), Work(extra=[2])], store)) == [1, 2]
+
+
+def test_a_ray_of_our_own_starts_what_a_job_uses_and_nothing_else(cluster):
+    from ray._private import ray_constants, worker
+
+    started = set(worker._global_node.all_processes)
+    assert {ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER} <= started
+    assert not started & {
+        ray_constants.PROCESS_TYPE_DASHBOARD,
+        ray_constants.PROCESS_TYPE_MONITOR,
+        ray_constants.PROCESS_TYPE_LOG_MONITOR,
+    }
 
 
 def test_on_an_object_store(cluster, tmp_path):

@@ -16,7 +16,8 @@ from codelib.core.stage import manifest_parts, read_part
 from codelib.core.store import Store
 from codelib.synthetic.export import generate
 from tests import llm_server
-from tests.jobs import run, start, tree, with_key
+from tests.here import run
+from tests.jobs import start, tree, with_key
 
 QUICK = (
     *("--set", "partition_visits=6"),
@@ -31,7 +32,7 @@ def export(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server():
     with llm_server.started() as running:
         yield running
@@ -49,13 +50,14 @@ def translations(workspace: Path) -> list[dict]:
     return [t for row in rows for t in row["translations"] if t["engine"] != "empty"]
 
 
-def test_a_killed_translation_goes_on_and_pays_at_most_for_what_was_under_way(export, server, tmp_path):
+def test_a_killed_translation_goes_on_and_pays_at_most_for_what_was_under_way(cluster, export, server, tmp_path):
     given = (*QUICK, *asking(server, concurrency=4, texts_per_request=2))
     server.control()
     run("dataset", "--input", export, "--workspace", with_key(tmp_path / "calm"), *given, TEST_KEY=llm_server.KEY)
-    calm = sum(
-        server.stats()["delivered"].values()
-    )  # an answer that fails its checks is asked for once more: paid twice, by design
+    # an answer that fails its checks is asked for again, by design, and how often depends on the text beside it in its request: the bound
+    # is held to texts whose answer is good at once
+    good = {text for text, times in server.stats()["delivered"].items() if times == 1}
+    assert len(good) > 20
 
     workspace = with_key(tmp_path / "work")
     server.control(latency_s=0.3, shares={"429": 0.2, "500": 0.1, "cut": 0.05})
@@ -69,7 +71,7 @@ def test_a_killed_translation_goes_on_and_pays_at_most_for_what_was_under_way(ex
     process.wait()
     said = run(*command, TEST_KEY=llm_server.KEY)
     paid = Counter(server.stats()["delivered"])
-    assert sum(paid.values()) <= calm + 4 * 2  # four requests of two texts were under way
+    assert sum(paid[text] - 1 for text in good) <= 4 * 2  # four requests of two texts were under way
     found = translations(workspace)
     assert found
     assert {t["engine"] for t in found} == {"openai:m-1"}
@@ -80,7 +82,7 @@ def test_a_killed_translation_goes_on_and_pays_at_most_for_what_was_under_way(ex
     assert tree(workspace / "release") == tree(tmp_path / "calm" / "release")
 
 
-def test_a_budget_stops_the_run_with_a_sentence_and_a_larger_one_continues(export, server, tmp_path):
+def test_a_budget_stops_the_run_with_a_sentence_and_a_larger_one_continues(cluster, export, server, tmp_path):
     workspace = with_key(tmp_path / "work")
     server.control()
     command = (
@@ -137,10 +139,9 @@ def rewrite(export: Path, change) -> None:
 
 
 @pytest.fixture
-def held(tmp_path):
+def held(cluster, clinic_of_60, tmp_path):
     """A clinic with a doubtful name and an ambiguous tooth in one record, and its workspace."""
-    export, workspace = tmp_path / "clinic", with_key(tmp_path / "work")
-    generate(export, visits=60, seed=9)
+    export, workspace = clinic_of_60, with_key(tmp_path / "work")
     done = []
 
     def doubts(_, record):
@@ -160,6 +161,10 @@ def test_both_text_queues_are_answered_and_only_their_partitions_are_done_again(
     assert doubts
     teeth = [row for row in rows_of(queue / "teeth.csv") if "六龄齿" in row["written"]]
     assert teeth
+    for name in ("privacy-answers.csv", "teeth-answers.csv"):  # what cannot be read is said before the work
+        (queue / name).write_text("nonsense\n1\n", encoding="utf-8")
+        assert name in run("dataset", "--input", export, "--workspace", workspace, *QUICK, code=2)
+        (queue / name).unlink()
     for row in doubts:
         row["answer"] = "identifier"
     save(queue / "privacy-answers.csv", doubts)
@@ -183,20 +188,9 @@ def test_both_text_queues_are_answered_and_only_their_partitions_are_done_again(
     assert not [row for row in rows_of(queue / "privacy.csv") if row["visit_key"] == released[0]["visit_key"]]
 
 
-def test_an_answer_that_cannot_be_read_is_said_before_the_work(held):
-    export, workspace = held
-    for name in ("privacy-answers.csv", "teeth-answers.csv"):
-        path = workspace / "private" / "queue" / name
-        path.write_text("nonsense\n1\n", encoding="utf-8")
-        said = run("dataset", "--input", export, "--workspace", workspace, *QUICK, code=2)
-        assert name in said
-        path.unlink()
-
-
-def test_one_cell_holds_a_batch_back_until_it_is_answered_once_and_a_clinics_names_go(tmp_path):
-    export, workspace, trace = tmp_path / "clinic", with_key(tmp_path / "work"), tmp_path / "trace"
+def test_one_cell_holds_a_batch_back_until_it_is_answered_once_and_a_clinics_names_go(cluster, clinic_of_60, tmp_path):
+    export, workspace, trace = clinic_of_60, with_key(tmp_path / "work"), tmp_path / "trace"
     trace.mkdir()
-    generate(export, visits=60, seed=9)
     rewrite(
         export, lambda n, record: record.update({"助手": "晨曦阿星小明"} if n == 0 else {"备注": "晨曦阿星改约，已和静怡沟通"})
     )

@@ -30,8 +30,10 @@ from codelib.train.run_folder import RunFolder
 from codelib.train.withdrawn import withdraw as train_room
 from tests import llm_server
 from tests.everything import everything
-from tests.jobs import run, tree, with_key
+from tests.here import run
+from tests.jobs import tree, with_key
 from tests.pictures import jpeg, photograph
+from tests.s3_server import BUCKET, environment, keys, s3_server, upload
 
 HEADER = "患者,时间,年龄,性别,姓名,联系电话,主治医生,主诉,检查,诊断,治疗方案\n"
 PERSON, NAME, PHONE = "患者004711", "欧阳雪柏", "13977554411"
@@ -110,6 +112,7 @@ def write_train(workspace: Path, checkups: tuple[str, ...], others: list[str]) -
         ("paper", [*checkups, *others], True),
         ("half", list(checkups), False),
         ("other", others, True),
+        ("spared", list(checkups), True),
     ):
         folder = workspace / "train" / name
         (folder / "ray" / "checkpoint_1").mkdir(parents=True)
@@ -117,7 +120,8 @@ def write_train(workspace: Path, checkups: tuple[str, ...], others: list[str]) -
         (folder / "adapter").mkdir()
         (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
         (folder / "settings.json").write_text(json.dumps({"settings": {}, "data_sha256": "x"}))
-        lines = [f"train/{n},{checkup},{'training' if n % 2 else 'rejected'}" for n, checkup in enumerate(seen)]
+        side = "spared" if name == "spared" else "training"
+        lines = [f"train/{n},{checkup},{side if n % 2 else 'rejected'}" for n, checkup in enumerate(seen)]
         (folder / "samples.csv").write_text("\n".join(["sample_id,checkup_id,side", *lines]) + "\n")
         rejects = [f"train/{n},train:image,Images/Photographs/{c}-01.jpg cannot be read" for n, c in enumerate(seen) if not n % 2]
         (folder / "rejected.csv").write_text("\n".join(["sample_id,reason,detail", *rejects]) + "\n")
@@ -203,7 +207,7 @@ def server():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, server) -> Made:
+def made(tmp_path_factory, server, cluster) -> Made:
     tmp = tmp_path_factory.mktemp("withdrawal")
     export, workspace = tmp / "clinic", with_key(tmp / "work")
     add_batch(export, "第一批", first_batch())
@@ -274,60 +278,101 @@ class Killed(BaseException):
     pass
 
 
-def test_killed_anywhere_the_next_run_finishes_the_withdrawal(made, tmp_path, monkeypatch):
-    """Before every single thing that a withdrawal writes or deletes; what follows may even have forgotten the list."""
-    lines = consent.Lines(frozenset({"4711"}))
-    settings = DatasetSettings()
+class Killer:
+    """Counts what is written and deleted, and dies before one of them."""
 
-    def go(folder: Path, given: consent.Lines) -> list[str]:
-        return withdraw.withdraw(given, Workspace.at(str(folder)), settings, (train_room, evaluate_room))
-
-    steps = 0
-
-    def count(stop_at: int | None) -> None:
-        nonlocal steps
-        steps = 0
+    def __init__(self, monkeypatch):
+        self.steps, self.stop_at = 0, None
         for name in ("delete", "commit_stream"):
-            monkeypatch.setattr(Store, name, counted(originals[name], stop_at))
+            monkeypatch.setattr(Store, name, self._counted(getattr(Store, name)))
 
-    def counted(original, stop_at):
+    def _counted(self, original):
         def call(*args, **kwargs):
-            nonlocal steps
-            steps += 1
-            if steps == stop_at:
+            self.steps += 1
+            if self.steps == self.stop_at:
                 raise Killed
             return original(*args, **kwargs)
 
         return call
 
-    originals = {name: getattr(Store, name) for name in ("delete", "commit_stream")}
-    count(None)
+    def at(self, stop_at: int | None) -> None:
+        self.steps, self.stop_at = 0, stop_at
+
+
+def go(folder: Path | str, given: consent.Lines) -> list[str]:
+    return withdraw.withdraw(given, Workspace.at(str(folder)), DatasetSettings(), (train_room, evaluate_room))
+
+
+def test_killed_anywhere_the_next_run_finishes_the_withdrawal(made, tmp_path, monkeypatch):
+    """Before every single thing that a withdrawal writes or deletes; what follows may even have forgotten the list."""
+    lines, killer = consent.Lines(frozenset({"4711"})), Killer(monkeypatch)
     whole = tmp_path / "whole"
     shutil.copytree(made.workspace, whole)
     go(whole, lines)
     assert list(traces(made, whole)) == []
-    total = steps
+    total = killer.steps
     assert total > 30
     for stop_at in sorted({1, 2, 3, 4, total - 1, total, *range(5, total, 13)}):
         folder = tmp_path / str(stop_at)
         shutil.copytree(made.workspace, folder)
-        count(stop_at)
+        killer.at(stop_at)
         with pytest.raises(Killed):
             go(folder, lines)
-        count(None)
+        killer.at(None)
         go(folder, lines if stop_at == 1 else consent.Lines())
         assert list(traces(made, folder)) == [], stop_at
         assert set(tree(folder)) == set(tree(whole)), stop_at
         shutil.rmtree(folder)
 
 
+def test_a_withdrawal_from_an_object_store_reaches_every_place_there(made, tmp_path, monkeypatch):
+    """Killed after the journal, in the middle and at the end, as on a disk."""
+    lines, killer = consent.Lines(frozenset({"4711"})), Killer(monkeypatch)
+    with s3_server() as (values, client), environment(values):
+
+        def work(name: str) -> str:
+            upload(client, made.workspace, name)
+            return f"s3://{BUCKET}/{name}"
+
+        def left(name: str) -> Path:
+            """What a reader of the bucket has, as a folder."""
+            for key in keys(client, f"{name}/"):
+                if not key.endswith("/"):
+                    (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+                    client.download_file(BUCKET, key, str(tmp_path / key))
+            return tmp_path / name
+
+        told = go(work("whole"), lines)
+        assert any("withdrawn: 2 visits of 1 patients" in line for line in told)
+        whole, total = left("whole"), killer.steps
+        assert list(traces(made, whole)) == []
+        here = copy_of(made, tmp_path)
+        go(here, lines)
+        assert without_locks(whole) == without_locks(here)
+        for stop_at in (2, total // 2, total):
+            uri = work(f"killed-{stop_at}")
+            killer.at(stop_at)
+            with pytest.raises(Killed):
+                go(uri, lines)
+            assert f"killed-{stop_at}/private/{withdraw.JOURNAL}" in keys(client, f"killed-{stop_at}/private/")
+            killer.at(None)
+            go(uri, consent.Lines())
+            folder = left(f"killed-{stop_at}")
+            assert list(traces(made, folder)) == []
+            assert without_locks(folder) == without_locks(whole)
+
+
+def without_locks(folder: Path) -> set[str]:
+    return {name for name in tree(folder) if not name.endswith("/lock")}
+
+
 def test_a_full_disk_holds_no_withdrawal_up(made, tmp_path, monkeypatch):
     folder, commit = copy_of(made, tmp_path), Store.commit_stream
 
-    def full(store, name, chunks):
+    def full(store, name, chunks, mode=None):
         if (folder / "release" / "parquet").exists():
             raise OSError(errno.ENOSPC, "No space left on device")
-        return commit(store, name, chunks)
+        return commit(store, name, chunks, mode)
 
     monkeypatch.setattr(Store, "commit_stream", full)
     withdraw.withdraw(
@@ -381,14 +426,16 @@ def test_a_withdrawal_waits_for_nothing_and_the_export_grows_meanwhile(made, tmp
     said = run(*made.command, *gone, code=2, TEST_KEY=llm_server.KEY)
     assert "withdrawn: 2 visits of 1 patients" in said
     assert "the release that held them was taken away" in said
-    assert "train/paper: its adapter learned from 2 of their samples and cannot unlearn them: retrain" in said
+    assert "train/paper: its adapter learned from 1 of their samples and cannot unlearn them: retrain" in said
     assert "train/half: a run that was not finished had learned from them, and was removed" in said
     assert "evaluate/: 2 answers about them" in said
     assert list(traces(made)) == []
     assert (workspace / "release" / "INCOMPLETE").exists()
     assert len(list((workspace / "release" / "Images").rglob("*.jpg"))) == 12
     marked = json.loads((workspace / "train" / "paper" / "run.json").read_text())
-    assert (marked["withdrawn_samples"], marked["retrain"], marked["steps"]) == (2, True, 1)
+    assert (marked["withdrawn_samples"], marked["retrain"], marked["steps"]) == (1, True, 1)
+    assert "train/spared: its adapter learned from none of their samples" in said
+    assert "retrain" not in json.loads((workspace / "train" / "spared" / "run.json").read_text())
     assert "retrain" not in json.loads((workspace / "train" / "other" / "run.json").read_text())
     assert not (workspace / "train" / "half").exists() and not (workspace / "train" / "killed-early").exists()
     assert "features/0f: vision features of 3 images, theirs among them, were removed" in said

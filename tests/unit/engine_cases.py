@@ -88,6 +88,15 @@ def many_requests(images: Sequence[str], adapters: Sequence[str | None], visits:
     return requests
 
 
+def few_shot_requests(images: Sequence[str], adapters: Sequence[str | None], visits: int = 6) -> list[Request]:
+    """Visits of like length after the same worked examples, for each adapter."""
+    rng = np.random.default_rng(2)
+    examples, shown = worked_examples(rng, images)
+    asked = [question(rng, images[visit % 3 : visit % 3 + 1], 6 + visit, f"f{visit}") for visit in range(visits)]
+    few = [replace(one, messages=(*examples, *one.messages), images=(*shown, *one.images)) for one in asked]
+    return [Request(one, 6, adapter, PIXELS) for one in few for adapter in adapters]
+
+
 class Stock:
     """One prompt at a time through stock transformers and peft."""
 

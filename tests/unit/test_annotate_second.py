@@ -1,11 +1,10 @@
-"""The second pass against a real HTTP server in a process of its own: `python test_annotate_second.py LOG` serves on a free port."""
+"""The second pass against a real HTTP server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,7 +25,6 @@ from codelib.data.annotate_second import Annotator, Questions, SecondPass, asked
 from codelib.data.settings import DatasetSettings
 from codelib.data.teeth import normalise, tooth_row
 from codelib.data.translate import AnswerCache, TranslateSettings
-from tests.jobs import environment
 
 # what the model says of a string: quotes that are right, made up, of no condition in the list, of a status that is none of ours
 SAYS: dict[str, list[dict[str, Any]]] = {
@@ -40,7 +38,7 @@ SAYS: dict[str, list[dict[str, Any]]] = {
 
 class Handler(BaseHTTPRequestHandler):
     log = ""
-    failures = 1  # the first request is refused, as busy servers do
+    failures = 1  # of each server the first request is refused, as busy servers do
 
     def do_POST(self) -> None:
         started = time.monotonic()
@@ -55,8 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(0.02)
         with Path(self.log).with_name("at_once").open("a") as times:
             times.write(f"{started} {time.monotonic()}\n")
-        if Handler.failures:
-            Handler.failures -= 1
+        if self.failures:
+            type(self).failures = 0
             return self._answer(429, {"error": {"message": "slow down"}})
         forgotten = Path(self.log).with_name("forgotten").read_text(encoding="utf-8")
         items = [{"n": i["n"], "conditions": SAYS.get(i["text"], [])} for i in asked if i["text"] != forgotten]
@@ -77,22 +75,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def serve(log: str) -> None:
-    Handler.log = log
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(server.server_port, flush=True)
-    server.serve_forever()
-
-
 class Server:
     def __init__(self, folder: Path) -> None:
         self.log = folder / "asked.jsonl"
         self.log.touch()
         self.forgets("")
-        command = [sys.executable, __file__, str(self.log)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
-        assert self.process.stdout
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}/v1"
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), type("Logging", (Handler,), {"log": str(self.log)}))
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def forgets(self, text: str) -> None:
         """A string that its answers leave out from now on."""
@@ -111,8 +101,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SECOND_PASS_KEY", "right")
     running = Server(tmp_path)
     yield running
-    running.process.kill()
-    running.process.wait()
+    running.http.shutdown()
+    running.http.server_close()
 
 
 def settings(server: Server, **changes: Any) -> AnnotateSettings:
@@ -265,7 +255,3 @@ def test_a_clinics_own_lists_stand_in_no_manifest(tmp_path: Path) -> None:
     for value in (identity(own), card.release_settings(DatasetSettings(annotate=own))):
         assert "某" not in json.dumps(value, ensure_ascii=False)
     assert identity(own) != identity(AnnotateSettings())
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

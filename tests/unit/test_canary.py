@@ -213,6 +213,29 @@ def test_a_served_adapter_is_compared_with_its_base_in_the_list(tmp_path: Path) 
     assert few["lora"]["status"] == "not_run"
 
 
+def test_a_served_adapter_whose_base_is_not_in_the_list_gets_a_control(tmp_path: Path) -> None:
+    loras = [{"name": name, "model": "m", "adapter": name, **SERVER} for name in ("one", "two")]
+    plan = planned(tmp_path, *loras)
+    (control,) = plan.controls
+    bare = next(one for one in plan.variants if one.name == control)
+    assert (bare.model, bare.adapter, bare.benchmarks) == ("m", None, ("classification",))
+    assert plan.questions[control, "classification"] == plan.questions["one", "classification"][:32]
+    rows = table(plan, one=["a"] * 24, two=["a"] * 23 + ["b"], **{control: ["a"] * 24})
+    found = canary.verdicts(plan, rows, Store(str(tmp_path / "work")))
+    assert {name: verdict["status"] for name, verdict in found.items()} == {"one": "refused", "two": "passed"}
+    few = canary.verdicts(plan, table(plan, one=["a"] * 20, two=[], **{control: ["a"] * 20}), Store(str(tmp_path / "work")))
+    assert (few["one"]["status"], few["one"]["why"][:20]) == ("not_run", "20 answers of both i")
+    silent = canary.verdicts(plan, table(plan, one=["a"] * 10, two=["a"] * 10), Store(str(tmp_path / "work")))
+    assert {verdict["status"] for verdict in silent.values()} == {"not_run"}
+    assert not planned(tmp_path, *loras, {"name": "base", "model": "m", **SERVER}).controls
+    # a base that is asked nothing of this is none
+    plan = planned(tmp_path, {"name": "base", "model": "m", **SERVER, "benchmarks": ["generation"]}, loras[0])
+    rows = table(plan, one=["a"] * 24, **{name: ["a"] * 24 for name in plan.controls})
+    assert canary.verdicts(plan, rows, Store(str(tmp_path / "work")))["one"]["status"] == "refused"
+    local = {"name": "local", "model": str(tmp_path / "none"), "adapter": str(tmp_path / "lora")}
+    assert not planned(tmp_path, local, {"name": "public", "engine": "openai", "model": "gpt-4o"}).controls
+
+
 def test_variants_that_are_asked_otherwise_are_not_compared(tmp_path: Path) -> None:
     plan = planned(
         tmp_path,

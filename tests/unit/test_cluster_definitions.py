@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import json
 import re
+import zipfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from codelib.core.config import load
+from codelib.evaluate.variants import load_variants
+from codelib.train.settings import TrainSettings
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -65,6 +70,9 @@ def test_aws_would_take_every_machine() -> None:
         asked = {**kind["node_config"], "MinCount": 1, "MaxCount": 1}
         problems = ParamValidator().validate(asked, shape)
         assert not problems.has_errors(), f"{name}: {problems.generate_report()}"
+        # without them Ray takes an image of Ubuntu 18.04, and a role for the head alone
+        assert asked["ImageId"].startswith("ami-"), name
+        assert asked["IamInstanceProfile"] == {"Name": "codelib-head" if name == "head" else "codelib-worker"}
 
 
 def test_google_would_take_every_machine() -> None:
@@ -100,6 +108,28 @@ def test_the_check_of_googles_fields_finds_a_wrong_one() -> None:
     }
     found = list(unknown_fields({"machinetype": "n2", "disks": [{"type": "SSD", "boot": True}]}, "Instance", schemas))
     assert found == ["machinetype", "disks.type=SSD", "disks.boot"]
+
+
+def test_an_evaluation_on_a_cluster_that_begins_without_gpus_asks_for_them() -> None:
+    """Nothing but its settings says that there will be some: the models would answer on CPUs."""
+    spec = yaml.safe_load((CLUSTER / "kuberay" / "rayjob-evaluate.yaml").read_text())["spec"]
+    group = spec["rayClusterSpec"]["workerGroupSpecs"][0]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert group["replicas"] == 0
+    words = spec["entrypoint"].split()
+    assert "num_gpus_per_actor=1" in words
+    assert f"num_actors={group['maxReplicas'] * int(limits['nvidia.com/gpu'])}" in words
+
+
+def test_a_pod_finds_its_models_in_the_bucket() -> None:
+    """No image and no volume holds one, and nothing is downloaded while a job runs."""
+    train, evaluate = ((CLUSTER / "kuberay" / f"rayjob-{name}.yaml").read_text() for name in ("train", "evaluate"))
+    words = yaml.safe_load(train)["spec"]["entrypoint"].split()
+    base = load(TrainSettings, "train", "paper-7b", []).model
+    assert f"model=s3://BUCKET/workspace/{base}" in words
+    wanted = {one.model for one in load_variants("paper") if one.engine == "transformers"}
+    told = "".join(line for line in (train + evaluate).splitlines() if "aws s3 sync" in line)
+    assert all(f"s3://BUCKET/workspace/{name} " in told for name in wanted)
 
 
 def test_alibaba_clouds_machines_hold_what_rays_provider_reads() -> None:
@@ -189,28 +219,7 @@ def test_one_version_of_ray_everywhere() -> None:
         assert {one or other for one, other in named} == {pinned[1]}, file.name
 
 
-# the entry points and the image
-
-
-def commands() -> list[tuple[str, str]]:
-    return [
-        (file.name, document["spec"]["entrypoint"])
-        for file in MANIFESTS
-        if (document := yaml.safe_load(file.read_text()))["kind"] == "RayJob"
-    ]
-
-
-@pytest.mark.parametrize(("file", "command"), commands())
-def test_an_entry_point_is_a_job_with_options_that_it_has(file: str, command: str) -> None:
-    words = command.split()
-    assert words[:2] == ["python", "-m"]
-    module = ROOT / f"{words[2].replace('.', '/')}.py"
-    text = module.read_text()
-    for option in (word for word in words[3:] if word.startswith("--")):
-        assert f'"{option}"' in text, f"{file}: {words[2]} has no {option}"
-    for word in words:
-        if word.startswith("jobs/"):
-            assert (ROOT / word).is_file()
+# the image and what is submitted (what the entry points say: test_documented_commands)
 
 
 def test_the_image_copies_what_there_is_and_nothing_secret() -> None:
@@ -225,7 +234,36 @@ def test_the_image_copies_what_there_is_and_nothing_secret() -> None:
     assert extras <= declared
 
 
-def test_what_is_submitted_leaves_data_and_environment_behind() -> None:
+def test_what_is_submitted_is_code_and_nothing_of_a_workspace(tmp_path: Path) -> None:
+    """Packed as `ray job submit` packs it, from a checkout that somebody works in."""
+    from ray._private.runtime_env.packaging import create_package
+
     environment = yaml.safe_load((CLUSTER / "runtime_env.yaml").read_text())
-    assert {".git", ".venv", ".nltk_data"} <= set(environment["excludes"])
-    assert not any(word in name for name in environment["env_vars"] for word in ("KEY", "TOKEN_", "SECRET"))
+    sent = {"codelib/core/a.py", "codelib/data/terms.csv", "jobs/dataset.py", "jobs/recipes/paper.yaml", "mine.yaml"}
+    stays = {
+        "work/private/key",
+        "w2/release/train.json",
+        "export/sheet.csv",
+        "withdrawn.txt",
+        ".venv/bin/python",
+        "w/private/key",
+    }
+    stays |= {"private/ledger.csv", ".env", "keys.env", "docs/running.md", "work/mine.yaml", ".git/config", "sheet.xlsx"}
+    for name in sent | stays:
+        (tmp_path / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "checkout" / name).write_text("x")
+    package = tmp_path / "package.zip"
+    create_package(str(tmp_path / "checkout"), package, include_gitignore=True, excludes=environment["excludes"])
+    with zipfile.ZipFile(package) as archive:
+        assert {name for name in archive.namelist() if not name.endswith("/")} == sent
+
+
+def test_a_stopped_job_has_the_time_of_a_checkpoint_and_no_secret_is_sent() -> None:
+    """Ray kills three seconds after `ray job stop` otherwise."""
+    environment = yaml.safe_load((CLUSTER / "runtime_env.yaml").read_text())["env_vars"]
+    assert int(environment["RAY_JOB_STOP_WAIT_TIME_S"]) >= 300
+    assert not any(word in name for name in environment for word in ("KEY", "TOKEN_", "SECRET"))
+    for file in MANIFESTS:
+        document = yaml.safe_load(file.read_text())
+        if document["kind"] == "RayJob":
+            assert yaml.safe_load(document["spec"]["runtimeEnvYAML"]) == {"env_vars": environment}

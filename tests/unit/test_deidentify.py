@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
-import time
 from pathlib import Path
-from typing import Any
 
 import openpyxl
 import pyarrow as pa
@@ -15,15 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codelib.contracts import DEIDENTIFIED, TEXT, TEXT_FIELDS
-from codelib.data.deidentify import DeidentifySettings, deidentify, review_queue
-from codelib.data.deidentify_clean import Calendar, Cleaned, clean
-from codelib.data.gazetteer import Gazetteer
-from codelib.data.identifiers import contains_identifier
-from codelib.data.name_cells import read_name_cell
-
-DATA = Path(os.environ.get("CODELIB_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
-VISIT = dt.date(2022, 3, 5)
+from codelib.contracts import TEXT, TEXT_FIELDS
+from codelib.data.deidentify import DeidentifySettings, deidentify
+from tests.deidentify_rows import PHRASES, cleaned, row, run
 
 # sentence | what must not remain
 WITH_IDENTIFIERS = """
@@ -254,71 +245,6 @@ Vita Easyshade比色A3.5。
 患者头孢过敏。
 """.strip().splitlines()
 
-PHRASES = [
-    "36远中邻合面龋坏",
-    "探痛（+）",
-    "叩（-）",
-    "PD 3-4mm",
-    "BOP(+)",
-    "全口龈缘红肿",
-    "患者自觉上前牙前突",
-    "患者要求拔除智齿",
-    "母亲诉夜间磨牙",
-    "医生建议定期复查",
-    "高血压，控制可",
-    "5年前因左下智齿冠周炎拔除38",
-    "18、28、38、48牙胚存在",
-    "比色A2",
-    "3%双氧水冲洗",
-    "24小时内勿用患侧咀嚼",
-    "安氏II类1分类错牙合",
-    "16 26 36 46窝沟封闭",
-    "甲硝唑0.2g tid×3天",
-    "阿替卡因局麻下开髓",
-    "右上3-左上3拥挤Ⅱ度",
-    "CBCT示38距下颌神经管2mm",
-    "家长代诉",
-    "外院行根管治疗",
-    "一周后复诊",
-    "患者12岁",
-    "主任医师会诊",
-]
-
-
-def cleaned(text: str, *identifiers: tuple[str, str], mode: str = "keep", shift_days: int = 0) -> Cleaned:
-    gazetteer = Gazetteer({"kind": kind, "value": value} for kind, value in identifiers)
-    return clean(text, gazetteer, Calendar(mode, VISIT, shift_days))  # type: ignore[arg-type]
-
-
-def row(key: str = "v1", **values: Any) -> dict[str, Any]:
-    base = {"visit_key": key, "patient": "p", "checkup_time": "2022-03-05 09:30", "age": 35, "gender": "male"}
-    return (
-        base | dict.fromkeys(TEXT_FIELDS, "") | {"identifiers": [], "teeth": [], "status": "ok", "reject_reason": None} | values
-    )
-
-
-def run(*rows: dict[str, Any], shift_days: int = -40, dates: str = "shift") -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    table = pa.Table.from_pylist(list(rows), schema=TEXT.schema)
-    codes = pa.Table.from_pylist(
-        [
-            {"visit_key": r["visit_key"], "checkup_id": f"{i:04d}-001", "patient_id": f"{i:04d}", "date_shift_days": shift_days}
-            for i, r in enumerate(rows)
-            if r["status"] == "ok"
-        ],
-        schema=pa.schema(
-            [
-                ("visit_key", pa.string()),
-                ("checkup_id", pa.string()),
-                ("patient_id", pa.string()),
-                ("date_shift_days", pa.int32()),
-            ]
-        ),
-    )
-    options = DeidentifySettings(dates=dates)  # type: ignore[arg-type]
-    out = deidentify(table, codes, options)
-    assert out.schema == DEIDENTIFIED.schema
-    return out.to_pylist(), list(review_queue(table, codes, options))
-
 
 @pytest.mark.parametrize("line", WITH_IDENTIFIERS)
 def test_identifiers_go_or_the_visit_is_held_back(line: str) -> None:
@@ -464,237 +390,12 @@ def test_no_text_raises_and_spans_stay_in_bounds(text: str) -> None:
 @pytest.mark.parametrize(
     "unit", ["2021.", "138/", "5月", "（王芳）", "患者张伟因牙痛来诊，", "1", "1 ", "一", "医院", "路1号", "a.", "李医生", "中"]
 )
-def test_time_grows_with_the_text_and_not_faster(unit: str) -> None:
-    def seconds(chars: int) -> float:
-        text = unit * (chars // len(unit))
-        start = time.process_time()
-        cleaned(text, ("name", "王小明"))
-        return time.process_time() - start
-
-    seconds(1000)
-    assert seconds(200_000) < 40 * max(seconds(20_000), 0.02)  # ten times the text; quadratic would be a hundred
+def test_a_hostile_text_of_one_piece_ends(unit: str) -> None:
+    """A pattern that tries its way back without bound would not come to its end."""
+    cleaned(unit * (20_000 // len(unit)), ("name", "王小明"))
 
 
-# what a red team found released: text | what must not remain | kind=value of the row's identifiers, ...
-LEAKS = """
-复诊.13812345678|13812345678
-座机.65271234|65271234
-.6527-1234|1234
-1.13812345678|13812345678
-患者0003诉痛|0003
-患者0003诉痛|0003|patient_id=患者0003
-患者3诉痛|患者3|patient_id=患者0003
-No.0003复诊|0003|patient_id=患者0003
-编号0003，编号3|编号3,0003|patient_id=患者0003
-患者36来诊|患者36|patient_id=患者0036
-张翠花诉痛|张翠花|patient_id=患者张翠花
-档案P0031|P0031|patient_id=P0031
-存档48217|48217|id_number=48217
-存档48217|48217|id_number=048217
-门诊MZ4821|MZ4821|id_number=MZ4821
-加好友zhaominsz|zhaominsz|phone=zhaominsz
-王芳已联系|王芳|phone=13812345678（王芳）
-张偉自述|张偉|name=张伟
-張偉自述|張偉|name=张伟
-張偉自述|張偉|name=張偉
-Zhāng Wěi said|Wěi|name=张伟
-W. Zhang called|Zhang|name=张伟
-Zhang W called|Zhang|name=张伟
-XM Wang called|Wang|name=王小明
-张,伟来过|伟|name=张伟
-患者王 芳来诊|芳
-王芳（母亲）签字|王芳
-陪同者（王芳）|王芳
-Dr. Wang reviewed|Wang
-Patient: John Smith|Smith
-阿依古丽自述疼痛|古丽
-王芳自述疼痛|王芳
-张伟曾来|张伟|name=张伟-复诊
-张伟曾来|张伟|name=张伟2
-张伟曾来|张伟|name=张伟 男
-张伟曾来|张伟|name=张 伟
-张伟曾来|张伟|name=张伟 Zhang Wei
-Zhang Wei came|Zhang|name=张伟 Zhang Wei
-张伟曾来|张伟|name=张伟【老客户】
-张伟曾来|张伟|name=姓名：张伟
-张伟曾来|张伟|name=VIP张伟
-张伟和李娜曾来|张伟,李娜|name=张伟和李娜
-张伟曾来|张伟|name=张伟复诊
-张伟曾来|张伟|name=张伟(138)
-王和平曾来|王和平,和平|name=王和平
-王小明来过|王小明|name=王小明张大力
-欧阳娜娜改约，娜娜同意|娜娜|other=欧阳娜娜
-张 伟改约|张 伟|other=张伟
-小明改约，Wang Xiaoming|小明,Xiaoming|other=王小明
-John改约|John|other=John Smith
-艾力改约|艾力|other=买买提·艾力
-阿依古丽改约|古丽|other=阿依古丽
-高强自述疼痛|高强|name=高强
-金冠自述疼痛|金冠|name=金冠
-白牙自述疼痛|白牙|name=白牙
-嘱平稳多漱口|嘱平稳|name=平稳
-患者安静复诊|安静|name=安静
-康健，男，35岁|康健|name=康健
-告知明确注意事项|知明确|name=明确
-田自述疼痛|田|name=田
-患者丁要求洗牙|丁要|name=丁
-138/1234/5678|1234
-138_1234_5678|1234
-138,1234,5678|1234
-138、1234、5678|1234
-138*1234*5678|1234
-138·1234·5678|1234
-138 - 1234 - 5678|1234
-138/1234-5678|1234
-138123\\n45678|45678
-13 81 23 45 67 8|81 23
-48213567/右上|48213567
-存48213567g|48213567
-1928年出生|1928
-生于1928年|1928
-1928年生，牙列缺失|1928
-年龄95，牙列缺失|95
-95y, edentulous|95
-住平江新城3-2-501|平江,501
-平江新城3-2-501|501
-出生日期：1928|1928
-""".strip().splitlines()
-
-SAFE_WITH_IDENTIFIERS = """
-曾于医院就诊，于医嘱下用药|name=于明
-曾于医院就诊，处于明显疼痛|staff=于明
-服用阿奇霉素|name=李子奇
-服用阿司匹林|name=孙司
-24小时内勿漱口|name=王明时
-今天天气凉，天天刷牙|name=李昊天
-刚刚拔除|name=王志刚
-小金属颗粒|name=王金
-白天明显|name=李天明
-微信：36牙拔除术后疼痛明显|
-主任医师会诊，副主任医师指导|staff=任松
-患者向医生咨询，和医生沟通|staff=向华;staff=和平
-牙周医生会诊，口腔卫生一般|name=周鸣玉;name=游生一
-生命体征平稳，血压平稳|name=平稳
-诊断明确，治疗安静配合|name=明确
-丁卡因表麻，丁香油|name=丁
-患者36牙疼痛，患者36、37松动|patient_id=患者0036
-患者3天前疼痛|patient_id=患者0003
-36牙，36、37、0003|patient_id=患者0036
-费用48217元，4821.5，48217mg|id_number=48217
-2021年拔除|id_number=2021
-13、14、15、16、17、18缺失|
-13、14、15、16、17、24、25缺失|
-11、12、13、14、15、16、17 1度松动|
-13 14 15 16 17 1度松动|
-16,26,36,46窝沟封闭，17、27、37、47|
-PD 3-4-5mm，1.5-2.0-2.5mm|
-青霉素1600000U皮试|
-BP 138/85mmHg 135/80mmHg 130/78mmHg|
-患者120/80mmHg|
-患者2021年拔牙|
-宽21.5mm，3-5日后，5月3次，近3月16、17疼痛|
-3月3颗，2月1次，10年5月余，5月16牙拔除|
-16.26.36，21.5，PD 211212|
-住院3-5天，住校3年，家住外地3-4年|
-牙列缺损（左侧），（白斑），（高敏）|
-""".strip().splitlines()
-
-
-def identifiers_of(cells: str) -> list[dict[str, str]]:
-    return [dict(zip(("kind", "value"), cell.split("=", 1), strict=True)) for cell in cells.split(";") if cell]
-
-
-@pytest.mark.parametrize("line", LEAKS)
-def test_what_was_once_released_goes_or_is_held_back(line: str) -> None:
-    text, values, *cells = line.replace("\\n", "\n").split("|")
-    out, _ = run(row(present_illness=text, identifiers=identifiers_of("".join(cells))))
-    assert out[0]["status"] == "rejected" or not [v for v in values.split(",") if v in out[0]["present_illness"]]
-
-
-@pytest.mark.parametrize("line", SAFE_WITH_IDENTIFIERS)
-def test_clinical_words_stay_beside_names_that_look_like_them(line: str) -> None:
-    text, cells = line.rsplit("|", 1)
-    out, queue = run(row(present_illness=text, identifiers=identifiers_of(cells)))
-    assert queue == []
-    assert out[0]["present_illness"] == text
-
-
-DATES = """
-1.2021-05-03外院补牙|1.2021-03-24外院补牙
-46.2021-05-03|46.2021-03-24
-.2021.5.3|.2021.3.24
-21年5月3日|21年3月24日
-21.5.3拍片|21.3.24拍片
-2021.5拍片|2021.4拍片
-2021-5拍片|2021-4拍片
-5月3-5日|3月24-26日
-5月10-12日|3月31-4月2日
-2021年5月3-5日|2021年3月24-26日
-5月3，外院|3月24，外院
-2021年5月3外院|2021年3月24外院
-2021 5 3|2021 3 24
-2021、5、3|2021、3、24
-3/5/2021|1/24/2021
-May 3, 2021|Mar 24, 2021
-3 May 2021|24 Mar 2021
-二〇二一年5月3日|2021年3月24日
-2021年五月三日|2021年3月24日
-五月三日|3月24日
-5月三日|3月24日
-03-May-2021|24-Mar-2021
-210503拔除|210324拔除
-2021.12.10|2021.10.31
-""".strip().splitlines()
-
-
-@pytest.mark.parametrize("line", DATES)
-def test_dates_of_every_form_move(line: str) -> None:
-    text, expected = line.split("|")
-    out, queue = run(row(remarks=text), shift_days=-40)
-    assert queue == []
-    assert out[0]["remarks"] == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["2021年约5月", "2021年5-6月", "21.11.12", "5月16拔除", "21年13月3日", "二〇二一.5.3", "2021May3"]
-)
-def test_a_date_that_could_not_be_read_holds_the_visit_back(text: str) -> None:
-    out, queue = run(row(remarks=text))
-    assert out[0]["status"] == "rejected"
-    assert {entry["class"] for entry in queue} == {"DATE"}
-
-
-@given(
-    st.lists(
-        st.sampled_from([*PHRASES, "张伟", "13812345678", "2021.5.3", "210503", "高强自述", "患者93岁", "患者0003"]), max_size=12
-    )
-)
-@settings(max_examples=100, deadline=None)
-def test_a_tooth_that_is_kept_stands_on_the_words_it_stood_on(phrases: list[str]) -> None:
-    text = "，".join(phrases)
-    teeth = [
-        {"field": "examination", "fdi": ["16"], "start": at, "end": at + 2, "status": "ok"}
-        for at in range(len(text) - 1)
-        if text[at : at + 2].isdigit()
-    ]
-    own = [{"kind": "name", "value": "张伟"}, {"kind": "name", "value": "高强"}]
-    out, _ = run(row(examination=text, teeth=teeth, identifiers=own))
-    if out[0]["status"] == "ok":
-        done = cleaned(text, ("name", "张伟"), ("name", "高强"), mode="shift", shift_days=-40)
-        kept = [tooth for tooth in teeth if done.moved(tooth["start"], tooth["end"])]
-        assert [text[t["start"] : t["end"]] for t in kept] == [
-            out[0]["examination"][t["start"] : t["end"]] for t in out[0]["teeth"]
-        ]
-        assert not [t for t in kept if text.startswith("13812345678", t["start"])]
-
-
-def test_pattern_scan_names_the_class_and_passes_its_own_placeholders() -> None:
-    assert contains_identifier("电话13812345678") == "PHONE"
-    assert contains_identifier("患者张伟，牙痛") == "NAME"
-    assert contains_identifier("患者[NAME]，电话[PHONE]，2021-05-03，16、36") is None
-    assert contains_identifier("0013-002-04.jpg 0112-002") is None
-
-
+DATA = Path(os.environ.get("CODELIB_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 MAPPING = {
     "初诊/复诊病历": "patient_record",
     "主诉": "chief_complaint",
@@ -736,32 +437,3 @@ def test_real_export_releases_its_visits_and_none_of_its_identifiers() -> None:
     assert [value for value in truth["identifiers"] if value in released] == []
     clinical = [(r["diagnosis"], r["examination"]) for r in rows]
     assert clinical == [(r["diagnosis"], r["examination"]) for r in out]
-
-
-@pytest.mark.parametrize(
-    ("cell", "names"),
-    [
-        ("阿不都热西提江", {"阿不都热西提江", "阿不都热西提"}),  # a syllable that is on no list
-        ("周岩妈妈", {"周岩"}),
-        ("迪丽热巴的妈妈", {"迪丽热巴"}),
-        ("司马相如之妻卓文君", {"司马相如", "卓文君"}),
-        ("患者张伟的同事李强", {"张伟", "李强"}),
-        ("VIP-会员陈思思", {"陈思思"}),
-        ("正畸科陈思远", {"陈思远"}),
-        ("김철수", {"김철수"}),
-        ("Иванов", {"иванов"}),
-        ("张之友", {"张之友"}),
-        ("综合治疗一组", set()),
-        ("口腔正畸科", set()),
-        ("洗牙套餐", set()),
-    ],
-)
-def test_names_of_a_cell(cell: str, names: set[str]) -> None:
-    read = read_name_cell(cell)
-    assert ({name.lower() for name in read.chinese}, read.unclear) == (names, False)
-
-
-@pytest.mark.parametrize("dot", "·•・‧∙●")
-def test_every_dot_of_a_name_is_one_and_stops_nothing(dot: str) -> None:
-    out, _ = run(row("a", remarks=f"陪同者买买提{dot}艾力，已知情"), row("b", remarks=f"主诉{dot}牙痛{dot}叩痛"))
-    assert [r["remarks"] for r in out] == ["陪同者[NAME]，已知情", f"主诉{dot}牙痛{dot}叩痛"]

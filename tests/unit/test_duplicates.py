@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,12 @@ from PIL import Image, ImageEnhance
 from codelib.contracts import HASHES, IMAGES
 from codelib.core.stage import Part
 from codelib.core.store import Store
-from codelib.data import duplicates
-from codelib.data.duplicates import DUPLICATE, REFUSED, choose, chosen_work, search, search_work
+from codelib.data import duplicate_search, duplicates
+from codelib.data.duplicate_search import DUPLICATE, search
+from codelib.data.duplicates import REFUSED, choose, chosen_work, hashes_work, near_bits, search_work
 from codelib.data.image_review import ACROSS, Answers
 from codelib.imaging.likeness import HASH_BYTES, are_alike, hash_of, likeness, similarity
+from tests import former_search
 
 
 def picture(seed: int, size=(300, 200)) -> Image.Image:
@@ -54,6 +57,7 @@ def row(name: str, patient: str, visit: str, value: bytes, content: str | None =
         "visit_key": visit,
         "checkup_time": time,
         "likeness": value,
+        "hash": hash_of(value),
         "held": False,
     }
 
@@ -138,6 +142,54 @@ def test_the_tables_and_prefixes_of_a_large_export_give_the_same_pairs(tmp_path,
     assert found(parts) == small
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_columns_give_what_rows_gave(tmp_path_factory, data):
+    """Every task's table is the one that the search by rows made, to the byte: copies, held ones, visits of one time, groups cut into blocks."""
+    draw = data.draw
+    thumbs = [likeness(picture(0))[HASH_BYTES:], likeness(picture(1))[HASH_BYTES:]]
+    base, rows = draw(st.integers(0, 2**64 - 1)), []
+    for number in range(draw(st.integers(0, 14))):
+        flipped = sum(1 << bit for bit in draw(st.sets(st.integers(0, 63), max_size=9)))
+        visit, content = draw(st.integers(0, 3)), draw(st.integers(0, 5))
+        value = (base ^ flipped).to_bytes(8, "big") + thumbs[draw(st.integers(0, 1))]
+        made = row(f"i{draw(st.integers(0, 99)):02}-{number}", f"p{visit // 2}", f"v{visit}", value, f"{content:02x}" * 16)
+        time = draw(st.sampled_from([None, "2022-01-01", "2023-01-01"]))
+        rows.append(made | {"checkup_time": time, "held": draw(st.booleans()) and draw(st.booleans())})
+    parts = committed(Store(str(tmp_path_factory.mktemp("c"))), rows, files=2)
+    neighbours, of = draw(st.sampled_from([1, 2, 20])), draw(st.integers(1, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicate_search, "_NEIGHBOURS", neighbours)
+        patch.setattr(duplicate_search, "_SMALL", draw(st.sampled_from([1, 3, 128])))
+        patch.setattr(duplicate_search, "_COMPARED", draw(st.sampled_from([1, 5, 4_000_000])))
+        patch.setattr(former_search, "_NEIGHBOURS", neighbours)
+        for prefix in range(of):
+            extra = {"tables": list(range(29)), "prefix": prefix, "of": of, "bits": draw(st.integers(6, 20))}
+            assert search(0.9, *parts, extra).equals(former_search.search(0.9, *parts, extra))
+
+
+def test_the_more_pictures_the_nearer_their_hashes_must_be():
+    sizes = [10**n for n in range(13)]
+    bits = [near_bits(size) for size in sizes]
+    assert bits == sorted(bits, reverse=True) and bits[-1] == 6  # within six bits they meet for certain: never less
+    assert near_bits(58_000) == 20  # the published clinic's pictures
+    assert near_bits(6_600_000) < 15
+    for size, most in zip(sizes, bits, strict=True):  # random hashes that meet in a table, and are near enough
+        chance = 28 * size / 2**16 * sum(math.comb(48, k) for k in range(most + 1)) / 2**48
+        assert chance <= 4 or most == 6
+
+
+def test_a_search_compares_what_its_work_says(tmp_path):
+    thumb = likeness(picture(0))[HASH_BYTES:]
+    rows = [row(f"i{n}", f"p{n}", f"v{n}", (0b1111111111 * n).to_bytes(8, "big") + thumb) for n in range(2)]  # ten bits apart
+    parts = committed(Store(str(tmp_path)), rows)
+    (work,) = search_work(parts)
+    assert "bits" not in work.extra  # of few pictures: the work that it always was
+    assert search(0.96, *parts, work.extra).num_rows == 1
+    assert search(0.96, *parts, work.extra | {"bits": 10}).num_rows == 1
+    assert search(0.96, *parts, work.extra | {"bits": 9}).num_rows == 0
+
+
 def test_a_logo_in_many_visits_gives_rows_and_not_pairs(tmp_path):
     value = likeness(picture(1))
     rows = [row(f"i{n}", f"p{n}", f"v{n}", value, "0d" * 16) for n in range(300)]
@@ -155,6 +207,17 @@ def test_a_copy_of_a_picture_that_waits_is_not_released_in_its_place(tmp_path):
     assert verdicts["later"] == verdicts["other"] == ACROSS
     verdicts = {key[0]: pair["verdict"] for key, pair in found(committed(Store(str(tmp_path / "b")), rows[:2])).items()}
     assert verdicts == {"later": DUPLICATE}
+
+
+@given(st.lists(st.integers(0, 90_000), max_size=600))
+def test_a_file_of_hashes_holds_no_more_than_a_task_can(rows):
+    parts = [Part(str(number), "images", "", count, {}) for number, count in enumerate(rows)]
+    files = [work.inputs for work in hashes_work(parts)]
+    assert [part for file in files for part in file] == parts  # each once, in order
+    assert all(len(file) <= 256 for file in files)
+    assert all(len(file) == 1 or sum(part.rows for part in file) <= 60_000 for file in files)
+    if all(count < 230 for count in rows):  # partitions of the usual size: as many files as ever
+        assert len(files) == -(-len(rows) // 256)
 
 
 def test_nothing_to_search_is_no_work():

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from codelib.models import tiny
+from codelib.models import attention, decoder, tiny, transformers_engine
 from codelib.models.engine import Decoding, Request, answer_all
 from codelib.models.transformers_engine import TransformersEngine
-from tests.unit.engine_cases import PIXELS, Stock, make_adapter, make_images, many_requests, question
+from tests.unit.engine_cases import PIXELS, Stock, few_shot_requests, make_adapter, make_images, many_requests, question
 
 
 class Room:
@@ -50,6 +51,29 @@ def test_answers_are_those_of_one_prompt_at_a_time(room: Room) -> None:
         assert [answer.text for answer in answers] == expected, f"{rows} rows"
         again = answer_all(engine, requests[::-3])  # what the first stream left behind changes nothing
         assert [answer.text for answer in again] == expected[::-3]
+
+
+def test_keys_that_are_read_once_for_many_rows_change_no_answer(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows after the same worked examples, under several adapters, come and go beside others."""
+    monkeypatch.setattr(transformers_engine, "_FAMILY_ROWS", 2)
+    monkeypatch.setattr(transformers_engine, "_FAMILY_TOKENS", 16)
+    monkeypatch.setitem(decoder._SPAN_WORTH, "cpu", 0)
+    together: list[int] = []
+    one_token = attention._one_token
+
+    def counted(query: torch.Tensor, *rest: Any) -> torch.Tensor:
+        together.append(len(query) if rest[-1] else 0)
+        return one_token(query, *rest)
+
+    monkeypatch.setattr(attention, "_one_token", counted)
+    requests = few_shot_requests(room.images, [None, *room.language]) + many_requests(room.images, [None], visits=2)
+    requests = [replace(one, max_new_tokens=one.max_new_tokens + 3 * (place % 4)) for place, one in enumerate(requests)]
+    expected = [room.stock.text(one) for one in requests]
+    for rows in (6, 64):
+        together.clear()
+        assert [answer.text for answer in answer_all(room.engine(batch_size=rows), requests)] == expected, f"{rows} rows"
+        assert max(together) >= 3
+        assert 0 in together
 
 
 def test_what_is_shared_is_computed_once(room: Room) -> None:

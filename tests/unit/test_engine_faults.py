@@ -121,6 +121,8 @@ def broken_adapters(room: Room, folder: Path) -> dict[str, str]:
         str(other): "AdapterMismatch",
         str(torn): "AdapterUnreadable",
         make_adapter(folder / "dora", room.model, 3, use_dora=True): "AdapterUnsupported",
+        make_adapter(folder / "pissa", room.model, 3, init_lora_weights="pissa_niter_4"): "AdapterUnsupported",
+        make_adapter(folder / "olora", room.model, 3, init_lora_weights="olora"): "AdapterUnsupported",
         make_adapter(folder / "head", room.model, 3, modules_to_save=["lm_head"]): "AdapterUnsupported",
         make_adapter(folder / "bias", room.model, 3, bias="lora_only"): "AdapterUnsupported",
     }

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codelib.models.attention import Span, attend, spans
 from codelib.models.prefixes import Piece, shared
 from codelib.models.prompt import PixelPolicy
 from codelib.models.sight import Recent, Sight
-from codelib.models.slots import spans
 from tests.unit.engine_cases import make_images
 
 # few different tokens: prompts that begin alike are common
@@ -30,7 +30,7 @@ def _chain(piece: Piece | None) -> list[Piece]:
 
 @given(prompts=PROMPTS, least=st.integers(1, 5))
 def test_what_prompts_have_in_common_is_shared_and_nothing_else(prompts: list[list[int]], least: int) -> None:
-    tree = shared([np.array(one, dtype=np.int64) for one in prompts], least)
+    tree = shared([np.array(one, dtype=np.int64) for one in prompts], least, least)
     assert sorted(index for branch in tree.branches for index in branch) == list(range(len(prompts)))
     assert set(tree.piece) == set(range(len(prompts)))
     for index, piece in tree.piece.items():
@@ -47,7 +47,7 @@ def test_what_prompts_have_in_common_is_shared_and_nothing_else(prompts: list[li
 
 @given(prompts=PROMPTS)
 def test_a_piece_is_let_go_after_the_last_that_builds_on_it(prompts: list[list[int]]) -> None:
-    tree = shared([np.array(one, dtype=np.int64) for one in prompts], 1)
+    tree = shared([np.array(one, dtype=np.int64) for one in prompts], 1, 1)
     pieces = {one for piece in tree.piece.values() for one in _chain(piece)}
     for one in pieces:
         one.held = "keys and values"
@@ -79,17 +79,45 @@ def test_a_thousand_prompts_that_part_one_by_one() -> None:
     assert sum(1 for piece in tree.piece.values() if piece) > 900
 
 
-@given(lengths=st.lists(st.integers(1, 3000), min_size=1, max_size=40), worth=st.integers(0, 30_000))
-def test_spans_cover_every_row_with_all_its_columns(lengths: list[int], worth: int) -> None:
-    cut = spans(lengths, worth)
-    assert [start for start, _, _ in cut] == [0, *(end for _, end, _ in cut)][:-1]
-    assert cut[-1][1] == len(lengths)
-    assert all(width == max(lengths[start:end]) for start, end, width in cut)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(1, 3000), st.none() | st.tuples(st.integers(0, 2), st.just(700))), min_size=1, max_size=40
+    ),
+    worth=st.integers(0, 30_000),
+)
+def test_spans_cover_every_row_with_all_its_columns(rows: list[tuple[int, tuple[int, int] | None]], worth: int) -> None:
+    lengths, families = [length for length, _ in rows], [family for _, family in rows]
+    cut = spans(lengths, worth, families)
+    assert [one.start for one in cut] == [0, *(one.end for one in cut)][:-1]
+    assert cut[-1].end == len(rows)
+    for one in cut:
+        assert one.width == max(lengths[one.start : one.end])
+        assert not one.common or {(families[one.start], one.common)} == {(f, f[1]) for f in families[one.start : one.end] if f}
 
 
 def test_spans_are_cut_where_it_is_worth_a_call() -> None:
-    assert spans([1700, 1690, 600, 580], 2000) == [(0, 2, 1700), (2, 4, 600)]
-    assert spans([1700, 1690, 600, 580], 3000) == [(0, 4, 1700)]
+    assert spans([1700, 1690, 600, 580], 2000) == [(0, 2, 1700, 0), (2, 4, 600, 0)]
+    assert spans([1700, 1690, 600, 580], 3000) == [(0, 4, 1700, 0)]
+
+
+def test_rows_that_begin_alike_are_a_span_where_reading_once_is_worth_it() -> None:
+    few = ("examples", 1500)
+    assert spans([1700, 1690, 1710, 600], 2000, [few, few, few, None]) == [(0, 3, 1710, 1500), (3, 4, 600, 0)]
+    assert spans([1700, 1690, 1710], 2000, [few, few, None]) == [(0, 3, 1710, 0)]  # one row less to read is not
+
+
+@pytest.mark.parametrize("common", [0, 1, 9])
+def test_a_token_attends_as_stock_attention_does(common: int) -> None:
+    torch.manual_seed(0)
+    rows, heads, groups, columns, channels = 5, 6, 2, 12, 8
+    query, key, value = torch.randn(rows, heads, 1, channels), *torch.randn(2, rows, groups, columns, channels)
+    key[:, :, :common], value[:, :, :common] = key[:1, :, :common], value[:1, :, :common]
+    sees = torch.arange(columns) < torch.tensor([10, 12, 11, 10, 12])[:, None, None, None]
+    module = torch.nn.Module()
+    cut = [Span(0, 3, 12, common), Span(3, 4, 10), Span(4, 5, 12)]
+    found, _ = attend(module, query, key, value, sees, scaling=0.4, spans=cut)
+    stock = torch.nn.functional.scaled_dot_product_attention(query, key, value, sees, scale=0.4, enable_gqa=True)
+    torch.testing.assert_close(found, stock.transpose(1, 2))
 
 
 def test_the_store_is_bounded_and_forgets_what_was_used_longest_ago() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
+from codelib.evaluate.run import _check_gpus
 from codelib.evaluate.variants import Variant, resolve
+from codelib.evaluate.withdrawn import retrain_notes
 from codelib.models.conversation import Dataset, open_dataset
 
 NUM_PATIENTS = 7
@@ -90,6 +92,16 @@ def test_no_row_is_planned_twice_or_forgotten(dataset: Dataset, models: Path, vi
     asked = [ask["key"] for work in made.work for ask in work.extra["asks"]]
     assert len(asked) == len(set(asked))
     assert set(asked) == made.keys
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 14))
+def test_partitions_are_as_few_as_may_be_and_about_equal(dataset: Dataset, models: Path, most: int, visits: int) -> None:
+    made = plan(dataset, models, {"name": "base"}, limit=visits, partition_samples=most, benchmarks=("classification",))
+    sizes = [len(work.extra["rows"]) for work in made.work]
+    assert len(sizes) <= -(-visits // most)
+    assert max(sizes) <= most
+    assert max(sizes) <= -(-visits // len(sizes))  # none is larger than an even share
 
 
 def test_one_question_to_the_same_weights_is_asked_once(dataset: Dataset, models: Path) -> None:
@@ -176,3 +188,27 @@ def test_missing_images_are_said_before_anything_is_asked(dataset: Dataset, mode
 def test_a_number_of_gpus_that_no_actor_can_use_is_refused(gpus: float) -> None:
     with pytest.raises(ValueError, match="num_gpus_per_actor"):
         EvaluateSettings(num_gpus_per_actor=gpus)
+
+
+def test_gpus_that_will_never_come_and_those_that_were_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ValueError, match="num_gpus_per_actor=1: this machine has 0 GPUs"):
+        _check_gpus(1.0, 0.0)
+    assert _check_gpus(None, 0.0) is None
+    assert _check_gpus(1.0, 1.0) is None
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert _check_gpus(1.0, 0.0) is None  # an autoscaler brings them
+    assert _check_gpus(None, 8.0) is None
+    assert "--set num_gpus_per_actor=1 --set num_actors=N" in (_check_gpus(None, 0.0) or "")
+
+
+def test_a_merged_model_of_a_run_is_to_be_retrained_as_its_adapter_is(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    variants = [
+        Variant(name="tuned", model="org/base", adapter=str(tmp_path / "run" / "adapter")),
+        Variant(name="merged", model=str(tmp_path / "run" / "merged")),
+        Variant(name="base", model="org/base"),
+    ]
+    assert retrain_notes(variants) == []
+    (tmp_path / "run" / "run.json").write_text('{"retrain": true}')
+    assert [note.partition(":")[0] for note in retrain_notes(variants)] == ["tuned", "merged"]

@@ -1,4 +1,4 @@
-"""The direction of imports: jobs -> data | train | evaluate | synthetic -> models | imaging | dental -> core, and importing does nothing."""
+"""Imports go jobs -> sizing -> data | train | evaluate | synthetic -> models | imaging | dental -> core, and importing does nothing."""
 
 import ast
 import subprocess
@@ -17,6 +17,7 @@ ALLOWED = {
     "train": {"train", "models", "core", "contracts"},
     "evaluate": {"evaluate", "dental", "models", "core", "contracts"},
     "synthetic": {"synthetic", "models", "core", "contracts"},
+    "sizing": {"sizing", "data", "train", "models", "core"},  # asks the other rooms' own plans; nothing imports it but jobs
     "contracts": set(),
 }
 MODULES = sorted((ROOT / "codelib").rglob("*.py"))
@@ -56,3 +57,10 @@ def test_importing_starts_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+def test_an_evaluation_is_planned_without_what_takes_seconds_to_import() -> None:
+    heavy = ("torch", "transformers", "ray", "sklearn", "scipy", "pandas", "nltk", "pypinyin", "onnxruntime")
+    code = f"import jobs.evaluate, sys; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stdout + done.stderr

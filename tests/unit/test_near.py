@@ -145,8 +145,9 @@ def test_a_dataset_that_is_none_is_said_before_anything_is_copied(release, cache
     Store(workspace).commit("workspace.json", b"{}")
     with pytest.raises(ValueError, match=f"did you mean {release}"):
         open_anywhere(workspace)
-    with pytest.raises(ValueError, match="private room is copied nowhere"):
-        Near.of(workspace)
+    for folder in (workspace, workspace.rpartition("/")[0]):
+        with pytest.raises(ValueError, match="private room is copied nowhere"):
+            Near.of(folder)
     with pytest.raises(ValueError, match="not a released dataset"):
         open_anywhere(f"{ROOT}/nothing-here")
     with pytest.raises(ValueError, match="a file"):
@@ -172,6 +173,9 @@ def test_variants_of_a_workspace_in_the_store(client, cache):
         Variant(name="v", model="Qwen/Qwen2.5-VL-3B-Instruct", adapter="train/no/adapter"), f"{ROOT}/w"
     )
     assert hub.model == "Qwen/Qwen2.5-VL-3B-Instruct" and none == ()
+    Store(f"{ROOT}/w/Qwen/Qwen2.5-VL-3B-Instruct").commit("config.json", b"{}")  # as docs/running.md has it put there
+    kept, _, _ = resolve_anywhere(Variant(name="v", model="Qwen/Qwen2.5-VL-3B-Instruct"), f"{ROOT}/w")
+    assert os.path.isfile(f"{kept.model}/config.json") and kept.model.endswith("/Qwen2.5-VL-3B-Instruct")
     assert hub.adapter is not None and os.path.isabs(hub.adapter) and not os.path.exists(hub.adapter)
 
 

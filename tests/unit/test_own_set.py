@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from codelib.evaluate.benchmarks import load_samples
 from codelib.evaluate.own_set import OwnSet, read_own_set
+from codelib.evaluate.plan import EvaluateSettings, make_plan
 from codelib.evaluate.questions import ask
 from codelib.evaluate.variants import Variant
 from codelib.models.conversation import open_dataset
@@ -204,6 +205,22 @@ def test_it_is_asked_like_a_release_and_only_as_what_it_is(tmp_path: Path) -> No
     reports = read(tmp_path, [row(1)], "generation").tests
     with pytest.raises(ValueError, match="give --dataset RELEASE beside --test"):
         ask(few, reports, load_samples(reports, "generation"), 0)
+
+
+@pytest.mark.parametrize("images", ["as_is", "shuffled"])
+def test_tables_call_its_images_by_sample_and_place(tmp_path: Path, images: str) -> None:
+    for number in range(4):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        (tmp_path / "pictures" / f"{HOSPITAL}-{number}.jpg").write_bytes(b"not looked at here")
+    rows = [row(n, images=(f"{HOSPITAL}-{n}.jpg", "a.jpg"), patient=f"p{n}") for n in range(4)]
+    tests = read(tmp_path, rows).tests
+    variant = Variant(name="v", model="m", images=images, benchmarks=("classification",))
+    plan = make_plan(tests, (variant,), ("classification",), None, EvaluateSettings())
+    questions = [question for work in plan.work for question in work.extra["questions"]]
+    assert sorted(question["named"] for question in questions) == [[f"test/{n}/image-1", "test/1/image-2"] for n in range(1, 5)]
+    assert all([plan.image_names[path] for path in one["images"]] == one["named"] for one in questions)
+    if images == "as_is":
+        assert [one["images"][0] for one in questions] == [f"{HOSPITAL}-{n}.jpg" for n in range(4)]
 
 
 def test_examples_come_out_of_a_release_beside_it(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codelib.contracts import RECORDS
 from codelib.core.store import Store
-from codelib.data.partition import Visit, across_batches, forget, plan
+from codelib.data.partition import Visit, across_batches, cut, forget, plan
 
 
 def visit(i, fp="a", batch=0, fullness=1):
@@ -68,3 +70,41 @@ def test_a_changed_visit_that_changes_back_is_not_read_as_it_was_in_between(tmp_
     again = [{one.visit_key for one in part} for part in plan([visit(1), visit(2)], store, 3)]
     assert {visit(1).visit_key} in again
     assert {visit(2).visit_key} in again
+
+
+def batch(rows):
+    """RECORDS of (visit, patient, name) triples."""
+    blank = dict.fromkeys(RECORDS.schema.names) | {"status": "ok"}
+    made = [
+        blank
+        | {
+            "visit_key": key,
+            "patient": patient,
+            "identifiers": [{"kind": "name", "value": name}, {"kind": "staff", "value": "s"}],
+        }
+        for key, patient, name in rows
+    ]
+    return pa.Table.from_pylist(made, schema=RECORDS.schema)
+
+
+PATIENTS = st.sampled_from(["患者0001", "0001", "1", "２", "2", "患者", "", None])  # 1 as three forms may write it, and nobody
+BATCH = st.lists(st.tuples(PATIENTS, st.sampled_from("abc")), max_size=8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(BATCH, st.lists(BATCH, max_size=3), st.sets(st.integers(0, 7)))
+def test_a_partition_has_its_rows_and_what_other_batches_know_of_its_patients(own, others, wanted):
+    def of(patient):  # as one may read it: NFKC, without the word, without leading zeros
+        return {"患者0001": "1", "0001": "1", "1": "1", "２": "2", "2": "2"}.get(patient, "")
+
+    table = batch([(f"v{n}", patient, name) for n, (patient, name) in enumerate(own)])
+    rest = [batch([(f"w{n}", patient, name) for n, (patient, name) in enumerate(other)]) for other in others]
+    found = cut(table, *rest, {"visits": [[f"v{n}", f"v{n}"] for n in sorted(wanted)]}).to_pylist()
+    expected = [row for n, row in enumerate(table.to_pylist()) if n in wanted]
+    assert [row["visit_key"] for row in found] == [row["visit_key"] for row in expected]
+    for row, before in zip(found, expected, strict=True):
+        told = [
+            {"kind": "name", "value": name} for other in others for patient, name in other if of(patient) == of(row["patient"])
+        ]
+        more = dict.fromkeys((i["kind"], i["value"]) for i in told if i not in before["identifiers"]) if row["patient"] else {}
+        assert row == before | {"identifiers": [*before["identifiers"], *({"kind": k, "value": v} for k, v in more)]}

@@ -393,9 +393,9 @@ def test_missing_pictures_hide_no_adapter_without_effect(place: Place) -> None:
 
 
 def test_items_that_nobody_could_do_leave_the_next_partition_to_tell(place: Place) -> None:
-    place.reply = broken(0, 1, 2, 3)
-    plan = place.plan(LORA, partition_samples=4, benchmarks=("classification",))
+    place.reply = broken(0, 1, 2)
+    plan = place.plan(LORA, partition_samples=3, benchmarks=("classification",))
     rows = place.rows(plan)
     reasons = [row["reject_reason"] for row in rows]
-    assert reasons == ["evaluate:ImageError"] * 4 + ["evaluate:AdapterWithoutEffect"] * 2
+    assert reasons == ["evaluate:ImageError"] * 3 + ["evaluate:AdapterWithoutEffect"] * 3
     assert place.store.read_json(place.store.names("canaries")[0])["status"] == "refused"

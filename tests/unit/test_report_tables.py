@@ -22,6 +22,7 @@ from codelib.evaluate.cases import LADDER, collect
 from codelib.evaluate.latex import escape, tables
 from codelib.evaluate.page import render, troubles
 from codelib.evaluate.page_browser import data
+from codelib.evaluate.page_comparisons import comparisons
 from codelib.evaluate.plan import EvaluateSettings
 from codelib.evaluate.report import page_html
 from codelib.evaluate.run import Outcome
@@ -110,6 +111,30 @@ def test_the_better_model_of_a_pair_comes_first() -> None:
     ]  # fmt: skip
     row = Page(render(report)).row("better")
     assert row[1:6] == ["worse", "+25.0[+10.0, +40.0]", "<0.001", "0.012", "yes"]
+
+
+@pytest.mark.parametrize("num_variants", [3, 5, 12])
+def test_many_pairs_are_one_square_on_paper(num_variants: int) -> None:
+    """Twelve variants in five metrics are 330 tests, eight pages; a square of differences says which are real."""
+    report = full_report()
+    names = [f"v{number}" for number in range(num_variants)]
+    report["paired"] = [
+        {"benchmark": "generation", "metric": "bleu", "a": a, "b": b, "n": 9, "difference": (int(a[1:]) - int(b[1:])) / 100,
+         "difference_ci": None, "test": "bootstrap", "p": 0.5, "p_holm": 0.5, "significant": (a, b) == ("v0", "v2")}
+        for number, a in enumerate(names) for b in names[number + 1 :]
+    ]  # fmt: skip
+    html = comparisons(report)
+    rows = [row for row in Page(html).rows if re.fullmatch(r"\d+ v\d+", row[0])]
+    if num_variants == 3:
+        assert rows == []
+        assert "<details open>" in html
+        return
+    assert "<details class=long>" in html  # which the style sheet leaves out of a print
+    assert "<details>" not in html
+    assert len(rows) == num_variants
+    assert rows[0][1] == "·"
+    assert rows[2][:2] == ["3 v2", "+2.0*"]
+    assert {len(row) for row in rows} == {1 + (num_variants if num_variants <= 10 else 1)}
 
 
 def test_a_model_that_was_refused_is_never_the_best() -> None:
@@ -327,7 +352,7 @@ def test_the_table_is_tidy_and_whole() -> None:
             "baseline",
             "control",
         ),
-        *("difference", "ablation", "paper", "conditions in reports"),
+        *("difference", "ablation", "paper", "conditions in reports", "cost of all"),
     }
     found = dict(zip(keys, rows, strict=True))
     pair = found["difference", NAMES[0], "classification", "accuracy", "", "", NAMES[4]]

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -148,6 +149,22 @@ def test_another_dataset_and_a_workspace_without_report_are_refused(
     assert "its references are not those of the report" in capsys.readouterr().err
     assert run_job(main, ["make", "--workspace", str(workspace / "other"), "--dataset", str(dataset)]) == 2
     assert "there is no report to review" in capsys.readouterr().err
+
+
+def test_a_report_that_was_written_half_is_not_reviewed(room: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, workspace = room
+    (workspace / "evaluate/report/report.json").unlink()
+    assert run_job(main, ["make", "--workspace", str(workspace), "--dataset", str(dataset), "-n", "2"]) == 2
+    assert "writing the report was interrupted" in capsys.readouterr().err
+
+
+def test_the_key_is_its_owners_alone_also_after_a_withdrawal(room: tuple[Path, Path]) -> None:
+    key = make(room) / "key.json"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    shown = next(iter(json.loads(key.read_text("utf-8"))["cases"].values()))["checkups"]
+    withdraw(Workspace.at(str(room[1])), frozenset(shown))
+    assert json.loads(key.read_text("utf-8"))["withdrawn"]
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
 def test_a_file_of_ones_own_can_be_reviewed(room: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -412,3 +429,10 @@ def test_a_review_without_a_key_and_a_stray_file_go_whole(room: tuple[Path, Path
     left = Store(str(folder.parent)).names("")
     assert left == ["first/key.json"]
     assert withdraw(Workspace.at(str(room[1])), frozenset({"9999-001"}))[0] == []
+
+
+def test_what_a_killed_report_left_half_written_goes_whomever_it_shows(room: tuple[Path, Path]) -> None:
+    left = room[1] / "evaluate" / "report" / ".tmp-report.html-0123abcd"
+    left.write_text("a page with somebody's pictures")
+    assert withdraw(Workspace.at(str(room[1])), frozenset({"9999-001"})) == ([], True)
+    assert not left.exists()

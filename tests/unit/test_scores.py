@@ -6,11 +6,13 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from codelib.contracts import OK, PREDICTIONS, SIX_CLASSES, rejected
+from codelib.core.stage import Work
 from codelib.evaluate.baselines import always_first, class_baselines, first_named
 from codelib.evaluate.benchmarks import Sample
-from codelib.evaluate.costs import cost
+from codelib.evaluate.costs import cost, once
 from codelib.evaluate.plan import EvaluateSettings, Plan
 from codelib.evaluate.run import Outcome
 from codelib.evaluate.scores import evaluate_scores
@@ -138,13 +140,25 @@ def test_variants_that_are_asked_the_same_share_a_prompt() -> None:
 
 
 def test_costs_add_up() -> None:
-    found = run(BASE, TUNED)["variants"][0]["cost"]
+    report = run(BASE, TUNED)
+    found = report["variants"][0]["cost"]
+    assert (report["cost"]["num_answers"], report["cost"]["usd"]) == (144, pytest.approx(1.44))
     assert found["num_answers"] == 72
     assert (found["prompt_tokens"], found["completion_tokens"], found["seconds"]) == (7200, 720, 36.0)
     assert (found["tokens_per_s"], round(found["usd"], 6), found["num_priced"]) == (20.0, 0.72, 72)
     bare = {"prompt_tokens": None, "completion_tokens": None, "latency_s": None, "usd": None}
     assert cost([bare])["usd"] is cost([bare])["tokens_per_s"] is None
     assert cost([])["num_answers"] == 0
+
+
+def test_an_answer_that_is_shared_is_paid_for_once() -> None:
+    def row(variant: str, number: int, ask: int) -> dict[str, Any]:
+        return {"variant": variant, "benchmark": "generation", "sample_id": str(number), "ask": ask, "usd": 0.1}
+
+    rows = [row("a", 1, 0), row("a", 2, 1), row("a", 3, 1), row("b", 1, 0), row("b", 2, 2)]
+    work = [Work(extra={"rows": rows, "asks": [{"key": key} for key in "xyz"]})]
+    assert [(found["variant"], found["sample_id"]) for found in once(rows, work)] == [("a", "1"), ("a", "2"), ("b", "2")]
+    assert once(rows, []) == rows
 
 
 def test_baselines_for_nothing() -> None:

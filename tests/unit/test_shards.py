@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codelib.contracts import CONVERSATIONS, IMAGES, SPLIT
-from codelib.core.stage import Part
+from codelib.core.stage import Part, Work
 from codelib.core.store import Store
-from codelib.data import shards
+from codelib.data import ordering, shards
 from codelib.data.card import FEATURES as CARD_FEATURES
-from codelib.data.shards import SCHEMA, edges_of, parquet_stream, plan, shard, shard_work, size_table
+from codelib.data.shards import SCHEMA, edges_of, parquet_stream, plan, shard, shard_work, size_table, weigh
 from codelib.models.prompt import PixelPolicy, visual_tokens
 
 SIZES_PX = ((448, 336), (300, 448), (448, 448))
@@ -31,6 +31,16 @@ def picture(number: int, size: tuple[int, int]) -> bytes:
     noise = np.random.default_rng(number).integers(0, 255, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
     Image.fromarray(noise).resize(size).save(out, "JPEG", quality=90)
     return out.getvalue()
+
+
+def made(store: Store, name: str, fn, work: list[Work]) -> list[Part]:
+    """What a stage would commit for its work, in small row groups."""
+    parts = []
+    for index, one in enumerate(work):
+        table = fn(*one.inputs, one.extra)
+        parts.append(Part(f"p{index}", name, store.root, table.num_rows, {}))
+        store.commit_table(parts[-1].name, table, 7)
+    return parts
 
 
 class Clinic:
@@ -77,8 +87,15 @@ class Clinic:
             self.store.commit_table(part.name, pa.Table.from_pylist(rows, schema=contract.schema))
             self.parts[contract.name].append(part)
 
+    def samples(self) -> list[Part]:
+        """In the order of shards, as the stages `samples` and `ordered_samples` leave them."""
+        runs = made(
+            self.store, "samples", weigh, ordering.runs_work(*(self.parts[n] for n in ("conversations", "images", "split")))
+        )
+        return made(self.store, "ordered_samples", ordering.piece, ordering.pieces_work(runs))
+
     def work(self):
-        return shard_work(self.parts["conversations"], self.parts["images"], self.parts["split"])
+        return shard_work(self.samples())
 
     def write(self) -> dict[str, bytes]:
         rows = [shard(*work.inputs, work.extra, release=self.release).to_pylist()[0] for work in self.work()]
@@ -125,7 +142,8 @@ def test_the_plan_reads_no_pixels(clinic: Clinic, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Store, "read_table", watched)
     clinic.work()
-    assert {"width", "height"} <= set(asked) and not {"pixels", "everything"} & set(asked)
+    assert {"width", "height"} <= set(asked) and "pixels" not in asked
+    assert asked.count("everything") == len(clinic.parts["conversations"])  # which hold none
 
 
 def test_the_images_are_the_published_bytes(clinic: Clinic) -> None:
@@ -147,6 +165,25 @@ def test_two_builds_and_other_partitions_give_the_same_bytes(clinic: Clinic) -> 
     for parts in clinic.parts.values():
         parts.reverse()
     assert clinic.write() == first
+
+
+@pytest.mark.parametrize(("run", "piece"), [(1, 1), (6, 5), (7, 1000), (1000, 3)])
+def test_runs_and_pieces_of_any_size_give_the_same_bytes(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, run: int, piece: int
+) -> None:
+    first = clinic.write()
+    monkeypatch.setattr(ordering, "RUN_ROWS", run)
+    monkeypatch.setattr(ordering, "PIECE_ROWS", piece)
+    assert clinic.write() == first
+
+
+def test_a_shard_is_read_from_the_pieces_beside_it(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "PIECE_ROWS", 4)
+    pieces = clinic.samples()
+    assert len(pieces) > 5
+    for work in shard_work(pieces):
+        assert len(work.inputs) <= 2 + work.extra["samples"] // 4
+        assert list(work.inputs) == pieces[pieces.index(work.inputs[0]) :][: len(work.inputs)]
 
 
 def test_datasets_decodes_the_images_in_one_line(clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

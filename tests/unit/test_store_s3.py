@@ -1,7 +1,6 @@
 """Store on a real S3 server: the same behaviour as on a disk, and one sentence where the server does not play along."""
 
 import io
-import time
 import zipfile
 
 import pyarrow as pa
@@ -18,6 +17,13 @@ from tests.s3_server import BUCKET, environment, keys, s3_server
 def client():
     with s3_server() as (values, client), environment(values):
         yield client
+
+
+def test_a_server_begins_empty():
+    for _ in range(2):  # two in one process, one after the other
+        with s3_server() as (_, client):
+            assert keys(client) == []
+            client.put_object(Bucket=BUCKET, Key="export/left", Body=b"1")
 
 
 def test_the_same_as_a_folder(client):
@@ -147,7 +153,6 @@ def test_credentials_that_are_refused(client, capsys, monkeypatch):
 
 def test_a_server_that_is_down_ends_in_a_sentence(client, capsys):
     with environment({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}):
-        began = time.monotonic()
         for operation in (
             lambda: Workspace.at(f"s3://{BUCKET}/workspace"),
             lambda: Store(f"s3://{BUCKET}/w").read("患者0001"),
@@ -157,7 +162,6 @@ def test_a_server_that_is_down_ends_in_a_sentence(client, capsys):
                 operation()
             assert "患者" not in str(down.value)
         assert run_job(lambda _: Store(f"s3://{BUCKET}/w").exists("x") and None, []) == 1
-        assert time.monotonic() - began < 60  # no endless retry
     assert "run the same command again" in capsys.readouterr().err
 
 

@@ -20,6 +20,7 @@ from codelib.train.failures import LoadError, LossNotFinite
 from codelib.train.job import Channel, Job, Place
 from codelib.train.loop import _Run, learning_rate, train
 from codelib.train.settings import LoraSettings, TrainSettings
+from codelib.train.validation import accuracy
 from tests.fixtures import make_release
 
 
@@ -151,6 +152,37 @@ def test_loss_is_the_models_own(place_of_work: Path) -> None:
         upstream = float(run.model(**batch).loss)
         ours = float(answer_loss(run.model, batch)) / sum(one.num_answer_tokens for one in encoded)
     assert ours == pytest.approx(upstream, abs=1e-4)
+
+
+def test_a_frozen_tower_is_computed_once_a_step(place_of_work: Path) -> None:
+    """Whether activations are kept or computed again: nothing in it learns, so there is nothing to go back for."""
+    gradients = []
+    for again in (False, True):
+        job = make_job(place_of_work, activation_checkpointing=again, lora=LoraSettings(rank=4, dropout=0))
+        run = _Run(job, Place(), None, Channel())
+        tower, calls = run.model.base_model.model.model.visual, []
+        tower.blocks[0].attn.register_forward_hook(lambda *_, calls=calls: calls.append(torch.is_grad_enabled()))
+        layer, seen = run.model.base_model.model.model.language_model.layers[0].self_attn, []
+        layer.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        batch = collate(run.feed.encode(run.job.training[:2]), run.feed.encoder.pad_id, left=False)
+        answer_loss(run.model.train(), batch).backward()
+        assert (len(calls), len(seen)) == (1, 2 if again else 1)
+        gradients.append(torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None]))
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_answers_that_choose_the_best_are_greedy_whatever_the_model_is_set_to(
+    place_of_work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _Run(make_job(place_of_work, best_by="accuracy", validation_answers=2), Place(), None, Channel())
+    run.model.base_model.model.generation_config.repetition_penalty = 1.05  # Qwen2.5-VL's own
+
+    def penalise(*_: object) -> None:
+        raise AssertionError("a class that the question names is the worse for it")
+
+    monkeypatch.setattr("transformers.generation.utils.RepetitionPenaltyLogitsProcessor", penalise)
+    assert 0 <= accuracy(run.job, Place(), run.backend, run.feed) <= 1
 
 
 def test_the_schedule_warms_up_and_ends_low() -> None:

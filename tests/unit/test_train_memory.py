@@ -45,7 +45,9 @@ def model_of(architecture: Architecture, setup: Setup) -> Any:
     base = Qwen2_5_VLForConditionalGeneration(config).to(TYPES[setup.value_bytes])
     if setup.activation_checkpointing:
         base.activation_checkpointing_enable()
-    return add_adapters(base, setup.lora).train()
+    tuned = add_adapters(base, setup.lora).train()
+    base.disable_input_require_grads()  # as `adapted` does
+    return tuned
 
 
 def batch_of(setup: Setup, images: int = 0, answers: int = 4) -> dict[str, torch.Tensor]:

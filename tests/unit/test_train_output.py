@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from codelib.models.engine import answer_all
 from codelib.models.loading import load_base
 from codelib.models.transformers_engine import TransformersEngine
 from codelib.train import backends
-from codelib.train.card import licence, model_card
+from codelib.train.card import licence, model_card, public_name
 from codelib.train.checkpoints import Checkpoints
 from codelib.train.curves import as_csv, as_png, smoothed
 from codelib.train.failures import CheckpointFailed, LossNotFinite, OutOfMemory
@@ -175,6 +176,22 @@ def test_the_card_names_data_recipe_versions_and_licence(made: tuple[Job, Path],
     assert "not known here" in licence("some/model")[1]
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-3B-Instruct"),
+        ("s3://clinic-7/workspace/Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-3B-Instruct"),
+        ("/home/somebody/weights/Qwen2.5-VL-7B-Instruct/", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("some/model", "some/model"),
+        ("./model", "model"),
+        ("gs://clinic-7/model", "model"),
+        ("tiny", "tiny"),
+    ],
+)
+def test_files_that_are_passed_on_name_a_base_without_its_place(given: str, name: str) -> None:
+    assert public_name(given) == name
+
+
 def test_a_trace_of_a_few_steps(made: tuple[Job, Path]) -> None:
     [trace] = (made[1] / "profile").iterdir()
     assert trace.name == "steps-3-4.json.gz"
@@ -214,6 +231,13 @@ def test_gradients_that_are_no_number_leave_the_last_checkpoint(
         calls.append(1)
         return torch.tensor(float("nan")) if len(calls) == 4 else clip(parameters, limit)
 
+    seal = Checkpoints.seal
+
+    def late(self: Checkpoints, name: str, parts: int) -> None:
+        time.sleep(1.0)  # still under way when the numbers are none
+        seal(self, name, parts)
+
+    monkeypatch.setattr(Checkpoints, "seal", late)
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", astray)
     with pytest.raises(LossNotFinite, match=r"gradients are not finite at step 4, on train-cls/.*checkpoint of step 2 is kept"):
         train(again(made, {}), Place(), tmp_path)

@@ -113,6 +113,13 @@ def test_the_releases_own_validation_side_is_held_back(tmp_path: Path, encoder: 
         (folder / table).unlink()
     assert open_dataset(folder).validation() == frozenset()
     assert not make_plan(measured, TrainSettings(cut_off=300, validation_fraction=0), validation).validation
+    few = make_plan(
+        measured, TrainSettings(cut_off=300, max_validation_samples=2), validation
+    )  # whole patients; nothing lost, none trained on
+    assert len(few.validation) == 2 and len(few.spared) == 1
+    assert {one.conversation.checkup for one in (*few.validation, *few.spared)} == set(ids[3:6])
+    assert few.training == plan.training
+    assert sum(map(len, few.sides().values())) == len(measured)
     # a table without that side, or of visits that are all in it: the run's own choice
     for useless in (frozenset({"9999-001"}), frozenset(ids)):
         assert len({one.conversation.patient for one in make_plan(measured, TrainSettings(), useless).validation}) == 1
@@ -125,12 +132,24 @@ def test_no_patient_stands_on_both_sides(tmp_path: Path, encoder: Encoder) -> No
     assert len(sides[1]) == 2
 
 
-@given(st.sets(st.text("0123456789", min_size=4, max_size=4), max_size=40), st.floats(0.001, 0.99), st.integers(0, 5))
-def test_validation_is_never_empty_nor_everything(patients: set[str], fraction: float, seed: int) -> None:
-    held = validation_patients(patients, fraction, seed)
-    assert held <= patients
-    assert (0 < len(held) < len(patients)) == (len(patients) >= 2)
-    assert held == validation_patients(sorted(patients, reverse=True), fraction, seed)
+@given(
+    st.dictionaries(st.text("0123456789", min_size=4, max_size=4), st.integers(1, 9), max_size=40),
+    st.floats(0.001, 0.99),
+    st.integers(0, 5),
+    st.integers(1, 60),
+)
+def test_validation_is_never_empty_nor_everything_nor_too_much(
+    samples: dict[str, int], fraction: float, seed: int, most: int
+) -> None:
+    held = validation_patients(samples, fraction, seed, most)
+    assert held <= samples.keys()
+    assert (0 < len(held) < len(samples)) == (len(samples) >= 2)
+    assert len(held) <= 1 or sum(samples[patient] for patient in held) <= most
+    assert held == validation_patients(dict(sorted(samples.items(), reverse=True)), fraction, seed, most)
+    assert held <= validation_patients(samples, fraction, seed, most + 1)
+    assert len(validation_patients(samples, fraction, seed, 10**9)) == max(
+        min(len(samples) - 1, max(1, int(fraction * len(samples) + 0.5))), 0
+    )
 
 
 def test_ids_that_occur_twice_are_told_apart(tmp_path: Path) -> None:

@@ -86,10 +86,10 @@ def test_what_is_not_installed_is_said_before_anything_begins(
 
 def test_attention_follows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     bf16, fp32 = (TrainSettings(precision=precision) for precision in ("bf16", "fp32"))
-    monkeypatch.setattr(installed, "installed", lambda module: True)
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
     assert installed.attention(bf16, "cuda:0") == "flash_attention_2"
     assert installed.attention(bf16, "cpu") == installed.attention(fp32, "cuda:0") == "sdpa"
-    monkeypatch.setattr(installed, "installed", lambda module: False)
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
     assert installed.attention(bf16, "cuda:0") == "sdpa"
     with pytest.raises(ValueError, match="does not run on a CPU"):
         installed.attention(TrainSettings(precision="bf16", attention="flash"), "cpu")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codelib.evaluate.sections import section_names
+from codelib.evaluate.tables import figures
 from codelib.evaluate.written import written
 
 ENGLISH = "Examination: 16 deep cavity, no gingivitis.\nDiagnosis: 16 deep caries\nRemarks: Not recorded."
@@ -45,6 +46,15 @@ def test_two_languages_stand_apart_too() -> None:
     assert "tok:13a" in found["by_language"]["en"]["bleu_signature"]
     assert sum(entry["n"] for entry in found["embeddings"]) == 4
     json.dumps(found, allow_nan=False)
+
+
+def test_a_figure_in_the_table_stands_beside_the_number_of_reports_that_it_is_of() -> None:
+    references = [ENGLISH, "Diagnosis: 16 deep caries", CHINESE]
+    found = written(references, references, ["a", "b", "c"], ["auto"], 0)
+    lines = list(figures({"variants": [{"name": "a", "generation": found}], "baselines": {}}))
+    counts = {line["group"]: line["n"] for line in lines if line["kind"] in ("embedding", "section")}
+    assert (counts["Diagnosis"], counts["Remarks"]) == (3, 2)
+    assert sorted(counts[entry["model"]] for entry in found["embeddings"]) == [1, 2]
 
 
 def test_empty_answers_are_answers() -> None:
