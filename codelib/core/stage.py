@@ -332,9 +332,8 @@ class _Job:
         """One partition, read, computed, checked and committed. An error comes back as its class and place: a value in it might
         identify a patient, and Ray logs what is raised."""
         item = json.loads(row["item"])
-        _trace(self.stage.name, item["key"])
         try:
-            result = self._make(fn, item)
+            result = self._made_before(item) or self._make(fn, item)
         except (InputError, StorageError) as error:
             result = {"key": item["key"], "error": type(error).__name__, "sentence": str(error)}
         except Exception as error:  # the one place that catches all: nothing else may reach Ray's log
@@ -348,8 +347,16 @@ class _Job:
             result = {"key": item["key"], "error": type(error).__name__, "where": where, "errno": code, "log": log}
         return {"item": json.dumps(result)}
 
+    def _made_before(self, item: dict[str, Any]) -> dict[str, Any] | None:
+        """What a worker committed that died before it could say so: Ray gives its task to another one."""
+        name = f"stages/{self.stage.name}/{item['key']}.parquet"
+        if not self.store.exists(name):
+            return None
+        return {"key": item["key"], **json.loads(self.store.read_metadata(name)[_META])}
+
     def _make(self, fn: Callable[..., pa.Table], item: dict[str, Any]) -> dict[str, Any]:
         stage = self.stage
+        _trace(stage.name, item["key"])
         tables: list[Any] = []
         for index, part in enumerate(unpacked(item["inputs"])):
             part = replace(part, drop=()) if item["ship"] else part

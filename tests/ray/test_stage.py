@@ -199,6 +199,35 @@ def test_as_many_actors_work_as_there_are_partitions_for(cluster, store, tmp_pat
     assert values(run(stage, [Work(extra=[1]), Work(extra=[2])], store)) == [1, 2]
 
 
+class Dying(Store):
+    """Its worker dies when it has committed its first partition, and before it can say so."""
+
+    def __reduce__(self):
+        return (Dying, (self.root,))
+
+    def commit_table(self, name, table, *more):
+        super().commit_table(name, table, *more)
+        dead = Path(self.root).with_name("dead")
+        if not dead.exists():
+            dead.touch()
+            os._exit(1)
+
+
+def test_what_a_worker_committed_before_it_died_is_not_made_again(cluster, tmp_path):
+    calls = tmp_path / "calls"
+    calls.mkdir()
+
+    def noting(extra):
+        (calls / f"{extra[0]}-{os.getpid()}").touch()
+        return rows(extra)
+
+    parts = run(Stage("noting", 1, NUMBERS, noting), [Work(extra=[1]), Work(extra=[2, 3])], Dying(str(tmp_path / "work")))
+    assert (tmp_path / "dead").exists()
+    assert len(list(calls.iterdir())) == 2
+    assert values(parts) == [1, 2, 3]
+    assert sorted(part.rows for part in parts) == [1, 2]
+
+
 def test_a_ray_of_our_own_starts_what_a_job_uses_and_nothing_else(cluster):
     from ray._private import ray_constants, worker
 
