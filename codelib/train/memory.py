@@ -22,7 +22,6 @@ from codelib.train.settings import LoraSettings
 GIB = 2**30
 CONTEXT_GIB = 1.0  # CUDA context, cuBLAS and NCCL buffers
 FRAGMENTS = 0.10  # of all that comes and goes: what the allocator cannot hand out again
-_BUCKET = 500_000_000  # DeepSpeed's reduce_bucket_size, in elements
 _LIVE = 1_000_000_000  # DeepSpeed's max_live_parameters of stage 3, in elements
 
 
@@ -125,14 +124,16 @@ def _state(architecture: Architecture, setup: Setup) -> tuple[int, int, int, int
         # float32 weights and gradients; DDP copies the gradients into buckets
         return weights, (4 + 4 + (4 if world > 1 else 0)) * n, 8 * n, 0
     optimizer = (4 + 4 + 4) * n // world
-    adapters = 2 * e * n + e * _BUCKET
+    # weights, gradients of a micro-batch, the bucket they are exchanged in; a share of the step's float32 sum
+    adapters = 3 * e * n + 4 * n // world
     host = 0
     if setup.strategy == "zero3":
         host = weights // world if setup.offload == "parameters" else 0
         gathered = e * min(_LIVE, architecture.num_parameters) if world > 1 or host else 0
         weights = min(weights, (0 if host else weights // world) + gathered)
     if setup.offload != "none":
-        host, optimizer = host + optimizer, 0
+        summed = 4 * n // world
+        host, optimizer, adapters = host + optimizer + summed, 0, adapters - summed
     return weights, adapters, optimizer, host
 
 

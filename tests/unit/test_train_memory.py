@@ -170,18 +170,21 @@ def test_the_vision_tower_s_moment_is_what_is_counted(value_bytes: int) -> None:
 
 
 def test_the_state_of_each_strategy() -> None:
-    """Bytes a parameter: bf16 weights 2; DDP's float32 adapters 4 + 4 + 4 (buckets) + 8; ZeRO's 2 + 2 and 12 over all GPUs."""
+    """Bytes a parameter: bf16 weights 2; DDP's float32 adapters 4 + 4 + 4 (buckets) + 8; ZeRO's 2 + 2 + 2 (bucket), and 12 + 4
+    (the float32 sum of a step's gradients) over all GPUs."""
     lora, load = LoraSettings(rank=8), Load(4096, 4096, 2048, 200)
     weights, n = 2 * SEVEN_B.num_parameters, 20_185_088
     ddp = footprint(SEVEN_B, Setup(lora, world=4), load)
     assert (ddp.weights, ddp.adapters, ddp.optimizer, ddp.host) == (weights, 12 * n, 8 * n, 0)
     assert footprint(SEVEN_B, Setup(lora, world=1), load).adapters == 8 * n
     zero2 = footprint(SEVEN_B, Setup(lora, world=4, strategy="zero2"), load)
-    assert (zero2.weights, zero2.optimizer) == (weights, 3 * n)
+    assert (zero2.weights, zero2.adapters, zero2.optimizer) == (weights, 6 * n + n, 3 * n)
+    assert zero2.total < ddp.total
     zero3 = footprint(SEVEN_B, Setup(lora, world=4, strategy="zero3"), load)
     assert zero3.weights == weights // 4 + 2 * 10**9
     offloaded = footprint(SEVEN_B, Setup(lora, world=4, strategy="zero3", offload="parameters"), load)
-    assert (offloaded.weights, offloaded.optimizer, offloaded.host) == (2 * 10**9, 0, weights // 4 + 3 * n)
+    assert (offloaded.weights, offloaded.adapters, offloaded.optimizer) == (2 * 10**9, 6 * n, 0)
+    assert offloaded.host == weights // 4 + 3 * n + n
     assert ddp.kept == zero2.kept == zero3.kept
     more = footprint(SEVEN_B, Setup(LoraSettings(rank=8, vision=True), world=4), load)
     assert more.kept > ddp.kept and more.adapters > ddp.adapters
