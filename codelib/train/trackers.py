@@ -1,5 +1,5 @@
 """Where a run's numbers go while it runs: TensorBoard event files always, MLflow or Weights & Biases by setting. Numbers and settings
-only: no sample's id or text leaves by this way. What wandb tells of the machine (its name, account, command) is wandb's own to switch off.
+only: no sample's id or text leaves by this way, nor what these services take of the machine by themselves (account, host, command, paths).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from codelib.train.card import public_name
 from codelib.train.installed import installed
 from codelib.train.settings import TrainSettings
 
@@ -78,6 +79,11 @@ class Tracker:
             self._guarded(lambda: self.service.close(kind is None and self.last >= self.total_steps))
 
 
+def _told(settings: TrainSettings) -> dict[str, Any]:
+    """What a service is told of the settings: the model without the folder that it lies in."""
+    return settings.fingerprint() | {"model": public_name(settings.model)}
+
+
 def _hash(root: str) -> str:
     return hashlib.sha256(root.encode()).hexdigest()[:16]
 
@@ -91,10 +97,12 @@ class _Mlflow:
         self.mlflow = mlflow
         mlflow.set_experiment("codelib")
         found = mlflow.search_runs(filter_string=f"tags.folder_sha256 = '{same}'", max_results=1, output_format="list")
-        mlflow.start_run(run_id=found[0].info.run_id if found else None, run_name=name)
+        # in the place of what it would take from the machine: account, path of the program, commit
+        said = {"mlflow.user": "-", "mlflow.source.name": "codelib", "mlflow.source.type": "LOCAL"}
+        mlflow.start_run(run_id=found[0].info.run_id if found else None, run_name=name, tags=said)
         if not found:
             mlflow.set_tag("folder_sha256", same)
-            mlflow.log_params({key: str(value)[:250] for key, value in settings.fingerprint().items()})
+            mlflow.log_params({key: str(value)[:250] for key, value in _told(settings).items()})
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         self.mlflow.log_metrics(dict(values), step=step)
@@ -109,7 +117,14 @@ class _Wandb:
     def __init__(self, same: str, folder: str, name: str, settings: TrainSettings) -> None:
         import wandb
 
-        self.run = wandb.init(project="codelib", name=name, id=same, resume="allow", dir=folder, config=settings.fingerprint())
+        # by itself it sends what the job prints, its command, account, host and folders. A version that does not know one of these settings
+        # raises, and nothing is sent
+        private = wandb.Settings(
+            console="off", host="", disable_git=True, disable_code=True, x_disable_machine_info=True, x_disable_meta=True
+        )
+        self.run = wandb.init(
+            project="codelib", name=name, id=same, resume="allow", dir=folder, config=_told(settings), settings=private
+        )
 
     def measured(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)

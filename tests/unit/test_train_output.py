@@ -7,8 +7,10 @@ import gzip
 import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -285,6 +287,25 @@ def test_tensorboard_files_are_written_and_their_absence_said(
         tracker.measured(1, {"loss": 1.0})
     assert said == [NO_TENSORBOARD]
     assert not (tmp_path / "none").exists()
+
+
+def test_a_service_is_not_told_of_the_machine(made: tuple[Job, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is not installed here: what it is asked for. tests/by_hand_trackers.py asks the real ones."""
+    asked: list[Any] = []
+    fake = SimpleNamespace(Settings=dict, init=lambda **options: asked.append(options))
+    monkeypatch.setitem(sys.modules, "wandb", fake)  # type: ignore[arg-type]
+    settings = made[0].settings.model_copy(update={"model": "/data/zhang-clinic/tuned", "tracker": "wandb"})
+    Tracker(str(tmp_path), "r", settings)
+    (options,) = asked
+    assert options["settings"] == {
+        "console": "off",
+        "host": "",
+        "disable_git": True,
+        "disable_code": True,
+        "x_disable_machine_info": True,
+        "x_disable_meta": True,
+    }
+    assert options["config"]["model"] == "tuned" and "zhang" not in str(options["config"])
 
 
 def test_a_tracking_server_that_goes_away_ends_no_run(made: tuple[Job, Path], tmp_path: Path) -> None:
