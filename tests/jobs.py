@@ -39,7 +39,7 @@ def start(job: str, *args: str | Path, **more: str) -> subprocess.Popen[str]:
     )
 
 
-def run(job: str, *args: str | Path, code: int = 0, timeout_s: float = 400, **more: str) -> str:
+def run(job: str, *args: str | Path, code: int = 0, timeout_s: float = 1200, **more: str) -> str:
     """Run a job to its end; its stdout and stderr together. Asserts the exit code."""
     process = start(job, *args, **more)
     out, err = process.communicate(timeout=timeout_s)

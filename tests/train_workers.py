@@ -86,7 +86,7 @@ def run_workers(folder: Path, runs: list[dict[str, Any]], world: int = 2) -> Non
         )
         for rank in range(world)
     ]
-    said = [worker.communicate(timeout=300)[0] for worker in workers]
+    said = [worker.communicate(timeout=900)[0] for worker in workers]
     assert all(worker.returncode == 0 for worker in workers), "\n".join(text[-3000:] for text in said)
 
 

@@ -28,6 +28,7 @@ from typing import Any
 
 CRASHED, TOO_SLOW, TOO_MUCH_MEMORY = "decoder_crashed", "too_slow", "too_much_memory"
 """What a culprit did: codes for reject reasons."""
+_START_S = 120  # for a child to start and to import, on a machine that does much else
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Sandbox:
         try:
             pipe.send_bytes(pickle.dumps((function, args, culprits)))
             while True:
-                if not pipe.poll(self.limits.wall_s):
+                # before the first mark the child starts and imports what the function needs
+                if not pipe.poll(self.limits.wall_s if at else max(self.limits.wall_s, _START_S)):
                     self.close()
                     raise _ChildEnded(at, TOO_SLOW)
                 kind, value = pickle.loads(pipe.recv_bytes())

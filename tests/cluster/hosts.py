@@ -137,6 +137,13 @@ class Slurm:
         """To the batch script alone, as --signal=B: does before the time limit."""
         assert self.host("exec", "scancel", "--batch", f"--signal={name}", job).returncode == 0
 
+    def hold(self, job: str) -> None:
+        """Stop a dataset job's driver where it is, so that the job does not end meanwhile."""
+        self.on(self.show(job)["BatchHost"], "pkill -STOP -f 'jobs[.]dataset'")
+
+    def release(self, job: str) -> None:
+        self.on(self.show(job)["BatchHost"], "pkill -CONT -f 'jobs[.]dataset'")
+
     def kill_raylet(self, host: str) -> None:
         self.on(host, 'for p in /proc/[0-9]*; do case $(readlink "$p/exe") in */raylet) kill -KILL "${p#/proc/}";; esac; done')
 

@@ -22,7 +22,7 @@ def test_the_cluster_grows_under_a_job_and_shrinks_after_it(tmp_path: Path) -> N
         pytest.skip(reason)
     with started(tmp_path / "share") as hosts:
         export, recipe = hosts.share / "clinic", hosts.share / "small.yaml"
-        generate(export, visits=12, seed=3)
+        generate(export, visits=24, seed=3)
         recipe.write_text(RECIPE)
         here, there = with_key(hosts.share / "here"), with_key(hosts.share / "there")
         job = [sys.executable, "-m", "jobs.dataset", "--input", export, "--recipe", recipe, "--workspace", there]

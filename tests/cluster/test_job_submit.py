@@ -80,7 +80,7 @@ def test_a_dataset_is_stopped_and_submitted_again(head: Head, tmp_path: Path) ->
 def test_a_training_run_is_stopped_at_a_checkpoint_and_goes_on_attached(
     head: Head, discs: Path, model: Path, tmp_path: Path
 ) -> None:
-    more = ["--set", "lora.dropout=0", "--set", "checkpoint_every=10", "--set", "epochs=10"]
+    more = ["--set", "lora.dropout=0", "--set", "checkpoint_every=10", "--set", "epochs=20"]
     job, folder = command(discs, tmp_path / "w", model, *more), tmp_path / "w" / "train" / "demo"
     head.submit("train-1", "jobs.train", *job, wait=False)
     head.until("train-1", lambda: list(folder.glob("checkpoints/*/complete.json")))
@@ -197,7 +197,7 @@ def test_no_secret_in_what_the_cluster_keeps_and_shows(head: Head) -> None:
     """The last: after all of them."""
     names = [about["submission_id"] for about in head.all() if about["type"] == "SUBMISSION"]
     shown = [head.ray("job", "list"), json.dumps(head.all()), *map(head.log, names)]
-    assert len(names) > 5
+    assert names
     for secret in (SECRET, head.token):
         assert not any(secret in text for text in shown)
         assert [str(path) for path, text in kept_by(head) if secret in text] == []

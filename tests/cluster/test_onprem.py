@@ -96,7 +96,7 @@ def test_up_a_job_and_down(hosts: Slurm) -> None:
         status[:] = [ray("exec", str(mine), "ray status", check=False)]
         return "/3.0 CPU" in status[0]
 
-    until(three, 120, lambda: status[0])
+    until(three, 400, lambda: status[0])
 
     export, recipe = hosts.share / "clinic", hosts.share / "small.yaml"
     generate(export, visits=6, seed=3)

@@ -65,8 +65,12 @@ def test_a_lost_host_and_a_killed_raylet_cost_no_row(slurm: Slurm, clinic: Clini
     assert "Ray has 3 nodes, 3 CPUs, 0 GPUs" in said
     first = slurm.show(job)["BatchHost"]
     robbed, lost = (host for host in HOSTS if host != first)
+    slurm.hold(job)
     slurm.kill_raylet(robbed)
     slurm.power_off(lost)
+    words = slurm.jobs / f"dataset-{job}.ray" / "workers.log"  # `ray start` looks once a second whether its Ray is there
+    until(lambda: "Ray ended here" in words.read_text(), 60, lambda: slurm.log(job))
+    slurm.release(job)
     assert slurm.wait(job) == "COMPLETED 0:0", slurm.log(job)
     assert sums_of(workspace) == clinic.sums
     assert re.search(rf"{robbed} worker: Ray ended here", slurm.log(job))
@@ -78,21 +82,9 @@ def test_a_lost_host_and_a_killed_raylet_cost_no_row(slurm: Slurm, clinic: Clini
 _CLINICS = ("north", "south & west")
 
 
-@pytest.fixture(scope="module")
-def busy(slurm: Slurm, clinic: Clinic) -> dict[str, str]:
-    """Two clinics at once on one host, as an array; beside them a job that meets its time limit, wherever a fast or a slow machine is with
-    it: once at work it is held still, its limit is set so that Slurm's next look warns it, and the warning lets it go on."""
-    limited = slurm.submit("dataset", "--time=60", "--exclude=n3", arguments=clinic.job(with_key(slurm.share / "limited")))
-    slurm.saying(limited, r"\n  ingest  ")
-    warned = f"grep -q SIGUSR1: '{slurm.jobs}/'*-{limited}.log"
-    driver = "pkill -STOP -f 'jobs[.]dataset'"
-    slurm.on(
-        slurm.show(limited)["BatchHost"],
-        f"{driver}; (until {warned}; do sleep 0.2; done; {driver.replace('STOP', 'CONT')}) >/dev/null 2>&1 &",
-    )
-    hours, minutes, _ = map(int, slurm.show(limited)["RunTime"].split(":"))
-    # five to six minutes from now: Slurm warns up to a minute before the 300 s of the file, and looks every half minute
-    slurm.host("exec", "scontrol", "update", f"jobid={limited}", f"timelimit={60 * hours + minutes + 6}")
+@pytest.fixture
+def tasks(slurm: Slurm, clinic: Clinic) -> list[str]:
+    """Two clinics at once on one host, as an array."""
     (slurm.share / "clinics.txt").write_text("".join(f"{name}\n" for name in _CLINICS))
     for name in _CLINICS:
         with_key(slurm.share / "work" / name)
@@ -102,16 +94,14 @@ def busy(slurm: Slurm, clinic: Clinic) -> dict[str, str]:
     array = slurm.submit(
         "dataset", "--array=1-2", "--nodelist=n3", arguments=arguments, CODELIB_EACH=str(slurm.share / "clinics.txt")
     )
-    return {"array": array, "limited": limited}
+    return [f"{array}_{number}" for number in (1, 2)]
 
 
-def test_two_jobs_of_one_user_on_one_host(slurm: Slurm, clinic: Clinic, busy: dict[str, str]) -> None:
+def test_two_jobs_of_one_user_on_one_host(slurm: Slurm, clinic: Clinic, tasks: list[str]) -> None:
     """As tasks of an array, of which one is paused; with a stale token in the user's home, as in all of these tests."""
-    tasks = [f"{busy['array']}_{number}" for number in (1, 2)]
     until(lambda: all("Ray has 1 nodes" in slurm.log(task) for task in tasks), 400, lambda: "\n".join(map(slurm.log, tasks)))
-    assert [slurm.show(task)["JobState"] for task in tasks] == ["RUNNING", "RUNNING"]
     # one task has the array's own number: what is done to that number is done to all of them
-    (paused,) = (task for task in tasks if slurm.show(task)["JobId"] == busy["array"])
+    (paused,) = (task for task in tasks if slurm.show(task)["JobId"] == tasks[0].partition("_")[0])
     (sibling,) = set(tasks) - {paused}
     slurm.saying(paused, r"\n  ingest  ")
     slurm.signal(paused, "USR1")
@@ -120,12 +110,36 @@ def test_two_jobs_of_one_user_on_one_host(slurm: Slurm, clinic: Clinic, busy: di
         assert slurm.wait(task) == "COMPLETED 0:0", slurm.log(task)
         assert slurm.show(task)["Restarts"] == str(int(task == paused)), slurm.log(sibling)
         assert sums_of(slurm.share / "work" / name) == clinic.sums
+    (begun, until_paused), (from_start, ended) = span(slurm.log(paused), "SIGUSR1"), span(slurm.log(sibling), "exit code 0")
+    assert begun < ended and from_start < until_paused
     assert slurm.left(["n3"]) == []
     assert [path.name for path in (slurm.home / ".ray").iterdir()] == ["auth_token"]
 
 
-def test_the_time_limit_is_a_pause_and_a_lost_first_host_a_restart(slurm: Slurm, clinic: Clinic, busy: dict[str, str]) -> None:
-    job = busy["limited"]
+def span(log: str, last: str) -> tuple[str, str]:
+    """When a job began for the first time, and when the launcher first said ``last``."""
+    first, end = re.search(r"\[(.{19})\] slurm: job ", log), re.search(rf"\[(.{{19}})\] slurm: {last}", log)
+    assert first and end, log
+    return first[1], end[1]
+
+
+@pytest.fixture
+def limited(slurm: Slurm, clinic: Clinic) -> str:
+    """A job that is about to meet its time limit, wherever a fast or a slow machine is with it: once at work it is held still, its limit
+    is set so that Slurm's next look warns it. Then it goes on."""
+    job = slurm.submit("dataset", "--time=60", "--exclude=n3", arguments=clinic.job(with_key(slurm.share / "limited")))
+    slurm.saying(job, r"\n  ingest  ")
+    slurm.hold(job)
+    hours, minutes, _ = map(int, slurm.show(job)["RunTime"].split(":"))
+    # five to six minutes from now: Slurm warns up to a minute before the 300 s of the file, and looks every half minute
+    slurm.host("exec", "scontrol", "update", f"jobid={job}", f"timelimit={60 * hours + minutes + 6}")
+    slurm.saying(job, "SIGUSR1: the time is nearly over")
+    slurm.release(job)
+    return job
+
+
+def test_the_time_limit_is_a_pause_and_a_lost_first_host_a_restart(slurm: Slurm, clinic: Clinic, limited: str) -> None:
+    job = limited
     slurm.saying(job, "queued again")
     slurm.host("exec", "scontrol", "update", f"jobid={job}", "timelimit=30")
 
@@ -140,7 +154,6 @@ def test_the_time_limit_is_a_pause_and_a_lost_first_host_a_restart(slurm: Slurm,
     assert slurm.wait(job) == "COMPLETED 0:0", slurm.log(job)  # on another host
     last = slurm.show(job)["BatchHost"]
     slurm.power_on(first)
-    assert "SIGUSR1: the time is nearly over" in slurm.log(job)
     assert sums_of(slurm.share / "limited") == clinic.sums
     assert slurm.left((last,)) == []
 
@@ -166,9 +179,9 @@ def test_ended_by_hand_nothing_stays(slurm: Slurm, clinic: Clinic, leftovers: No
     """One job with a signal to its script, one on two hosts at once; then the first one's command again. Leftovers of dead jobs go too."""
     workspace = with_key(slurm.share / "ended")
     told = slurm.submit("dataset", "--nodelist=n1", arguments=clinic.job(workspace))
-    cut = slurm.submit("dataset", "--nodes=2", "--exclude=n1", arguments=clinic.job(with_key(slurm.share / "cut")))
     slurm.saying(told, r"\n  ingest  ")
     slurm.signal(told, "TERM")
+    cut = slurm.submit("dataset", "--nodes=2", "--exclude=n1", arguments=clinic.job(with_key(slurm.share / "cut")))
     slurm.saying(cut, r"\n  ingest  ")
     assert slurm.host("exec", "scancel", cut).returncode == 0
     assert slurm.wait(told) == "FAILED 130:0", slurm.log(told)
@@ -187,7 +200,6 @@ def test_what_cannot_work_is_said(slurm: Slurm, clinic: Clinic) -> None:
     nowhere = clinic.job(slurm.share / "nowhere")
     nowhere[1] = slurm.share / "clinc"
     missing = slurm.submit("dataset", "--nodelist=n1", arguments=nowhere)
-    headless = slurm.submit("dataset", "--nodelist=n2", arguments=clinic.job(with_key(slurm.share / "headless")))
     no_gpus = slurm.submit(
         "train-3b", "--gres=gpu:1", "--nodelist=n3", arguments=["--dataset", clinic.export, "--workspace", slurm.share]
     )
@@ -195,6 +207,7 @@ def test_what_cannot_work_is_said(slurm: Slurm, clinic: Clinic) -> None:
     too_many = slurm.submit("dataset", "--nodes=9", arguments=nowhere)  # Slurm takes it, and says in squeue why it does not start
     until(lambda: slurm.show(too_many)["Reason"] == "PartitionNodeLimit", 30, lambda: str(slurm.show(too_many)))
     slurm.host("exec", "scancel", too_many)
+    headless = slurm.submit("dataset", "--nodelist=n2", arguments=clinic.job(with_key(slurm.share / "headless")))
 
     slurm.saying(headless, r"\n  ingest  ")
     slurm.kill_raylet("n2")
@@ -255,7 +268,7 @@ def bucket(slurm: Slurm, discs: Path, model: Path) -> dict[str, str]:
 def test_training_on_two_hosts_is_pre_empted_and_goes_on(slurm: Slurm, discs: Path, model: Path, bucket: dict[str, str]) -> None:
     """On two hosts with a GPU each, which Slurm gives out and nothing computes on. Dataset and model lie in an object store: each host makes
     a copy of its own."""
-    more = ["--set", "lora.dropout=0", "--set", "global_batch=4", "--set", "checkpoint_every=5", "--set", "epochs=10"]
+    more = ["--set", "lora.dropout=0", "--set", "global_batch=4", "--set", "checkpoint_every=5", "--set", "epochs=30"]
     workspace = slurm.share / "trained"
     spread = [*command(f"s3://{BUCKET}/discs", workspace, f"s3://{BUCKET}/tiny", *more), "--set", "workers=2"]
     job = slurm.submit("train-3b", "--nodes=2", "--gres=gpu:1", arguments=spread, **bucket)

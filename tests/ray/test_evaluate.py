@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from codelib.core.cluster import connect
 from tests.seeing_server import NUM_PATIENTS, SEEING, FakeServer, make_dataset, options, read, run, started, variants_file
 
 pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module")
-def ray_local() -> Iterator[None]:
-    with connect(num_cpus=2):
-        yield
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ class Page(HTMLParser):
 
 
 def test_a_model_that_looks_is_scored_and_the_control_falls(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object
 ) -> None:
     workspace = tmp_path / "work"
     command = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))
@@ -102,7 +95,7 @@ def test_a_model_that_looks_is_scored_and_the_control_falls(
 
 
 def test_nothing_is_asked_twice(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
     command = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))
@@ -127,7 +120,7 @@ def test_dry_run_asks_and_writes_nothing(dataset: Path, server: FakeServer, tmp_
 
 
 def test_a_file_of_ones_own_is_asked_but_for_its_bad_rows(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = json.loads((dataset / "test-cls.json").read_text())
     folder = tmp_path / "other clinic"
@@ -168,7 +161,7 @@ SERVED = """
 
 
 def test_a_served_module_without_effect_is_refused_though_its_base_is_not_in_the_list(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
     command = options(dataset, workspace, variants_file(tmp_path, server.url, SERVED))
@@ -189,7 +182,7 @@ def test_a_served_module_without_effect_is_refused_though_its_base_is_not_in_the
 
 
 def test_a_server_without_the_bare_model_leaves_its_module_alone(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
     server.away = "eye"

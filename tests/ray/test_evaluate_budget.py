@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 import ray
 
 from codelib.core.cli import run_job
-from codelib.core.cluster import connect
 from codelib.core.store import Store
 from codelib.models.remote_asking import Said
 from codelib.models.remote_budget import spent_before
@@ -44,17 +42,11 @@ VARIANT = """
 """
 
 
-@pytest.fixture(scope="module")
-def ray_local() -> Iterator[None]:
-    with connect(num_cpus=2):
-        yield
-
-
 def _process(actor: Any) -> int:
     return int(ray.get(actor.__ray_call__.remote(lambda held: os.getpid())))
 
 
-def test_the_desk_comes_back_where_its_process_is_lost(tmp_path: Path, ray_local: None) -> None:
+def test_the_desk_comes_back_where_its_process_is_lost(tmp_path: Path, cluster: object) -> None:
     books, line = Store(str(tmp_path)), Line("http://h/v1", "m", Price(0, 1e6, "here"), 60.0)
     desk = open_desk(RemoteSettings(budget_usd=100), books)
     first = desk.call_and_wait("enter", "client", line, (1.0, 40.0), 40)
@@ -73,7 +65,7 @@ def test_the_desk_comes_back_where_its_process_is_lost(tmp_path: Path, ray_local
     assert spent_before(books).usd == 50
 
 
-def test_what_a_desk_raises_is_an_error_of_this_process(tmp_path: Path, ray_local: None) -> None:
+def test_what_a_desk_raises_is_an_error_of_this_process(tmp_path: Path, cluster: object) -> None:
     """Ray's own class for it has no errno, by which a full disk is told."""
     desk = open_desk(RemoteSettings(), Store(str(tmp_path)))
     line = Line("http://h/v1", "m", None, 60.0)
@@ -85,7 +77,7 @@ def test_what_a_desk_raises_is_an_error_of_this_process(tmp_path: Path, ray_loca
 
 
 def test_a_budget_holds_over_all_actors_and_the_run_goes_on_when_it_is_raised(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], ray_local: None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cluster: object
 ) -> None:
     folder = make_release(tmp_path / "release", visits=48)
     (folder / "test-diagnostic.json").write_bytes((folder / "test-cls.json").read_bytes())

@@ -15,17 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from codelib.core.cluster import connect
 from tests.jobs import ROOT
 from tests.seeing_server import SEEING, FakeServer, make_dataset, options, read, run, started, variants_file
 
 pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module")
-def ray_local() -> Iterator[None]:
-    with connect(num_cpus=2):
-        yield
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ FAILING = (
 
 
 def test_a_failing_variant_stops_no_other(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
     server.failing = True  # the reports of `seeing` fail, its classes do not
@@ -123,7 +116,7 @@ def actors() -> list[int]:
 
 
 def test_a_killed_actor_is_started_again_and_asks_what_was_in_flight(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object
 ) -> None:
     workspace = tmp_path / "work"
     server.delay_s = 0.1
@@ -151,7 +144,7 @@ def test_a_killed_actor_is_started_again_and_asks_what_was_in_flight(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can be mounted by root only")
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
-    dataset: Path, server: FakeServer, tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
     command = options(dataset, workspace, variants_file(tmp_path, server.url, SEEING))

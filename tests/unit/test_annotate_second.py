@@ -38,6 +38,7 @@ SAYS: dict[str, list[dict[str, Any]]] = {
 
 class Handler(BaseHTTPRequestHandler):
     log = ""
+    delay_s = 0.02
     failures = 1  # of each server the first request is refused, as busy servers do
 
     def do_POST(self) -> None:
@@ -50,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(500, {"error": {"message": "牙齿蛀了个洞 failed"}})
         if self.headers["Authorization"] != "Bearer right":
             return self._answer(401, {"error": {"message": "no"}})
-        time.sleep(0.02)
+        time.sleep(self.delay_s)
         with Path(self.log).with_name("at_once").open("a") as times:
             times.write(f"{started} {time.monotonic()}\n")
         if self.failures:
@@ -196,6 +197,7 @@ def test_what_the_server_left_out_is_named_and_asked_for_again_alone(server: Ser
 
 
 def test_many_strings_are_asked_about_at_once(server: Server, tmp_path: Path) -> None:
+    server.http.RequestHandlerClass.delay_s = 0.2
     second(server, tmp_path, strings_a_request=1)(table(*(f"怪{chr(0x7532 + n)}病" for n in range(8))))
     assert server.most_at_once() > 1
 

@@ -27,7 +27,7 @@ from tests.fixtures import make_release
 from tests.jobs import run, tree, with_key
 from tests.ray.test_train import command, in_this_process
 
-_EVERY, _EPOCHS = 10, 16  # steps between checkpoints (SETTINGS); with six samples of two a patient kept back, about 90 steps
+_EVERY, _EPOCHS = 10, 24  # steps between checkpoints (SETTINGS); with six samples of two a patient kept back, about 140 steps
 _SHIFT = {1: 1e-6, 2: 1e-4}  # of a loss, by the most workers: the tolerances of tests/ray/test_train.py
 
 
