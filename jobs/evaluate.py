@@ -184,7 +184,7 @@ def _print_plan(
 ) -> None:
     for line in asked.own.lines() if asked.own else ():
         print(f"  {line}")
-    for note in (*notes, *plan.left_out, *retrain_notes(plan.variants)):
+    for note in notes:
         print(f"  note: {note}")
     known = known_answers(plan, store)
     for line in outlook(plan, shown, asked.dataset.folder, known):
@@ -224,7 +224,8 @@ def _evaluate(args: argparse.Namespace, copies: list[Near]) -> int:
     notes += [retrain_note(variant.name) for variant, _, retrain in placed if retrain]
     print(f"evaluate: {len(shown)} variant{'s' * (len(shown) != 1)} on {asked.name}", flush=True)
     pending = num_pending(dataset, plan, store, settings)
-    _print_plan(plan, shown, asked, notes, store, pending)
+    retrained = retrain_notes(plan.variants, workspace.public)
+    _print_plan(plan, shown, asked, [*notes, *plan.left_out, *retrained], store, pending)
     for line in cost_lines(plan, dataset, settings, store):
         print(line)
     check_servers(plan, dataset, settings)
@@ -240,7 +241,7 @@ def _evaluate(args: argparse.Namespace, copies: list[Near]) -> int:
             outcome = predict(dataset, plan, store, settings, _scan(plan), copies)
             remove_elsewhere(copies)
         report = evaluate_scores(asked.name, shown, plan, outcome, settings)
-        report["notes"] += [*notes, *retrain_notes(plan.variants)]
+        report["notes"] += [*notes, *retrained]
         rejected = asked.own.rejected_csv() if asked.own else None
         page = write_report(store, dataset.folder, shown, plan, outcome, report, settings, rejected)
     print(f"  predictions: {outcome.num_kept} kept, {outcome.num_made} made\n")

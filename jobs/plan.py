@@ -91,8 +91,9 @@ def parser() -> Parser:
     made.add_argument("--tokens-per-minute", type=int, metavar="N", help="the service's limit")
     for name, field in Assumed.model_fields.items():
         option, kind = f"--{name.replace('_', '-')}", int if name == "rows" else float
-        default = "" if field.default is None else f" (default {field.default})"
-        made.add_argument(option, type=kind, default=field.default, metavar="N", help=f"{field.description}{default}")
+        given = None if name == "mfu" else field.default  # a recipe has one too
+        default = " (default: the recipe's)" if name == "mfu" else "" if given is None else f" (default {given})"
+        made.add_argument(option, type=kind, default=given, metavar="N", help=f"{field.description}{default}")
     made.add_argument("--price", action="append", default=[], metavar="TYPE=USD", help="your price of a machine's hour")
     made.add_argument("--machines", metavar="FILE", help="a list of machines of your own, as codelib/sizing/machines.yaml")
     made.add_argument("--unit-costs", metavar="FILE", help="unit costs of your own, as tests.benchmarks.unit_costs writes them")
@@ -157,7 +158,7 @@ def clinic_of(args: Any, visits: int) -> Clinic:
 def assumed_of(args: Any) -> Assumed:
     names = list(Assumed.model_fields)
     options = {name: f"--{name.replace('_', '-')}" for name in names}
-    made: Assumed = checked(Assumed, options, **{name: getattr(args, name) for name in names})
+    made: Assumed = checked(Assumed, options, **{name: given for name in names if (given := getattr(args, name)) is not None})
     return made
 
 
@@ -189,7 +190,10 @@ def sections(args: Any, visits: int, known: machines.Machines, costs: unit_costs
     if args.gpu_nodes:
         gpus = nodes(args.gpu_nodes, known, "on_demand", "--gpu-nodes")
         settings = load(TrainSettings, "train", args.recipe or "paper-7b", args.set)
-        found.append(learning.training(clinic, gpus, settings.model_copy(update={"mfu": assumed.mfu}), costs, args.test_visits))
+        if args.mfu is not None:
+            settings = settings.model_copy(update={"mfu": assumed.mfu})
+        assumed = assumed.model_copy(update={"mfu": settings.mfu})
+        found.append(learning.training(clinic, gpus, settings, costs, args.test_visits))
         models = [settings.model] * args.variants
         found.append(learning.evaluation(clinic, gpus, models, costs, assumed, known, args.test_visits))
     return found

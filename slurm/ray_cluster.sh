@@ -80,6 +80,7 @@ start_cluster() {
   RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0 RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
   export ORT_DISABLE_TELEMETRY=1  # onnxruntime's: a session id in the temporary folder, and calls to its maker
+  export CODELIB_CLUSTER_FIXED=1  # what does not fit into the allocation never will: a job says so in place of waiting
   export SPT_NOENV=1  # Ray's process titles would overwrite the mark by which ray_node.sh knows its own
   export PYTHONPATH="$CODELIB${PYTHONPATH:+:$PYTHONPATH}"
   unset RAY_AUTH_TOKEN_PATH RAY_ADDRESS RAY_TMPDIR

@@ -100,6 +100,8 @@ start_ray() {
 }
 
 site_environment || exit 2
+# each worker and each connection takes files; Slurm passes on the login shell's limit, often 1,024
+ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)" 2>/dev/null
 # where the disk that Python lies on is slow or the node busy, Ray's own limits (30 s, 60 s) are too short for its processes' imports
 export RAY_agent_register_timeout_ms=$((1000 * CODELIB_WAIT_S)) RAY_worker_register_timeout_seconds=$CODELIB_WAIT_S
 cpus=$(cpus_here) gpus=$(gpus_here) mb=$(memory_mb)
@@ -107,8 +109,12 @@ cpus=$(cpus_here) gpus=$(gpus_here) mb=$(memory_mb)
 free=$(df -Pk /dev/shm | awk 'NR == 2 {print int($4 / 1024 * 0.9)}')
 store=$((mb * 3 / 10)); store=$(((store < free ? store : free) * 1048576)); memory=$((mb * 1048576 * 6 / 10))
 if [ "$store" -lt 80000000 ]; then
-  say "error: $mb MB of memory and ${free} MB free in /dev/shm leave no room for Ray's object store; ask for more with --mem (2G at least)"
+  say "error: $mb MB of memory and ${free} MB free in /dev/shm leave no room for Ray's object store; ask for more with --mem-per-cpu (2G in all at least)"
   exit 2
+fi
+# Ray looks at the memory of the whole machine, which other jobs may fill: on a part of it Slurm alone watches over this job's
+if [ "$mb" -lt "$(awk '/^MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)" ]; then
+  export RAY_memory_monitor_refresh_ms=${RAY_memory_monitor_refresh_ms-0}
 fi
 
 sweep

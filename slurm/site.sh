@@ -16,6 +16,7 @@
 # Puts `python`, `ray` and `vllm` on the PATH, or says what is missing (exit code 2).
 site_environment() {
   if [ -n "$CODELIB_MODULES" ]; then
+    set +u  # ray_node.sh has -u, and the modules' own code may not bear it
     type module >/dev/null 2>&1 || . /etc/profile.d/modules.sh 2>/dev/null || . /etc/profile.d/lmod.sh 2>/dev/null
     # shellcheck disable=SC2086
     module load $CODELIB_MODULES || { echo "error: module load $CODELIB_MODULES failed on $(hostname); see 'module avail'" >&2; return 2; }

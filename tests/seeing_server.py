@@ -39,7 +39,7 @@ class FakeServer:
         self.asked: Counter[str] = Counter()
         self.delay_s = 0.0
         self.failing = False
-        self.away = ""  # a model that is not up just now
+        self.away, self.away_says = "", 503  # a model that is not up just now; 404: one that it does not have
         self.lock = threading.Lock()
         outer = self
 
@@ -72,7 +72,7 @@ class FakeServer:
             self.asked[hashlib.sha256(json.dumps([request["model"], request["messages"]]).encode()).hexdigest()] += 1
         time.sleep(self.delay_s)
         if request["model"] == self.away:
-            return 503, {"error": {"message": "not up", "type": "server_error"}}
+            return self.away_says, {"error": {"message": "not here", "type": "server_error"}}
         if self.failing and "generation" in question:
             return 400, {"error": {"message": "no", "type": "invalid_request_error"}}
         pixel = Image.open(io.BytesIO(base64.b64decode(urls[-1].split(",", 1)[1]))).convert("RGB").getpixel((5, 5))

@@ -38,6 +38,12 @@ def _sweep() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def may_grow() -> bool:
+    """Whether what the cluster lacks now may come with the work: one that was there before may have an autoscaler, but for one that a launcher
+    made of a fixed allocation (CODELIB_CLUSTER_FIXED, slurm/ray_cluster.sh)."""
+    return bool(os.environ.get("RAY_ADDRESS")) and not os.environ.get("CODELIB_CLUSTER_FIXED")
+
+
 @contextmanager
 def scratch() -> Iterator[str]:
     """A folder of this driver's disk for the length of a ``with`` block. What a killed driver left goes when the next one starts a Ray."""

@@ -158,7 +158,10 @@ class Near:
             came = hashlib.file_digest(file, "sha256").hexdigest()
         if os.path.getsize(half) != about["size"] or (sha256 is not None and came != sha256):
             os.unlink(half)
-            raise ValueError(f"{self.uri}: {name} is not what its {SUMS} says; copy the folder again, or build the release anew")
+            # without its name: it may be a hospital's
+            if sha256 is None:
+                raise ValueError(f"{self.uri}: a file changed while it was copied to this machine; run the same command again")
+            raise ValueError(f"{self.uri}: a file is not what its {SUMS} says; copy the folder again, or build the release anew")
         if about["mtime"] is not None:  # the same on every node and at every download: partitions are known by it
             seconds = about["mtime"].timestamp()
             os.utime(half, (seconds, seconds))

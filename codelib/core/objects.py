@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.arrow import ArrowFSWrapper
@@ -82,6 +83,8 @@ def file_system(scheme: str, bucket: str) -> Objects:
             connect_timeout=_CONNECT_S,
             request_timeout=_REQUEST_S,
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_TRIES),
+            # Alibaba Cloud's OSS knows a bucket by its host name alone
+            force_virtual_addressing=(urlsplit(endpoint or "").hostname or "").endswith(".aliyuncs.com"),
         )
         return Objects(client, endpoint=endpoint or "AWS")
     emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")

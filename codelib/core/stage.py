@@ -176,7 +176,7 @@ def run(stage: Stage, work: list[Work], store: Store, private: Store | None = No
         print(f"  {stage.name:<14} nothing new, {len(keys)} partitions kept", flush=True)
         return manifest_parts(store, stage.name)
 
-    store.sweep(folder)
+    store.sweep(folder, below=False)  # the folder of another stage that works now may lie in it
     done = _committed(stage, store)
     todo = [(key, w) for key, w in zip(keys, work, strict=True) if key not in done]
     made = _compute(stage, todo, store, private) if todo else {}
@@ -234,7 +234,7 @@ def rewrite(store: Store, name: str, keep: Callable[[pa.Table], pa.Table], inval
 def _tidy(stage: Stage, store: Store, keys: Sequence[str], keep: bool) -> None:
     """Remove the partitions that the manifest no longer names: a withdrawn patient's rows must not stay on disk; and what workers that died
     on the way had half written."""
-    store.sweep(f"stages/{stage.name}")
+    store.sweep(f"stages/{stage.name}", below=False)
     if not keep:
         for stale in sorted(_committed(stage, store) - set(keys)):
             store.delete(f"stages/{stage.name}/{stale}.parquet")

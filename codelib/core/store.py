@@ -179,11 +179,11 @@ class Store:
         with open(path, "rb") as file:
             return self.commit_stream(name, iter(lambda: file.read(_BLOCK), b""))
 
-    def sweep(self, folder: str = "") -> None:
-        """Remove what a killed writer left behind in a folder, at any depth."""
+    def sweep(self, folder: str = "", below: bool = True) -> None:
+        """Remove what a killed writer left behind in a folder, at any depth or (``below`` false) in it alone."""
         fs, _ = self._open()
         if self.is_local and fs.exists(self.path(folder)):
-            for path in fs.find(self.path(folder)):
+            for path in fs.find(self.path(folder), maxdepth=None if below else 1):
                 if os.path.basename(path).startswith(TEMPORARY):
                     with suppress(OSError):
                         os.unlink(path)
@@ -258,7 +258,8 @@ def lock_file(folder: Store) -> str:
     if folder.is_local:
         return folder.path("lock")
     name = hashlib.sha256(folder.root.rstrip("/").encode()).hexdigest()[:24]
-    return os.path.join(tempfile.gettempdir(), f"codelib-{os.geteuid()}-{name}.lock")
+    # Slurm's launcher gives each job a temporary folder of its own, below CODELIB_TMP
+    return os.path.join(os.environ.get("CODELIB_TMP") or tempfile.gettempdir(), f"codelib-{os.geteuid()}-{name}.lock")
 
 
 @contextmanager

@@ -180,6 +180,8 @@ _WAYS_OUT = {
     "`python -m jobs.merge --model BASE --adapter DIR --to FOLDER`, and give FOLDER as model, without adapter",
     "AdapterWithoutEffect": "its answers are the bare model's: check that it is the adapter of this model, and its training",
     "OutOfMemoryError": "not enough memory for one question: lower max_pixels, k or max_new_tokens, or take a larger GPU",
+    "NoCuda": "Ray gave a GPU that torch does not see: NVIDIA's driver there is older than torch's CUDA wants (13: 580), or torch is a build "
+    "for CPUs",
     "image_missing": "images that questions show are not there: `python -m jobs.release --verify DATASET` names them",
     "KeyMissing": "the variable that api_key_env names is not set on the machine that asks",
     "AuthenticationError": "the server refused the key: check the variable that api_key_env names",

@@ -12,7 +12,6 @@ command asks for what failed, and for nothing else.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from codelib.contracts import OK, PREDICTIONS
+from codelib.core.cluster import may_grow
 from codelib.core.near import Near
 from codelib.core.stage import Part, Stage, Work, committed, pending, read_part
 from codelib.core.stage import run as run_stage
@@ -39,8 +39,10 @@ from codelib.models.conversation import Dataset
 from codelib.models.remote_desk import Access, open_desk
 
 _LOCAL = "predictions"  # the stage of models on this cluster
-_CONTROL = (
-    f"{_LOCAL}/control"  # of bare models that a server may not even have: what fails there stays failed, and no run waits for it
+_CONTROL = f"{_LOCAL}/control"  # of bare models that a server may not even have: no run waits for what fails there for good
+_LASTING = frozenset(
+    f"evaluate:{name}"
+    for name in ("NotFoundError", "BadRequestError", "PermissionDeniedError", "ContextTooLong", "ContentFilter", "image_missing")
 )
 
 
@@ -129,7 +131,7 @@ def _cluster() -> tuple[float, float, int]:
 def _check_gpus(num_gpus_per_actor: float | None, num_gpus: float) -> str | None:
     """What is to be told of a cluster that has no GPU now: one that grows with the work is asked for none unless a setting says so. Raises
     ValueError where GPUs are demanded of a machine that has too few: Ray would wait for ever."""
-    if os.environ.get("RAY_ADDRESS"):
+    if may_grow():
         if num_gpus or num_gpus_per_actor is not None:
             return None
         return (
@@ -138,8 +140,8 @@ def _check_gpus(num_gpus_per_actor: float | None, num_gpus: float) -> str | None
         )
     if (num_gpus_per_actor or 0.0) > num_gpus:
         raise ValueError(
-            f"num_gpus_per_actor={num_gpus_per_actor:g}: this machine has {num_gpus:g} GPUs; submit the job to a cluster that has them, or "
-            "leave the setting out"
+            f"num_gpus_per_actor={num_gpus_per_actor:g}: Ray has {num_gpus:g} GPUs here; submit the job to a cluster that has them, ask "
+            "Slurm for them (--gres), or leave the setting out"
         )
     return None
 
@@ -201,7 +203,11 @@ def _forget_names(plan: Plan, store: Store, parts: Sequence[Part]) -> None:
     mine = {part.name for part in parts}
     for name in store.names(f"stages/{_LOCAL}") if plan.image_names else ():
         if name.endswith(".parquet") and name not in mine:
-            shown = store.read_table(name, ["images"])["images"].to_pylist()
+            try:
+                shown = store.read_table(name, ["images"])["images"].to_pylist()
+            except pa.ArrowInvalid:  # damaged: nobody can say what stands in it, and nobody needs it
+                store.delete(name)
+                continue
             if any(image in plan.image_names for images in shown for image in images or ()):
                 store.delete(name)
 
@@ -257,4 +263,7 @@ def _in_order(plan: Plan, table: pa.Table) -> pa.Table:
 
 
 def _unfinished(part: Part) -> bool:
-    return part.stage != _CONTROL and any(reason not in (OK, BAD_REFERENCE) for reason in part.counts)
+    """Whether rows of it are to be asked again. Of a bare model that nobody listed, only where the next run may fare better: a server need not
+    have it."""
+    final = {OK, BAD_REFERENCE} | (_LASTING if part.stage == _CONTROL else frozenset())
+    return not final.issuperset(part.counts)

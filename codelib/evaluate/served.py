@@ -6,7 +6,7 @@
 Looked at is what stays over a restart of the same model: vLLM says the folder or hub id of weights and modules (``root``, ``parent``), others
 sizes (``meta``) or a digest. Times are those of the start, limits are options: neither is looked at. A server that says nothing of all this is
 believed, and other weights in the same folder are not seen; OpenAI and Azure name their snapshot in each answer. What was said lies in
-``evaluate/served/``.
+``evaluate/served/``, as hashes.
 """
 
 from __future__ import annotations
@@ -50,26 +50,27 @@ def _compare(variant: Variant, plan: Plan, store: Store, said: dict[str, dict[st
     if not now:
         return
     name = f"{_FOLDER}/{digest(plan.fingerprints[variant.name])}.json"
-    before = {one: told for one, told in store.read_json(name).items() if told} if store.exists(name) else None
+    before = store.read_json(name) if store.exists(name) else {}
     num_kept = len(kept & set(_keys(plan, variant)))
-    if before is not None and before != now and num_kept:
-        changed = ", ".join(
-            sorted(field for one in {*now, *before} for field in _differing(now.get(one, {}), before.get(one, {})))
-        )
+    # a name that a server says something of at times only (a module that it loads when it is asked for) says nothing of a change
+    changed = sorted({field for one in now.keys() & before.keys() for field in _differing(now[one], before[one])})
+    if changed and num_kept:
         raise ValueError(
-            f"variant {variant.name}: the server says of {variant.adapter or variant.model} another {changed} than when {num_kept} kept answers "
-            "were made, so they may be another model's. Nothing was asked. Serve the former model again; or serve this one under another name "
-            f"and name that in the variant; or use another --workspace. Where it is the same model, delete {store.root}/{name}"
+            f"variant {variant.name}: the server says of {variant.adapter or variant.model} another {', '.join(changed)} than when "
+            f"{num_kept} kept answers were made, so they may be another model's. Nothing was asked. Serve the former model again; or "
+            "serve this one under another name and name that in the variant; or use another --workspace. Where it is the same model, "
+            f"delete {store.root}/{name}"
         )
-    if before != now:
-        store.commit_json(name, now)
+    if before | now != before:
+        store.commit_json(name, before | now)
 
 
-def _telling(entry: dict[str, Any]) -> dict[str, Any]:
-    return {field: entry[field] for field in _TELLING if entry.get(field) not in (None, "", {})}
+def _telling(entry: dict[str, Any]) -> dict[str, str]:
+    """As hashes: a folder of the server's machine may name accounts and clinics."""
+    return {field: digest(entry[field]) for field in _TELLING if entry.get(field) not in (None, "", {})}
 
 
-def _differing(one: dict[str, Any], other: dict[str, Any]) -> Iterable[str]:
+def _differing(one: dict[str, str], other: dict[str, str]) -> Iterable[str]:
     return (field for field in {*one, *other} if one.get(field) != other.get(field))
 
 

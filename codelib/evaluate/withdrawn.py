@@ -52,16 +52,30 @@ def withdraw(workspace: Workspace, checkups: frozenset[str]) -> tuple[list[str],
     return [told, *reviews], True
 
 
-def retrain_notes(variants: Iterable[Variant]) -> list[str]:
+def retrain_notes(variants: Iterable[Variant], workspace: Store) -> list[str]:
     """Of resolved variants, whose adapter or merged model learned from somebody who withdrew since (`codelib.train.withdrawn`)."""
     here = (one for one in variants if one.engine == "transformers")
-    return [retrain_note(one.name) for one in here if any(is_to_retrain(path) for path in (one.model, one.adapter) if path)]
+    concerned = (one for one in here if any(is_to_retrain(path, workspace) for path in (one.model, one.adapter) if path))
+    return [retrain_note(one.name) for one in concerned]
 
 
-def is_to_retrain(model: str) -> bool:
-    """Whether the run that an adapter or a merged model lies in, or was merged from, learned from somebody who withdrew since."""
-    about = (Path(model).parent / "run.json", Path(model) / ORIGIN)
-    return any(path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("retrain")) for path in about)
+def is_to_retrain(model: str, workspace: Store | None = None) -> bool:
+    """Whether the run that an adapter or a merged model lies in, or was merged from, learned from somebody who withdrew since. A merged model
+    knows of those before it was made; of later ones that run does, where it lies in the workspace."""
+    for path in (Path(model).parent / "run.json", Path(model) / ORIGIN):
+        about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if about.get("retrain") or (path.name == ORIGIN and workspace and _is_marked(about.get("run"), workspace)):
+            return True
+    return False
+
+
+def _is_marked(run: object, workspace: Store) -> bool:
+    """Whether a withdrawal marked the run that a merged model names."""
+    name = run.get("name") if isinstance(run, dict) else None
+    if not isinstance(name, str) or os.path.basename(name) != name or not workspace.exists(f"train/{name}/run.json"):
+        return False
+    found = workspace.read_json(f"train/{name}/run.json")
+    return isinstance(run, dict) and found.get("data_sha256") == run.get("data_sha256") and bool(found.get("retrain"))
 
 
 def retrain_note(name: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,32 @@ def load_processor(name: str) -> Any:
 def default_device() -> str:
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    check_given_gpu()
+    return "cpu"
+
+
+class NoCuda(ValueError):
+    """A GPU was given, and torch cannot use it."""
+
+
+def check_given_gpu() -> None:
+    """Raises NoCuda where Ray gave this process a GPU that torch does not see: it would be held, and paid for, while a CPU works."""
+    import torch
+
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized() or not ray.get_gpu_ids() or torch.cuda.is_available():
+        return
+    raise NoCuda(
+        f"Ray gave a GPU, and torch {torch.__version__} sees none: "
+        + (
+            f"it is built for CUDA {torch.version.cuda}, and NVIDIA's driver here may be too old for that (`nvidia-smi` shows both; "
+            "CUDA 13 needs driver 580 or newer)"
+            if torch.version.cuda
+            else "it is a build for CPUs; install the one for CUDA"
+        )
+    )
 
 
 def load_base(name: str, dtype: str = "auto", device: str = "auto", attention: str | None = None) -> Any:

@@ -144,7 +144,7 @@ async def list_models(server: Server) -> dict[str, dict[str, Any]]:
         return {}  # whoever asks a question next says what is wrong
     finally:
         await api.close()
-    entries = [entry for entry in listed or () if isinstance(entry, dict)]
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     return {entry["id"]: entry for entry in entries if isinstance(entry.get("id"), str)}
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from codelib.core.cli import JobFailed
+from codelib.core.cluster import may_grow
+from codelib.models.loading import NoCuda, check_given_gpu
 from codelib.train.examples import TINY
 from codelib.train.failures import TrainingFailed
 from codelib.train.job import Channel, Job, Place
@@ -97,9 +99,9 @@ def uses_gpu(settings: TrainSettings) -> bool:
     gpus, needed = int(ray.cluster_resources().get("GPU", 0)), settings.min_workers
     if settings.use_gpu == "auto":
         return gpus >= needed
-    if settings.use_gpu == "yes" and gpus < needed and not os.environ.get("RAY_ADDRESS"):
+    if settings.use_gpu == "yes" and gpus < needed and not may_grow():
         raise ValueError(
-            f"use_gpu=yes, workers={needed}: this machine has {gpus} GPUs; submit the job to a cluster that has them, "
+            f"use_gpu=yes, workers={needed}: Ray has {gpus} GPUs here; submit the job to a cluster that has them, ask Slurm for more (--gres), "
             "or --set use_gpu=no"
         )
     return settings.use_gpu == "yes"
@@ -107,7 +109,7 @@ def uses_gpu(settings: TrainSettings) -> bool:
 
 def note_of_cpus(settings: TrainSettings, use_gpu: bool) -> str | None:
     """What is to be told of a cluster that has too few GPUs now: one that grows with the work is asked for none by ``auto``."""
-    if use_gpu or settings.use_gpu != "auto" or settings.model == TINY or not os.environ.get("RAY_ADDRESS"):
+    if use_gpu or settings.use_gpu != "auto" or settings.model == TINY or not may_grow():
         return None
     return (
         f"use_gpu=auto, and this cluster has fewer than {settings.min_workers} GPUs now, so workers train on its CPUs; where machines with GPUs "
@@ -120,10 +122,10 @@ def check_cpus(settings: TrainSettings) -> None:
     import ray
 
     have, need = int(ray.cluster_resources().get("CPU", 0)), settings.min_workers * settings.cpus_per_worker
-    if have < need and not os.environ.get("RAY_ADDRESS"):
+    if have < need and not may_grow():
         raise ValueError(
             f"workers={settings.min_workers}, cpus_per_worker={settings.cpus_per_worker}: needs {need} CPUs, Ray has {have}; "
-            "raise --num-cpus or lower them with --set"
+            "raise --num-cpus (under Slurm --cpus-per-task) or lower them with --set"
         )
 
 
@@ -140,7 +142,13 @@ def _worker(config: dict[str, Any]) -> None:
     for copy in job.near:
         copy.ensure()
     context = ray.train.get_context()
-    if not config["use_gpu"]:
+    if config["use_gpu"]:
+        try:
+            check_given_gpu()
+        except NoCuda as error:  # for good: another try finds the same driver
+            ray.get(config["board"].put.remote("verdict", str(error)))
+            raise
+    else:
         os.environ["DS_ACCELERATOR"] = "cpu"
         torch.set_num_threads(job.settings.cpus_per_worker)
     place = Place(context.get_world_rank(), context.get_world_size(), str(ray.train.torch.get_device()))

@@ -185,7 +185,7 @@ def test_a_server_without_the_bare_model_leaves_its_module_alone(
     dataset: Path, server: FakeServer, tmp_path: Path, cluster: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "work"
-    server.away = "eye"
+    server.away, server.away_says = "eye", 404
     command = options(dataset, workspace, variants_file(tmp_path, server.url, SERVED))
     command += ("--set", "partition_samples=6", "--set", "max_retries=0")
     run(*command)
@@ -196,6 +196,20 @@ def test_a_server_without_the_bare_model_leaves_its_module_alone(
     capsys.readouterr()
     run(*command)  # what nobody has to answer is not asked again
     assert server.asked.total() == asked and "0 of" in capsys.readouterr().out
+
+
+def test_a_bare_model_that_was_away_is_asked_by_the_next_run(
+    dataset: Path, server: FakeServer, tmp_path: Path, cluster: object
+) -> None:
+    workspace = tmp_path / "work"
+    server.away = "eye"
+    command = options(dataset, workspace, variants_file(tmp_path, server.url, SERVED))
+    command += ("--set", "partition_samples=6", "--set", "max_retries=0")
+    run(*command)
+    assert {variant["canary"]["status"] for variant in read(workspace)["variants"]} == {"not_run"}
+    server.away = ""
+    run(*command, expect=1)
+    assert "refused" in {variant["status"] for variant in read(workspace)["variants"]}
 
 
 @pytest.mark.parametrize(

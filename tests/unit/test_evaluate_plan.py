@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from codelib.core.store import Store
 from codelib.evaluate.plan import EvaluateSettings, Plan, make_plan
-from codelib.evaluate.run import _check_gpus
+from codelib.evaluate.run import _check_gpus, _forget_names
 from codelib.evaluate.variants import Variant, resolve
 from codelib.evaluate.withdrawn import retrain_notes
 from codelib.models.conversation import Dataset, open_dataset
@@ -192,7 +195,7 @@ def test_a_number_of_gpus_that_no_actor_can_use_is_refused(gpus: float) -> None:
 
 def test_gpus_that_will_never_come_and_those_that_were_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(ValueError, match="num_gpus_per_actor=1: this machine has 0 GPUs"):
+    with pytest.raises(ValueError, match="num_gpus_per_actor=1: Ray has 0 GPUs here"):
         _check_gpus(1.0, 0.0)
     assert _check_gpus(None, 0.0) is None
     assert _check_gpus(1.0, 1.0) is None
@@ -200,6 +203,10 @@ def test_gpus_that_will_never_come_and_those_that_were_not_asked_for(monkeypatch
     assert _check_gpus(1.0, 0.0) is None  # an autoscaler brings them
     assert _check_gpus(None, 8.0) is None
     assert "--set num_gpus_per_actor=1 --set num_actors=N" in (_check_gpus(None, 0.0) or "")
+    monkeypatch.setenv("CODELIB_CLUSTER_FIXED", "1")  # what Slurm gave does not grow
+    with pytest.raises(ValueError, match="num_gpus_per_actor=1: Ray has 0 GPUs here"):
+        _check_gpus(1.0, 0.0)
+    assert _check_gpus(None, 0.0) is None
 
 
 def test_a_merged_model_of_a_run_is_to_be_retrained_as_its_adapter_is(tmp_path: Path) -> None:
@@ -209,6 +216,16 @@ def test_a_merged_model_of_a_run_is_to_be_retrained_as_its_adapter_is(tmp_path: 
         Variant(name="merged", model=str(tmp_path / "run" / "merged")),
         Variant(name="base", model="org/base"),
     ]
-    assert retrain_notes(variants) == []
+    assert retrain_notes(variants, Store(str(tmp_path))) == []
     (tmp_path / "run" / "run.json").write_text('{"retrain": true}')
-    assert [note.partition(":")[0] for note in retrain_notes(variants)] == ["tuned", "merged"]
+    assert [note.partition(":")[0] for note in retrain_notes(variants, Store(str(tmp_path)))] == ["tuned", "merged"]
+
+
+def test_a_table_that_names_a_hospitals_files_goes_and_a_damaged_one_too(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for name, image in (("names", "Zhang.jpg"), ("ours", "test/1/image-1")):
+        store.commit_table(f"stages/predictions/{name}.parquet", pa.table({"images": [[image]]}))
+    store.commit("stages/predictions/damaged.parquet", b"PAR1 half")
+    plan = SimpleNamespace(image_names={"Zhang.jpg": "test/1/image-1"})
+    _forget_names(plan, store, [])  # type: ignore[arg-type]
+    assert store.names("stages/predictions") == ["stages/predictions/ours.parquet"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from codelib.core.store import Store
 from codelib.evaluate.variants import files_digest
 from codelib.evaluate.withdrawn import is_to_retrain
 from codelib.models import tiny
@@ -128,6 +129,12 @@ def test_a_merged_model_says_where_it_comes_from(model: str, tmp_path: Path) -> 
     assert ours["base"] == f"sha256:{files_digest(Path(model))}" and ours["adapter"] == f"sha256:{files_digest(adapter)}"
     assert {key: value for key, value in foreign.items() if key != "run"} == {k: v for k, v in ours.items() if k != "run"}
     assert not ours["retrain"] and not is_to_retrain(str(tmp_path / "ours"))
+    # later somebody withdraws, and the workspace marks the run
+    workspace = Store(str(tmp_path / "work"))
+    workspace.commit_json("train/first/run.json", {"name": "first", "data_sha256": "ab", "retrain": True})
+    assert is_to_retrain(str(tmp_path / "ours"), workspace) and not is_to_retrain(str(tmp_path / "foreign"), workspace)
+    workspace.commit_json("train/first/run.json", {"name": "first", "data_sha256": "cd", "retrain": True})  # another run since
+    assert not is_to_retrain(str(tmp_path / "ours"), workspace)
     assert str(tmp_path) not in json.dumps(ours)
 
 

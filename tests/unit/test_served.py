@@ -102,7 +102,22 @@ def test_a_module_of_which_a_server_begins_to_say_nothing_is_no_other_one(room: 
     check_served(plan, room.store)
 
 
-@pytest.mark.parametrize("silence", ["no list", "nothing telling", "unreachable", "nonsense"])
+def test_a_module_that_a_server_lists_while_it_is_loaded_is_no_other_one(room: Room) -> None:
+    room.says(root="org/base")
+    plan = room.plan(adapter="tuned")
+    check_served(plan, room.store)
+    room.keeps_an_answer(plan)
+    room.server.models.append({"id": "tuned", "object": "model", "created": 1, "owned_by": "vllm", "root": "/srv/zhang/1"})
+    check_served(plan, room.store)
+    del room.server.models[1]
+    check_served(plan, room.store)
+    room.server.models.append({"id": "tuned", "object": "model", "created": 1, "owned_by": "vllm", "root": "/srv/zhang/2"})
+    with pytest.raises(ValueError, match="says of tuned another root"):
+        check_served(plan, room.store)
+    assert "zhang" not in "".join(room.store.read(name).decode() for name in room.store.names("served"))
+
+
+@pytest.mark.parametrize("silence", ["no list", "nothing telling", "unreachable", "nonsense", "a number"])
 def test_a_server_that_says_nothing_is_believed(room: Room, silence: str) -> None:
     plan = room.plan()
     room.keeps_an_answer(plan)
@@ -111,6 +126,8 @@ def test_a_server_that_says_nothing_is_believed(room: Room, silence: str) -> Non
             room.says()
         case "unreachable":
             plan = room.plan(base_url="http://127.0.0.1:9/v1")
+        case "a number":
+            room.server.models = 5  # type: ignore[assignment]
         case "nonsense":
             room.server.models[:] = ["m", {"id": None}, {"id": "m", "root": ""}]  # type: ignore[list-item]
     check_served(plan, room.store)

@@ -209,6 +209,15 @@ def test_the_job_prints_every_figure_with_its_sum(capsys: pytest.CaptureFixture[
     assert "duplicates" in shown
 
 
+def test_a_share_of_the_peak_is_the_recipe_s_or_the_option_s(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for name, more in {"": [], "set": ["--set", "mfu=0.8"], "option": ["--set", "mfu=0.1", "--mfu", "0.8"]}.items():
+        assert main(["--visits", "10000", "--gpu-nodes", "1", "p4de.24xlarge", *more]) == 0
+        shown[name] = capsys.readouterr().out
+    assert " x 0.4)" in shown[""] and " x 0.8)" not in shown[""]
+    assert shown["set"] == shown["option"] and " x 0.8)" in shown["set"] and " x 0.4)" not in shown["set"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

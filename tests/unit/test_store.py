@@ -91,6 +91,16 @@ def test_leftovers_are_not_listed_and_are_swept(tmp_path):
     assert os.listdir(tmp_path / "s") == ["one"]
 
 
+def test_what_somebody_writes_below_can_be_left_alone(tmp_path):
+    store = Store(str(tmp_path))
+    for folder in ("s", "s/below"):
+        store.commit(f"{folder}/one", b"1")
+        (tmp_path / folder / ".tmp-two-123").write_bytes(b"half")
+    store.sweep("s", below=False)
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["below", "one"]
+    assert len(list((tmp_path / "s" / "below").iterdir())) == 2
+
+
 def test_object_store_speaks_the_same():
     fsspec.filesystem("memory").store.clear()
     store = Store("memory://bucket/workspace")

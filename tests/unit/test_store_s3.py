@@ -2,13 +2,15 @@
 
 import io
 import zipfile
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 from codelib.core.cli import run_job
-from codelib.core.objects import StorageDown, StorageError, open_uri
-from codelib.core.store import Store, Workspace
+from codelib.core.objects import StorageDown, StorageError, file_system, open_uri
+from codelib.core.store import Store, Workspace, lock_file
 from codelib.data.export import batch_names, list_batch
 from tests.s3_server import BUCKET, environment, keys, s3_server
 
@@ -176,3 +178,29 @@ def test_one_job_of_this_machine_at_a_time(client):
         pass
     with workspace.locked(), Workspace.at(f"s3://{BUCKET}/other").locked():
         pass
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "by_host"), [("https://oss-cn-hangzhou.aliyuncs.com", True), ("http://minio:9000", False), ("", False)]
+)
+def test_a_bucket_of_alibaba_cloud_is_a_host_name(endpoint: str, by_host: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pyarrow is asked for; OSS refuses the other way (SecondLevelDomainForbidden)."""
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("pyarrow.fs.S3FileSystem", lambda **options: asked.update(options) or fs.LocalFileSystem())
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_REGION", "oss-cn-hangzhou")
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    file_system.__wrapped__("s3", "bucket")
+    assert asked["force_virtual_addressing"] is by_host
+
+
+def test_two_jobs_of_slurm_on_a_node_look_at_one_lock(tmp_path, monkeypatch):
+    """Each has a temporary folder of its own."""
+    monkeypatch.setenv("CODELIB_TMP", str(tmp_path))
+    found = set()
+    for job in ("701", "702"):
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / f"codelib-{job}"))
+        found.add(lock_file(Store(f"s3://{BUCKET}/one")))
+    assert len(found) == 1
