@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from codelib.contracts import DUPLICATES
 from codelib.core.stage import Part, read_part
-from codelib.data.duplicate_search import BYTE_PAIRS, DUPLICATE, EXACT, NEAR_BITS, pair_row, thumbs_of
+from codelib.data.duplicate_search import BYTE_PAIRS, DUPLICATE, EXACT, NEAR_BITS, _compared, pair_row
 from codelib.data.image_review import ACROSS
-from codelib.imaging.likeness import hash_of, similarity
+from codelib.imaging.likeness import hash_of
 
 _NEIGHBOURS = 20
 _SEARCHED = ["image_key", "picture_key", "patient_key", "visit_key", "checkup_time", "likeness", "held"]
@@ -80,13 +80,7 @@ def _near(rows: list[dict[str, Any]], table: int, threshold: float, bits: int, p
     pairs = []
     for group in _groups(rows):
         pairs += [(a, b) for a, b in _candidates(group, bits) if _first_table(a["hash"], b["hash"]) == table]
-    if not pairs:
-        return
-    thumbs = thumbs_of(parts, {row["image_key"] for pair in pairs for row in pair})
-    for a, b in pairs:
-        value = similarity(thumbs[a["image_key"]], thumbs[b["image_key"]])
-        if value >= threshold:
-            yield pair_row(a, b, value, False, None)
+    yield from _compared(pairs, threshold, parts)
 
 
 def _first_table(a: int, b: int) -> int:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from codelib.synthetic.export import generate
-from tests import here, llm_server
+from tests import here, llm_server, seeing_server
 from tests.jobs import run
 
 
@@ -98,3 +98,17 @@ def real_workspace(shared) -> Path:
         assert {p: p.stat().st_mtime_ns for p in (REAL_DATA / "clinic-export").rglob("*")} == before
 
     return shared("real", make) / "work"
+
+
+# for the tests of jobs.evaluate: a server that answers by what it sees, and a release for it
+
+
+@pytest.fixture
+def server() -> Iterator[seeing_server.FakeServer]:
+    with seeing_server.started() as fake:
+        yield fake
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    return seeing_server.make_dataset(tmp_path / "release")

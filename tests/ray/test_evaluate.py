@@ -5,26 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from tests.seeing_server import NUM_PATIENTS, SEEING, FakeServer, make_dataset, options, read, run, started, variants_file
+from tests.seeing_server import NUM_PATIENTS, SEEING, FakeServer, options, read, run, variants_file
 
 pytestmark = pytest.mark.ray
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with started() as fake:
-        yield fake
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return make_dataset(tmp_path / "release")
 
 
 class Page(HTMLParser):
